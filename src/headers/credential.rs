@@ -1,0 +1,265 @@
+//! Takes the one credential off a request.
+//!
+//! Fourth and fifth step of the decision. The text of the credential does not leave this file: what goes on is its
+//! public id and its digest.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, header};
+use zeroize::Zeroizing;
+
+use crate::domain::refusal::{CredentialError, Refusal};
+use crate::domain::target::CanonicalTarget;
+use crate::domain::token::{TokenFormat, TokenText};
+use crate::headers::fold;
+
+/// Places where a host would take a credential, and where none may stand.
+#[derive(Debug, Clone, Default)]
+pub struct ForbiddenPlaces {
+    query: Vec<Place>,
+    headers: Vec<Place>,
+}
+
+/// A place: folded for comparison, and as operators write it. Catalogs live as long as their snapshot, so the name in
+/// an error is one of a fixed few.
+#[derive(Debug, Clone)]
+struct Place {
+    folded: String,
+    class: &'static str,
+}
+
+impl ForbiddenPlaces {
+    /// Adds a field of the query.
+    pub fn forbid_query(&mut self, name: &str) {
+        self.query.push(Place {
+            folded: fold(name).into_owned(),
+            class: "the query",
+        });
+    }
+
+    /// Adds a header field.
+    pub fn forbid_header(&mut self, name: &str) {
+        self.headers.push(Place {
+            folded: fold(name).into_owned(),
+            class: "a header field other than Authorization",
+        });
+    }
+
+    fn in_headers(&self, headers: &HeaderMap) -> Option<&'static str> {
+        headers.keys().find_map(|name| {
+            let name = fold(name.as_str());
+            self.headers
+                .iter()
+                .find(|place| place.folded == name)
+                .map(|place| place.class)
+        })
+    }
+
+    /// Some servers part fields at `;` too, and read `token[]` as `token`.
+    fn in_query(&self, target: &CanonicalTarget) -> Option<&'static str> {
+        target.query()?;
+        target.query_fields().find_map(|(name, value)| {
+            let hidden = value.split(';').skip(1).chain(name.split(';'));
+            hidden.into_iter().find_map(|field| {
+                let name = field.split(['=', '[']).next().unwrap_or_default().trim();
+                let name = fold(name);
+                self.query
+                    .iter()
+                    .find(|place| place.folded == name)
+                    .map(|place| place.class)
+            })
+        })
+    }
+}
+
+/// The one token that the request carries.
+///
+/// # Errors
+/// [`Refusal::Credential`] where there is none, more than one, or one in a forbidden place; [`Refusal::Token`] where it
+/// is no token of this gateway.
+pub fn take(
+    headers: &HeaderMap,
+    target: &CanonicalTarget,
+    forbidden: &ForbiddenPlaces,
+    format: &TokenFormat,
+) -> Result<TokenText, Refusal> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(CredentialError::Several.into());
+    }
+    if let Some(place) = forbidden
+        .in_headers(headers)
+        .or_else(|| forbidden.in_query(target))
+    {
+        let error = if field.is_some() {
+            CredentialError::Several
+        } else {
+            CredentialError::Place(place)
+        };
+        return Err(error.into());
+    }
+    authorization(field.ok_or(CredentialError::Missing)?, format)
+}
+
+/// Reads `Authorization` (RFC 9110 section 11.6.2; Basic: RFC 7617; `token`: GitHub's).
+fn authorization(field: &HeaderValue, format: &TokenFormat) -> Result<TokenText, Refusal> {
+    let field = field.to_str().map_err(|_| CredentialError::Scheme)?;
+    let (scheme, rest) = field.split_once(' ').ok_or(CredentialError::Scheme)?;
+    let credential = rest.trim_matches(' ');
+    if credential.is_empty() {
+        return Err(CredentialError::Missing.into());
+    }
+    if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") {
+        return Ok(format.parse(credential)?);
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        return basic(credential, format);
+    }
+    Err(CredentialError::Scheme.into())
+}
+
+/// The token is the password, with any user; or the user, with no password or `x-oauth-basic`.
+fn basic(credential: &str, format: &TokenFormat) -> Result<TokenText, Refusal> {
+    let decoded = Zeroizing::new(STANDARD.decode(credential).map_err(|_| CredentialError::Scheme)?);
+    let pair = str::from_utf8(&decoded).map_err(|_| CredentialError::Scheme)?;
+    let (user, password) = pair.split_once(':').ok_or(CredentialError::Scheme)?;
+    if password.is_empty() || password == "x-oauth-basic" {
+        if user.is_empty() {
+            return Err(CredentialError::Missing.into());
+        }
+        return Ok(format.parse(user)?);
+    }
+    if user.starts_with(format.prefix()) && user != password {
+        return Err(CredentialError::Several.into());
+    }
+    Ok(format.parse(password)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::token::TokenError;
+
+    fn text(fill: u8) -> String {
+        TokenFormat::default()
+            .assemble(&[fill; 128])
+            .unwrap()
+            .expose()
+            .to_owned()
+    }
+
+    fn forbidden() -> ForbiddenPlaces {
+        let mut places = ForbiddenPlaces::default();
+        places.forbid_query("access_token");
+        places.forbid_header("PRIVATE-TOKEN");
+        places
+    }
+
+    fn take_of(target: &str, fields: &[(&str, &str)]) -> Result<String, Refusal> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name: http::HeaderName = name.parse().unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        let target = CanonicalTarget::parse(target).unwrap();
+        take(&headers, &target, &forbidden(), &TokenFormat::default())
+            .map(|token| token.public_id.to_string())
+    }
+
+    fn basic_of(pair: &str) -> String {
+        format!("Basic {}", STANDARD.encode(pair))
+    }
+
+    #[test]
+    fn every_placement_gives_the_same_token() {
+        let token = text(7);
+        let want = Ok("7".repeat(22));
+        for value in [
+            format!("Bearer {token}"),
+            format!("bearer  {token}"),
+            format!("token {token}"),
+            basic_of(&format!("x-access-token:{token}")),
+            basic_of(&format!(":{token}")),
+            basic_of(&format!("{token}:")),
+            basic_of(&format!("{token}:x-oauth-basic")),
+            basic_of(&format!("{token}:{token}")),
+        ] {
+            assert_eq!(take_of("/", &[("authorization", &value)]), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn two_credentials_are_refused() {
+        let (one, two) = (format!("Bearer {}", text(7)), text(8));
+        let several = Err(CredentialError::Several.into());
+        assert_eq!(
+            take_of("/", &[("authorization", &one), ("authorization", &one)]),
+            several
+        );
+        assert_eq!(
+            take_of("/", &[("authorization", &one), ("private-token", "x")]),
+            several
+        );
+        assert_eq!(
+            take_of("/", &[("authorization", &one), ("Private_Token", "x")]),
+            several
+        );
+        assert_eq!(take_of("/?access_token=x", &[("authorization", &one)]), several);
+        assert_eq!(
+            take_of(
+                "/",
+                &[("authorization", &basic_of(&format!("{}:{two}", text(7))))]
+            ),
+            several
+        );
+    }
+
+    #[test]
+    fn a_credential_in_another_place_is_refused_in_every_spelling() {
+        for target in [
+            "/?access_token=x",
+            "/?a=b&ACCESS_TOKEN=x",
+            "/?access%5Ftoken=x",
+            "/?access_token[]=x",
+            "/?a=b;access_token=x",
+            "/?access-token=x",
+            "/?access.token=x",
+            "/?access_token",
+        ] {
+            assert_eq!(
+                take_of(target, &[]),
+                Err(CredentialError::Place("the query").into()),
+                "{target}"
+            );
+        }
+        let place = CredentialError::Place("a header field other than Authorization");
+        assert_eq!(take_of("/", &[("private.token", "x")]), Err(place.into()));
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        let missing = Err(CredentialError::Missing.into());
+        assert_eq!(take_of("/", &[]), missing);
+        assert_eq!(take_of("/", &[("authorization", &basic_of(":"))]), missing);
+        let scheme = Err(CredentialError::Scheme.into());
+        for value in [
+            "Negotiate abc",
+            "Bearer",
+            "Basic ???",
+            "Digest a=b",
+            &basic_of("nocolon"),
+        ] {
+            assert_eq!(take_of("/", &[("authorization", value)]), scheme, "{value}");
+        }
+        assert_eq!(take_of("/", &[("authorization", "Bearer \u{e9}")]), scheme);
+        assert_eq!(
+            take_of("/", &[("authorization", "Bearer ghp_x")]),
+            Err(TokenError::Prefix.into())
+        );
+        assert_eq!(
+            take_of("/", &[("authorization", &basic_of("alice:hunter2"))]),
+            Err(TokenError::Prefix.into())
+        );
+    }
+}
