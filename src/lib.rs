@@ -2,5 +2,9 @@
 //!
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
+pub mod catalog;
 pub mod domain;
 pub mod headers;
+pub mod policy;
+pub mod units;
+pub mod yaml;

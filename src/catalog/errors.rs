@@ -1,0 +1,32 @@
+//! How a catalog's clients are told of a refusal.
+
+use std::collections::HashMap;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::domain::reason::Reason;
+
+/// The body that clients of this kind of host understand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ErrorFormat {
+    /// A JSON object.
+    #[default]
+    Json,
+    /// One line of text, which git prints behind `remote:`.
+    Text,
+}
+
+/// How refusals look.
+#[derive(Debug, Clone, Default)]
+pub struct ErrorStyle {
+    /// The body's format.
+    pub format: ErrorFormat,
+    /// `WWW-Authenticate` on 401, so that credential helpers ask.
+    pub challenge: Option<HeaderValue>,
+    /// Further members of the JSON body; `{status}` stands for the status code.
+    pub fields: Vec<(String, String)>,
+    /// The host's own sentence, where clients compare it.
+    pub messages: HashMap<Reason, String>,
+    /// The field that tells what would have been enough.
+    pub accepted_header: Option<HeaderName>,
+}

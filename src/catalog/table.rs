@@ -1,0 +1,479 @@
+//! Finds the route that a request takes: a trie over path segments, literals by binary search.
+//!
+//! The cost grows with the length of the path and the logarithm of the number of siblings, not with the number of
+//! routes. Nothing is allocated unless a segment is percent-encoded.
+
+use http::Method;
+
+use crate::catalog::template::{Parameter, ParameterKind, Piece, Template};
+use crate::domain::resource::{
+    RepositoryName, Resource, owner_name, repository_name, strip_suffix_ignoring_case,
+};
+use crate::domain::target::{CanonicalTarget, Segments, TargetError, decode_once, encodes_delimiter};
+
+/// Templates, each with the index that its owner knows it by.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    root: Node,
+}
+
+/// Why a template could not be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conflict {
+    /// The same method and path were added before, under this index.
+    Same(usize),
+    /// In this place another template has a parameter of another kind, so that one path could name two things.
+    Kinds,
+}
+
+/// A route that was found, and what its path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The index that the route was added under.
+    pub index: usize,
+    /// What the path names.
+    pub resource: Resource<'a>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    literals: Vec<(String, Self)>,
+    parameters: Vec<(Parameter, Self)>,
+    here: Methods,
+    tail: Methods,
+}
+
+/// Method to index; `None` is any method.
+#[derive(Debug, Clone, Default)]
+struct Methods(Vec<(Option<Method>, usize)>);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Captures<'a> {
+    owner: Option<&'a str>,
+    repository: Option<&'a str>,
+    wiki: bool,
+}
+
+impl<'a> Captures<'a> {
+    fn resource(self) -> Resource<'a> {
+        match (self.owner, self.repository) {
+            (None, _) => Resource::Nothing,
+            (Some(owner), None) => Resource::Owner(owner),
+            (Some(owner), Some(name)) if self.wiki => Resource::Wiki(RepositoryName { owner, name }),
+            (Some(owner), Some(name)) => Resource::Repository(RepositoryName { owner, name }),
+        }
+    }
+}
+
+impl Table {
+    /// Adds `template`, below the literal segments `prefix`, under `index`.
+    ///
+    /// # Errors
+    /// [`Conflict`]; the table may then hold a part of the template's methods and must not be used.
+    pub fn add(&mut self, prefix: &[String], template: &Template, index: usize) -> Result<(), Conflict> {
+        let mut node = &mut self.root;
+        for segment in prefix {
+            node = node.literal(segment);
+        }
+        let mut methods = None;
+        for piece in &template.pieces {
+            match piece {
+                Piece::Literal(text) => node = node.literal(text),
+                Piece::Parameter(parameter) => node = node.parameter(parameter)?,
+                Piece::Tail => methods = Some(()),
+            }
+        }
+        let methods = if methods.is_some() {
+            &mut node.tail
+        } else {
+            &mut node.here
+        };
+        methods.add(&template.methods, index)
+    }
+
+    /// The route for `method` on `target`; `same(a, b)` tells whether two routes need the same.
+    ///
+    /// A path that encodes a slash has a second reading. Below `{name...}` the decoded one is judged; elsewhere the two
+    /// must need the same.
+    ///
+    /// # Errors
+    /// [`TargetError`] where the path has a place for a name or a value that it does not hold unambiguously.
+    pub fn find<'a>(
+        &self,
+        method: &Method,
+        target: &'a CanonicalTarget,
+        same: impl Fn(usize, usize) -> bool,
+    ) -> Result<Option<Found<'a>>, TargetError> {
+        let Some(hit) = self.walk_path(method, target.path())? else {
+            return Ok(None);
+        };
+        let mut index = hit.index;
+        if let Some(decoded) = with_slashes_decoded(target.path())
+            && let Some(other) = self.walk_path(method, &decoded)?
+        {
+            if other.captures != hit.captures || !(hit.tail || same(hit.index, other.index)) {
+                return Err(TargetError::EncodedDelimiter);
+            }
+            if hit.tail {
+                index = other.index;
+            }
+        }
+        Ok(Some(Found {
+            index,
+            resource: hit.captures.resource(),
+        }))
+    }
+
+    fn walk_path<'a>(&self, method: &Method, path: &'a str) -> Result<Option<Hit<'a>>, TargetError> {
+        let mut walk = Walk {
+            method,
+            complaint: None,
+        };
+        let hit = walk.descend(&self.root, Segments::of(path), Captures::default());
+        match (hit, walk.complaint) {
+            (None, Some(complaint)) => Err(complaint),
+            (hit, _) => Ok(hit),
+        }
+    }
+}
+
+/// `path` with its encoded slashes decoded, where it has any.
+fn with_slashes_decoded(path: &str) -> Option<String> {
+    let encoded =
+        memchr::memchr(b'%', path.as_bytes()).is_some() && (path.contains("%2f") || path.contains("%2F"));
+    encoded.then(|| path.replace("%2f", "/").replace("%2F", "/"))
+}
+
+struct Hit<'a> {
+    index: usize,
+    captures: Captures<'a>,
+    tail: bool,
+}
+
+struct Walk<'m> {
+    method: &'m Method,
+    complaint: Option<TargetError>,
+}
+
+impl Walk<'_> {
+    /// Literals before parameters before the tail; falls back where what follows does not fit.
+    fn descend<'a>(
+        &mut self,
+        node: &Node,
+        segments: Segments<'a>,
+        captures: Captures<'a>,
+    ) -> Option<Hit<'a>> {
+        let mut after = segments;
+        let Some(segment) = after.next() else {
+            return node.here.find(self.method).map(|index| Hit {
+                index,
+                captures,
+                tail: false,
+            });
+        };
+        let below = node
+            .literal_for(segment)
+            .and_then(|node| self.descend(node, after.clone(), captures));
+        if below.is_some() {
+            return below;
+        }
+        for (parameter, node) in &node.parameters {
+            match capture(parameter, segment, captures) {
+                Ok(Some(captures)) => {
+                    let below = self.descend(node, after.clone(), captures);
+                    if below.is_some() {
+                        return below;
+                    }
+                }
+                Ok(None) => {}
+                Err(complaint) => self.complaint = Some(complaint),
+            }
+        }
+        node.tail.find(self.method).map(|index| Hit {
+            index,
+            captures,
+            tail: true,
+        })
+    }
+}
+
+/// What the path names once `segment` stands for `parameter`; `None` where it cannot.
+fn capture<'a>(
+    parameter: &Parameter,
+    segment: &'a str,
+    captures: Captures<'a>,
+) -> Result<Option<Captures<'a>>, TargetError> {
+    let Some(value) = segment
+        .strip_suffix(parameter.suffix.as_str())
+        .filter(|value| !value.is_empty())
+    else {
+        return Ok(None);
+    };
+    let captures = match parameter.kind {
+        ParameterKind::Owner => Captures {
+            owner: Some(owner_name(value)?),
+            ..captures
+        },
+        ParameterKind::Repository => Captures {
+            repository: Some(repository_name(value)?),
+            ..captures
+        },
+        ParameterKind::Wiki => {
+            let value = strip_suffix_ignoring_case(value, ".git").unwrap_or(value);
+            let Some(value) = strip_suffix_ignoring_case(value, ".wiki") else {
+                return Ok(None);
+            };
+            Captures {
+                repository: Some(repository_name(value)?),
+                wiki: true,
+                ..captures
+            }
+        }
+        ParameterKind::Plain if encodes_delimiter(value) => return Err(TargetError::EncodedDelimiter),
+        ParameterKind::Plain | ParameterKind::Encoded => captures,
+    };
+    Ok(Some(captures))
+}
+
+impl Node {
+    fn literal(&mut self, text: &str) -> &mut Self {
+        let at = match self
+            .literals
+            .binary_search_by(|(known, _)| known.as_str().cmp(text))
+        {
+            Ok(at) => at,
+            Err(at) => {
+                self.literals.insert(at, (text.to_owned(), Self::default()));
+                at
+            }
+        };
+        // INVARIANT: `at` is where the text was found or has just been put.
+        #[expect(clippy::indexing_slicing, reason = "`at` was found or inserted above")]
+        &mut self.literals[at].1
+    }
+
+    fn literal_for(&self, segment: &str) -> Option<&Self> {
+        let text = decode_once(segment);
+        let at = self
+            .literals
+            .binary_search_by(|(known, _)| known.as_str().cmp(&text))
+            .ok()?;
+        self.literals.get(at).map(|(_, node)| node)
+    }
+
+    fn parameter(&mut self, parameter: &Parameter) -> Result<&mut Self, Conflict> {
+        let clashes = |known: &Parameter| {
+            known.suffix == parameter.suffix
+                && known.kind != parameter.kind
+                && !both_repositories(known.kind, parameter.kind)
+        };
+        if self.parameters.iter().any(|(known, _)| clashes(known)) {
+            return Err(Conflict::Kinds);
+        }
+        let order = |known: &Parameter| {
+            (parameter.suffix.len(), known.kind).cmp(&(known.suffix.len(), parameter.kind))
+        };
+        let at = if let Some(at) = self.parameters.iter().position(|(known, _)| known == parameter) {
+            at
+        } else {
+            let at = self.parameters.partition_point(|(known, _)| order(known).is_lt());
+            self.parameters.insert(at, (parameter.clone(), Self::default()));
+            at
+        };
+        // INVARIANT: `at` is where the parameter was found or has just been put.
+        #[expect(clippy::indexing_slicing, reason = "`at` was found or inserted above")]
+        Ok(&mut self.parameters[at].1)
+    }
+}
+
+fn both_repositories(left: ParameterKind, right: ParameterKind) -> bool {
+    let repository = |kind| matches!(kind, ParameterKind::Repository | ParameterKind::Wiki);
+    repository(left) && repository(right)
+}
+
+impl Methods {
+    fn add(&mut self, methods: &[Method], index: usize) -> Result<(), Conflict> {
+        let methods: Vec<_> = if methods.is_empty() {
+            vec![None]
+        } else {
+            methods.iter().cloned().map(Some).collect()
+        };
+        for method in methods {
+            if let Some((_, known)) = self.0.iter().find(|(known, _)| *known == method) {
+                return Err(Conflict::Same(*known));
+            }
+            self.0.push((method, index));
+        }
+        Ok(())
+    }
+
+    /// `HEAD` is answered by `GET`, unless it has a route of its own.
+    fn find(&self, method: &Method) -> Option<usize> {
+        let of = |wanted: Option<&Method>| {
+            self.0
+                .iter()
+                .find(|(known, _)| known.as_ref() == wanted)
+                .map(|(_, index)| *index)
+        };
+        of(Some(method))
+            .or_else(|| {
+                if method == Method::HEAD {
+                    of(Some(&Method::GET))
+                } else {
+                    None
+                }
+            })
+            .or_else(|| of(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::document::ResourceParameters;
+
+    const ROUTES: [&str; 11] = [
+        "GET /repos/{owner}/{repo}",
+        "GET|PUT /repos/{owner}/{repo}/contents/{path...}",
+        "PUT /repos/{owner}/{repo}/contents/.github/workflows/{path...}",
+        "GET /repos/{owner}/{repo}/branches/{branch%}",
+        "GET /repos/{owner}/{repo}/branches/{branch%}/protection",
+        "GET /{owner}/{repo}/info/refs",
+        "GET /{owner}/{wiki}/info/refs",
+        "GET /",
+        "POST /repos/{owner}/{repo}/pulls/{n}.diff",
+        "GET /orgs/{owner}/",
+        "* /any",
+    ];
+
+    fn table() -> Table {
+        let resources = ResourceParameters {
+            owner: vec!["owner".into()],
+            repository: vec!["repo".into()],
+            wiki: vec!["wiki".into()],
+        };
+        let mut table = Table::default();
+        for (index, route) in ROUTES.iter().enumerate() {
+            table
+                .add(&[], &Template::parse(route, &resources).unwrap(), index)
+                .unwrap();
+        }
+        table
+    }
+
+    #[track_caller]
+    fn check(request: &str, want: Result<Option<(&str, &str)>, TargetError>) {
+        let (method, path) = request.split_once(' ').unwrap();
+        let target = CanonicalTarget::parse(path).unwrap();
+        let method = method.parse().unwrap();
+        let found = table().find(&method, &target, |left, right| left == right);
+        let found = found.map(|found| found.map(|found| (ROUTES[found.index], found.resource.to_string())));
+        let found = found.as_ref().map(|found| {
+            found
+                .as_ref()
+                .map(|(route, resource)| (*route, resource.as_str()))
+        });
+        assert_eq!(found.map_err(|error| *error), want, "{request}");
+    }
+
+    #[test]
+    fn routes() {
+        check("GET /", Ok(Some((ROUTES[7], ""))));
+        check("GET /repos/Acme/alpha", Ok(Some((ROUTES[0], "Acme/alpha"))));
+        check("HEAD /repos/acme/alpha.git", Ok(Some((ROUTES[0], "acme/alpha"))));
+        check("GET /%72epos/acme/alpha", Ok(Some((ROUTES[0], "acme/alpha"))));
+        check("DELETE /any", Ok(Some((ROUTES[10], ""))));
+        check(
+            "GET /acme/alpha.git/info/refs?service=x",
+            Ok(Some((ROUTES[5], "acme/alpha"))),
+        );
+        check(
+            "GET /acme/alpha.wiki.git/info/refs",
+            Ok(Some((ROUTES[6], "acme/alpha.wiki"))),
+        );
+        check(
+            "POST /repos/acme/alpha/pulls/7.diff",
+            Ok(Some((ROUTES[8], "acme/alpha"))),
+        );
+    }
+
+    #[test]
+    fn deny_by_default() {
+        for request in [
+            "POST /repos/acme/alpha",
+            "GET /repos/acme/alpha/",
+            "GET /repos/acme",
+            "GET /repos/acme/alpha/contents",
+            "POST /repos/acme/alpha/pulls/.diff",
+            "GET /orgs/acme",
+            "GET /Repos",
+        ] {
+            check(request, Ok(None));
+        }
+    }
+
+    #[test]
+    fn names_have_one_spelling() {
+        for request in [
+            "GET /repos/ac%6de/alpha",
+            "GET /repos/acme/alpha%20",
+            "GET /repos/acme/alpha.",
+            "GET /repos/acme/alpha.git.git",
+        ] {
+            check(request, Err(TargetError::ResourceName));
+        }
+        check("GET /repos/acme/a%23b", Err(TargetError::ResourceName));
+        check("GET /repos/acme/alpha%2Fcontents", Err(TargetError::ResourceName));
+    }
+
+    #[test]
+    fn an_encoded_slash_has_one_judgment() {
+        check(
+            "GET /repos/acme/alpha/contents/a%2Fb",
+            Ok(Some((ROUTES[1], "acme/alpha"))),
+        );
+        check(
+            "PUT /repos/acme/alpha/contents/.github/workflows/x",
+            Ok(Some((ROUTES[2], "acme/alpha"))),
+        );
+        check(
+            "PUT /repos/acme/alpha/contents/.github%2Fworkflows%2fx",
+            Ok(Some((ROUTES[2], "acme/alpha"))),
+        );
+        check(
+            "PUT /repos/acme/alpha/contents/%2Egithub/workflows/x",
+            Ok(Some((ROUTES[2], "acme/alpha"))),
+        );
+        check(
+            "GET /repos/acme/alpha/contents/.github%2Fworkflows%2fx",
+            Ok(Some((ROUTES[1], "acme/alpha"))),
+        );
+        check(
+            "GET /repos/acme/alpha/branches/feature%2Fx",
+            Ok(Some((ROUTES[3], "acme/alpha"))),
+        );
+        check(
+            "GET /repos/acme/alpha/branches/main%2Fprotection",
+            Err(TargetError::EncodedDelimiter),
+        );
+        check(
+            "POST /repos/acme/alpha/pulls/a%2Fb.diff",
+            Err(TargetError::EncodedDelimiter),
+        );
+    }
+
+    #[test]
+    fn conflicts() {
+        let resources = ResourceParameters {
+            owner: vec!["owner".into()],
+            ..ResourceParameters::default()
+        };
+        let mut table = table();
+        let template = |text| Template::parse(text, &resources).unwrap();
+        assert_eq!(
+            table.add(&[], &template("GET /repos/{owner}/{x}/y"), 20),
+            Err(Conflict::Kinds)
+        );
+        assert_eq!(table.add(&[], &template("GET /"), 20), Err(Conflict::Same(7)));
+    }
+}

@@ -1,0 +1,430 @@
+//! All policy files to one snapshot, or to all their faults.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalog::BUILT_IN;
+use crate::catalog::compile::Catalog;
+use crate::catalog::document::ResourceParameters;
+use crate::catalog::template::Template;
+use crate::domain::fault::{Fault, Place};
+use crate::domain::permission::{Level, Permission, PermissionId, Vocabulary};
+use crate::domain::resource::owner_name;
+use crate::domain::token::{TokenDigest, TokenFormat};
+use crate::policy::document::{DenyDocument, DenyRuleDocument, OrganizationDocument, TokensDocument};
+use crate::policy::snapshot::{Access, Mode, Organization, Snapshot, TokenMap};
+use crate::policy::tokens::{Interner, TokenCompiler, permission_level};
+use crate::policy::upstream::{DenyRule, UpstreamPolicy, UpstreamSpec};
+use crate::units;
+use crate::yaml::{self, Entries, Spanned};
+
+/// One policy file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its path below the policy directory, with `/`.
+    pub name: String,
+    /// Its path as an operator would name it.
+    pub file: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+impl Source {
+    /// A fault at `at` of this file.
+    pub fn fault<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> Fault {
+        Fault::new(&self.file, yaml::place(at), message, &self.text)
+    }
+}
+
+/// What a policy file is about, by where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `catalogs/*.yaml`.
+    Catalog,
+    /// `organizations/*.yaml`.
+    Organization,
+    /// `tokens/*.yaml`.
+    Tokens,
+    /// `deny.yaml` or `deny/*.yaml`.
+    Deny,
+}
+
+impl Kind {
+    /// The kind of the file called `name` below the policy directory.
+    pub fn of(name: &str) -> Option<Self> {
+        match name.split_once('/').map_or(name, |(folder, _)| folder) {
+            "catalogs" => Some(Self::Catalog),
+            "organizations" => Some(Self::Organization),
+            "tokens" | "tokens.yaml" | "tokens.yml" => Some(Self::Tokens),
+            "deny" | "deny.yaml" | "deny.yml" => Some(Self::Deny),
+            _ => None,
+        }
+    }
+}
+
+/// Compiles `sources` for `upstreams`.
+///
+/// # Errors
+/// All faults of all files.
+pub fn compile(
+    sources: &[Source],
+    upstreams: &[UpstreamSpec],
+    format: &TokenFormat,
+    generation: u64,
+) -> Result<Snapshot, Vec<Fault>> {
+    let mut faults = Vec::new();
+    for source in sources.iter().filter(|source| Kind::of(&source.name).is_none()) {
+        faults.push(Fault::of_file(
+            &source.file,
+            "unknown policy file; expected `organizations/*.yaml`, `tokens/*.yaml`, `catalogs/*.yaml` or `deny.yaml`",
+        ));
+    }
+    let catalogs = read_catalogs(sources, &mut faults);
+    let vocabulary = vocabulary(&catalogs, upstreams, &mut faults);
+    let mut compiler = Compiler {
+        sources,
+        vocabulary,
+        faults,
+    };
+    let upstreams = compiler.upstreams(upstreams, &catalogs);
+    let organizations = compiler.organizations();
+    let tokens = compiler.tokens();
+    let Compiler {
+        vocabulary, faults, ..
+    } = compiler;
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Snapshot {
+        generation,
+        vocabulary,
+        upstreams,
+        organizations,
+        tokens,
+        format: format.clone(),
+    })
+}
+
+/// The catalogs in files and those built in, by name; a file replaces a built-in one.
+fn read_catalogs(sources: &[Source], faults: &mut Vec<Fault>) -> Vec<Catalog> {
+    let mut catalogs: Vec<Catalog> = Vec::new();
+    for source in of_kind(sources, Kind::Catalog) {
+        match Catalog::read(&source.file, &source.text) {
+            Ok(catalog) => match catalogs.iter().find(|known| known.name == catalog.name) {
+                Some(known) => {
+                    let message = format!(
+                        "catalog `{}` stands in `{}` already",
+                        catalog.name,
+                        known.file.display()
+                    );
+                    faults.push(Fault::of_file(&source.file, message));
+                }
+                None => catalogs.push(catalog),
+            },
+            Err(found) => faults.extend(found),
+        }
+    }
+    for (name, text) in BUILT_IN {
+        match Catalog::read(Path::new(name), text) {
+            Ok(catalog) if catalogs.iter().any(|known| known.name == catalog.name) => {}
+            Ok(catalog) => catalogs.push(catalog),
+            Err(found) => faults.extend(found),
+        }
+    }
+    catalogs
+}
+
+/// The permissions of the catalogs in use.
+fn vocabulary(catalogs: &[Catalog], upstreams: &[UpstreamSpec], faults: &mut Vec<Fault>) -> Vocabulary {
+    let mut permissions: Vec<Permission> = Vec::new();
+    let used = |catalog: &&Catalog| {
+        upstreams
+            .iter()
+            .any(|upstream| upstream.catalogs.contains(&catalog.name))
+    };
+    for catalog in catalogs.iter().filter(used) {
+        for (place, permission) in &catalog.permissions {
+            match permissions.iter_mut().find(|known| known.name == permission.name) {
+                None => permissions.push(permission.clone()),
+                Some(known) if known.scope == permission.scope => merge(known, permission),
+                Some(known) => {
+                    let message = format!(
+                        "permission `{}` has scope `{}` in another catalog; two catalogs may share a name only with the same scope",
+                        permission.name,
+                        known.scope.as_str()
+                    );
+                    faults.push(catalog.fault(*place, message));
+                }
+            }
+        }
+    }
+    let mut vocabulary = Vocabulary::default();
+    for permission in permissions {
+        if let Err(error) = vocabulary.add(permission) {
+            faults.push(Fault::of_file(
+                "catalogs",
+                format!("{error}; leave out catalogs that no upstream uses"),
+            ));
+            break;
+        }
+    }
+    vocabulary
+}
+
+/// Two catalogs' views of one permission: the levels of both, and the stricter role.
+fn merge(known: &mut Permission, other: &Permission) {
+    for level in &other.levels {
+        if !known.levels.contains(level) {
+            known.levels.push(*level);
+        }
+    }
+    known.levels.sort();
+    known.implied |= other.implied;
+    known.write_role = known.write_role.max(other.write_role);
+}
+
+fn of_kind(sources: &[Source], kind: Kind) -> impl Iterator<Item = &Source> {
+    sources
+        .iter()
+        .filter(move |source| Kind::of(&source.name) == Some(kind))
+}
+
+struct Compiler<'a> {
+    sources: &'a [Source],
+    vocabulary: Vocabulary,
+    faults: Vec<Fault>,
+}
+
+impl Compiler<'_> {
+    fn upstreams(&mut self, specs: &[UpstreamSpec], catalogs: &[Catalog]) -> Vec<UpstreamPolicy> {
+        let mut upstreams = Vec::new();
+        for spec in specs {
+            let mut used = Vec::new();
+            for name in &spec.catalogs {
+                if let Some(catalog) = catalogs.iter().find(|catalog| catalog.name == *name) {
+                    used.push(catalog)
+                } else {
+                    let known: Vec<_> = catalogs
+                        .iter()
+                        .map(|catalog| format!("`{}`", catalog.name))
+                        .collect();
+                    let message = format!(
+                        "upstream `{}` uses catalog `{name}`, which does not exist; there are {}",
+                        spec.name,
+                        known.join(", ")
+                    );
+                    self.faults.push(Fault::of_file(&spec.file, message));
+                }
+            }
+            match UpstreamPolicy::compile(spec, &used, &self.vocabulary) {
+                Ok(upstream) => upstreams.push(upstream),
+                Err(found) => self.faults.extend(found),
+            }
+        }
+        for source in of_kind(self.sources, Kind::Deny) {
+            match yaml::parse::<DenyDocument>(&source.file, &source.text) {
+                Ok(document) => {
+                    document
+                        .deny
+                        .iter()
+                        .for_each(|rule| self.deny(source, &rule.value, specs, &mut upstreams));
+                }
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+        upstreams
+    }
+
+    fn deny(
+        &mut self,
+        source: &Source,
+        document: &DenyRuleDocument,
+        specs: &[UpstreamSpec],
+        upstreams: &mut [UpstreamPolicy],
+    ) {
+        let resources = ResourceParameters {
+            owner: vec!["owner".into(), "org".into()],
+            repository: vec!["repo".into(), "repository".into()],
+            wiki: vec!["wiki".into()],
+        };
+        let mode = self.mode(source, document.mode.as_ref());
+        let template = match Template::parse(&document.route.value, &resources) {
+            Ok(template) => template,
+            Err(error) => return self.faults.push(source.fault(&document.route, error.to_string())),
+        };
+        let named = document.upstreams.as_deref().unwrap_or_default();
+        for name in named
+            .iter()
+            .filter(|name| !specs.iter().any(|spec| spec.name == name.value))
+        {
+            self.faults
+                .push(source.fault(name, format!("there is no upstream `{}`", name.value)));
+        }
+        let concerned = |upstream: &&mut UpstreamPolicy| {
+            document.upstreams.is_none() || named.iter().any(|name| name.value == upstream.name)
+        };
+        for upstream in upstreams.iter_mut().filter(concerned) {
+            let rule = DenyRule {
+                name: document.name.value.clone(),
+                mode,
+            };
+            if let Err(message) = upstream.deny(&template, rule) {
+                self.faults.push(source.fault(&document.route, message));
+            }
+        }
+    }
+
+    fn organizations(&mut self) -> HashMap<String, Organization> {
+        let mut organizations = HashMap::new();
+        for source in of_kind(self.sources, Kind::Organization) {
+            match yaml::parse::<OrganizationDocument>(&source.file, &source.text) {
+                Ok(document) => {
+                    let organization = self.organization(source, &document);
+                    let name = organization.name.to_ascii_lowercase();
+                    if organizations.insert(name, organization).is_some() {
+                        let name = &document.organization;
+                        let message = format!("organization `{}` stands in another file already", name.value);
+                        self.faults.push(source.fault(name, message));
+                    }
+                }
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+        organizations
+    }
+
+    fn organization(&mut self, source: &Source, document: &OrganizationDocument) -> Organization {
+        let name = &document.organization;
+        if owner_name(&name.value).is_err() {
+            self.faults.push(source.fault(
+                name,
+                "an organization's name holds letters, digits, `.`, `_` and `-`",
+            ));
+        }
+        let tokens = &document.fine_grained_tokens;
+        let access = match tokens
+            .access
+            .as_ref()
+            .map(|access| (access, access.value.as_str()))
+        {
+            None | Some((_, "allow")) => Access::Allow,
+            Some((_, "deny")) => Access::Deny,
+            Some((at, other)) => {
+                self.faults.push(source.fault(
+                    at,
+                    format!("unknown access `{other}`; expected `allow` or `deny`"),
+                ));
+                Access::Deny
+            }
+        };
+        let max_lifetime =
+            tokens
+                .max_lifetime
+                .as_ref()
+                .and_then(|text| match units::parse_duration(&text.value) {
+                    Ok(lifetime) => i64::try_from(lifetime.as_secs()).ok(),
+                    Err(error) => {
+                        self.faults.push(source.fault(text, error.to_string()));
+                        None
+                    }
+                });
+        Organization {
+            name: name.value.clone(),
+            owners: document.owners.iter().map(|owner| owner.value.clone()).collect(),
+            members: document
+                .members
+                .as_ref()
+                .map(|members| self.members(source, members)),
+            access,
+            max_lifetime,
+            ceiling: document
+                .ceiling
+                .as_ref()
+                .map(|ceiling| self.ceiling(source, ceiling))
+                .unwrap_or_default(),
+            mode: self.mode(source, document.mode.as_ref()),
+        }
+    }
+
+    fn members(&mut self, source: &Source, members: &Entries<String>) -> HashMap<String, Level> {
+        let mut roles = HashMap::new();
+        for (user, role) in &members.0 {
+            if let Some(level) = Level::parse(&role.value) {
+                roles.insert(user.value.to_ascii_lowercase(), level);
+            } else {
+                let message = format!(
+                    "unknown role `{}`; expected `read`, `write` or `admin`",
+                    role.value
+                );
+                self.faults.push(source.fault(role, message));
+            }
+        }
+        roles
+    }
+
+    fn ceiling(
+        &mut self,
+        source: &Source,
+        entries: &Entries<String>,
+    ) -> HashMap<PermissionId, Option<Level>> {
+        let mut ceiling = HashMap::new();
+        for (name, level) in &entries.0 {
+            if level.value == "none" {
+                if let Some(id) = self.vocabulary.find(&name.value) {
+                    ceiling.insert(id, None);
+                } else {
+                    let message = format!(
+                        "unknown permission `{}`; it is in none of the catalogs in use",
+                        name.value
+                    );
+                    self.faults.push(source.fault(name, message));
+                }
+            } else if let Some((id, level)) =
+                permission_level(&self.vocabulary, name, level, source, &mut self.faults)
+            {
+                ceiling.insert(id, Some(level));
+            }
+        }
+        ceiling
+    }
+
+    fn tokens(&mut self) -> TokenMap {
+        let mut tokens = TokenMap::default();
+        let mut places: HashMap<TokenDigest, (PathBuf, Place)> = HashMap::new();
+        let mut interner = Interner::default();
+        for source in of_kind(self.sources, Kind::Tokens) {
+            let document = match yaml::parse::<TokensDocument>(&source.file, &source.text) {
+                Ok(document) => document,
+                Err(fault) => {
+                    self.faults.push(fault);
+                    continue;
+                }
+            };
+            let grants = TokenCompiler::new(source, &self.vocabulary, &mut interner, &mut self.faults)
+                .compile(document);
+            for (digest, at, grant) in grants {
+                if let Some((file, place)) = places.insert(digest, (source.file.clone(), yaml::place(&at))) {
+                    let message = format!("this digest stands at {}:{} already", file.display(), place.line);
+                    self.faults.push(source.fault(&at, message));
+                }
+                tokens.insert(digest, Arc::new(grant));
+            }
+        }
+        tokens
+    }
+
+    fn mode(&mut self, source: &Source, mode: Option<&Spanned<String>>) -> Mode {
+        match mode.map(|mode| (mode, mode.value.as_str())) {
+            None | Some((_, "enforce")) => Mode::Enforce,
+            Some((_, "shadow")) => Mode::Shadow,
+            Some((at, other)) => {
+                self.faults.push(source.fault(
+                    at,
+                    format!("unknown mode `{other}`; expected `enforce` or `shadow`"),
+                ));
+                Mode::Enforce
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Steps 8 to 11 of the decision: may this grant do this action, now, from there.
+//!
+//! Total: every input gives a permit or a refusal. The one place that makes a [`Permit`].
+
+use std::net::IpAddr;
+
+use crate::domain::action::Action;
+use crate::domain::grant::{Grant, GrantPart, GrantState, UnixTime};
+use crate::domain::permission::{Level, Need, PermissionSet, Requirement, Scope, describe};
+use crate::domain::refusal::{Missing, Refusal};
+use crate::domain::resource::Resource;
+use crate::policy::snapshot::{Access, Mode, Organization, Snapshot};
+use crate::policy::upstream::DenyRule;
+
+/// Proof that one request was judged and may pass. Cannot be copied, cannot be made elsewhere:
+///
+/// ```compile_fail
+/// let forged = portcullis::policy::decide::Permit { shadow: Vec::new() };
+/// ```
+/// ```compile_fail
+/// fn twice(permit: portcullis::policy::decide::Permit) { let second = permit.clone(); drop((permit, second)); }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a permit is for exactly one request"]
+pub struct Permit {
+    shadow: Vec<String>,
+}
+
+impl Permit {
+    /// The rules in shadow mode that would have refused.
+    pub fn shadow(&self) -> &[String] {
+        &self.shadow
+    }
+}
+
+/// What is known of a request beside its action.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// The time.
+    pub now: UnixTime,
+    /// The client's address.
+    pub peer: IpAddr,
+    /// The deny rule that closes the route.
+    pub denied: Option<&'a DenyRule>,
+}
+
+/// Step 6: whether the token is good at all.
+///
+/// # Errors
+/// [`Refusal::Revoked`], [`Refusal::Expired`], [`Refusal::Pending`].
+pub fn check_state(snapshot: &Snapshot, grant: &Grant, now: UnixTime) -> Result<(), Refusal> {
+    match grant.state {
+        GrantState::Revoked => return Err(Refusal::Revoked),
+        GrantState::Pending => return Err(Refusal::Pending(grantors(snapshot, grant.parts.first()))),
+        GrantState::Active => {}
+    }
+    if grant.expires_at <= now {
+        return Err(Refusal::Expired(grant.expires_at));
+    }
+    Ok(())
+}
+
+/// Steps 8 to 11.
+///
+/// # Errors
+/// The first step that refuses, with everything that is missing.
+pub fn decide(
+    snapshot: &Snapshot,
+    grant: &Grant,
+    action: &Action<'_>,
+    circumstances: &Circumstances<'_>,
+) -> Result<Permit, Refusal> {
+    let part = part_for(snapshot, grant, action)?;
+    let held = Held {
+        snapshot,
+        grant,
+        part,
+    };
+    held.check_permission(action)?;
+    let mut shadow = Vec::new();
+    let mut forbid = |mode, rule: String| match mode {
+        Mode::Enforce => Err(Refusal::Policy(rule)),
+        Mode::Shadow => {
+            shadow.push(rule);
+            Ok(())
+        }
+    };
+    if let Some(rule) = circumstances.denied {
+        forbid(rule.mode, format!("deny rule {}", rule.name))?;
+    }
+    if let Some(organization) = action
+        .resource
+        .owner()
+        .and_then(|owner| snapshot.organization(owner))
+        && let Some(rule) = held.forbidden_by(organization, action, circumstances.now)
+    {
+        forbid(
+            organization.mode,
+            format!("organization {}: {rule}", organization.name),
+        )?;
+    }
+    if !grant.allows_peer(circumstances.peer) {
+        return Err(Refusal::Network);
+    }
+    Ok(Permit { shadow })
+}
+
+/// Step 8. A resource that belongs to nobody has no part; one that needs a repository's permission on an owner as a
+/// whole needs all of its repositories.
+fn part_for<'a>(
+    snapshot: &Snapshot,
+    grant: &'a Grant,
+    action: &Action<'_>,
+) -> Result<Option<&'a GrantPart>, Refusal> {
+    if action.resource == Resource::Nothing {
+        return Ok(None);
+    }
+    if matches!(action.requirement, Requirement::Nothing) && matches!(action.resource, Resource::Owner(_)) {
+        return Ok(grant.part_for(&action.resource));
+    }
+    let part = grant.part_for(&action.resource).ok_or(Refusal::NotGranted)?;
+    let of_repositories = |need: Need| {
+        snapshot
+            .vocabulary
+            .permission(need.permission)
+            .is_none_or(|known| known.scope == Scope::Repository)
+    };
+    let whole_owner = matches!(action.resource, Resource::Owner(_));
+    if whole_owner && !part.selection.is_all() && action.requirement.needs().any(of_repositories) {
+        return Err(Refusal::NotGranted);
+    }
+    Ok(Some(part))
+}
+
+/// What a grant holds where the action takes place.
+struct Held<'a> {
+    snapshot: &'a Snapshot,
+    grant: &'a Grant,
+    part: Option<&'a GrantPart>,
+}
+
+impl Held<'_> {
+    fn holds(&self, need: Need) -> bool {
+        let of_user = self
+            .snapshot
+            .vocabulary
+            .permission(need.permission)
+            .is_some_and(|permission| permission.scope == Scope::User);
+        let held: Option<&PermissionSet> = if of_user {
+            Some(&self.grant.user_permissions)
+        } else {
+            self.part.map(|part| &*part.permissions)
+        };
+        held.is_some_and(|held| held.satisfies(need))
+    }
+
+    /// Step 9.
+    fn check_permission(&self, action: &Action<'_>) -> Result<(), Refusal> {
+        if action.requirement.satisfied_by(|need| self.holds(need)) {
+            return Ok(());
+        }
+        let grantable = |need: &Need| {
+            let permission = self.snapshot.vocabulary.permission(need.permission);
+            permission.is_some_and(|permission| permission.levels.last() >= Some(&need.level))
+        };
+        let lacking = action
+            .requirement
+            .alternatives()
+            .iter()
+            .filter(|all_of| all_of.iter().all(grantable))
+            .map(|all_of| {
+                all_of
+                    .iter()
+                    .filter(|need| !self.holds(**need))
+                    .collect::<Vec<_>>()
+            })
+            .min_by_key(Vec::len);
+        let Some(lacking) = lacking else {
+            return Err(Refusal::NeverGrantable);
+        };
+        Err(Refusal::PermissionMissing(Missing {
+            needs: lacking
+                .into_iter()
+                .map(|need| describe(*need, &self.snapshot.vocabulary))
+                .collect(),
+            accepted: action.accepted.to_owned(),
+            grantor: grantors(self.snapshot, self.part),
+        }))
+    }
+
+    /// Step 10: the rule of `organization` that forbids the action.
+    fn forbidden_by(
+        &self,
+        organization: &Organization,
+        action: &Action<'_>,
+        now: UnixTime,
+    ) -> Option<&'static str> {
+        if organization.access == Access::Deny {
+            return Some("access of fine-grained tokens");
+        }
+        let born = self.grant.created_at.unwrap_or(now);
+        if organization
+            .max_lifetime
+            .is_some_and(|most| self.grant.expires_at.0.saturating_sub(born.0) > most)
+        {
+            return Some("maximum lifetime");
+        }
+        let below_ceiling = |need: Need| {
+            organization
+                .ceiling
+                .get(&need.permission)
+                .is_none_or(|most| *most >= Some(need.level))
+        };
+        if !action
+            .requirement
+            .satisfied_by(|need| self.holds(need) && below_ceiling(need))
+        {
+            return Some("ceiling");
+        }
+        let role = organization.role(&self.grant.user);
+        if role.is_none() {
+            return Some("membership");
+        }
+        let within_role = |need: Need| role >= Some(self.role_for(need));
+        if !action
+            .requirement
+            .satisfied_by(|need| self.holds(need) && below_ceiling(need) && within_role(need))
+        {
+            return Some("the user's own role");
+        }
+        None
+    }
+
+    /// The role that a token's user needs for `need`.
+    fn role_for(&self, need: Need) -> Level {
+        match (need.level, self.snapshot.vocabulary.permission(need.permission)) {
+            (Level::Read, _) => Level::Read,
+            (level, Some(permission)) => level.max(permission.write_role),
+            (_, None) => Level::Admin,
+        }
+    }
+}
+
+/// Who may grant what `part` lacks.
+fn grantors(snapshot: &Snapshot, part: Option<&GrantPart>) -> String {
+    let Some(owner) = part.map(|part| &part.owner) else {
+        return "the token's user".to_owned();
+    };
+    match snapshot
+        .organization(owner)
+        .map(|organization| organization.owners.join(", "))
+    {
+        Some(owners) if !owners.is_empty() => format!("an owner of `{owner}` ({owners})"),
+        _ => format!("the owner of `{owner}`"),
+    }
+}

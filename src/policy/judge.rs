@@ -1,0 +1,164 @@
+//! The whole decision about one request, step by step in the order of `design.md`.
+//!
+//! The same function serves the gateway, `explain`, the tests and the fuzzer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use crate::catalog::errors::ErrorStyle;
+use crate::domain::grant::{Grant, UnixTime};
+use crate::domain::refusal::Refusal;
+use crate::domain::target::CanonicalTarget;
+use crate::domain::token::{TokenDigest, TokenText};
+use crate::headers::credential;
+use crate::headers::forward::asks_for_upgrade;
+use crate::policy::decide::{Circumstances, Permit, check_state, decide};
+use crate::policy::snapshot::Snapshot;
+use crate::policy::upstream::{Matched, UpstreamPolicy};
+
+/// A request, as far as it is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its target.
+    pub target: &'a CanonicalTarget,
+    /// The host name, as `Host` or `:authority` has it.
+    pub host: &'a str,
+    /// The name in TLS, where there is one.
+    pub server_name: Option<&'a str>,
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+    /// The client's address.
+    pub peer: IpAddr,
+    /// The time.
+    pub now: UnixTime,
+}
+
+/// What was found out about a request, and whether it may pass.
+#[derive(Debug)]
+pub struct Judgment<'a> {
+    /// The upstream that it is for, with its index in the configuration.
+    pub upstream: Option<(usize, &'a UpstreamPolicy)>,
+    /// The token that it carries.
+    pub token: Option<TokenText>,
+    /// What that token opens.
+    pub grant: Option<&'a Arc<Grant>>,
+    /// What it wants.
+    pub matched: Option<Matched<'a>>,
+    /// Whether it may pass.
+    pub outcome: Result<Permit, Refusal>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Claim<'a> {
+    /// Whoever the header fields say.
+    Presented,
+    /// The holder of this digest.
+    Digest(TokenDigest),
+    /// The holder of this grant.
+    Grant(&'a Arc<Grant>),
+}
+
+/// Judges a request by the token that it carries.
+pub fn judge<'a>(snapshot: &'a Snapshot, question: &Question<'a>) -> Judgment<'a> {
+    judge_claim(snapshot, question, Claim::Presented)
+}
+
+/// Judges a request on behalf of `claim`.
+pub fn judge_claim<'a>(snapshot: &'a Snapshot, question: &Question<'a>, claim: Claim<'a>) -> Judgment<'a> {
+    let mut judgment = Judgment {
+        upstream: None,
+        token: None,
+        grant: None,
+        matched: None,
+        outcome: Err(Refusal::NoUpstream),
+    };
+    judgment.outcome = steps(snapshot, question, claim, &mut judgment);
+    judgment
+}
+
+fn steps<'a>(
+    snapshot: &'a Snapshot,
+    question: &Question<'a>,
+    claim: Claim<'a>,
+    found: &mut Judgment<'a>,
+) -> Result<Permit, Refusal> {
+    let (index, upstream) = find_upstream(snapshot, question)?;
+    found.upstream = Some((index, upstream));
+    let grant = match claim {
+        Claim::Presented => {
+            let places = upstream.forbidden_places();
+            let token = credential::take(question.headers, question.target, places, &snapshot.format)?;
+            found.token = Some(token);
+            snapshot.token(&token.digest).ok_or(Refusal::UnknownToken)?
+        }
+        Claim::Digest(digest) => snapshot.token(&digest).ok_or(Refusal::UnknownToken)?,
+        Claim::Grant(grant) => grant,
+    };
+    found.grant = Some(grant);
+    check_state(snapshot, grant, question.now)?;
+    let matched = upstream.action(question.method, question.target)?;
+    found.matched = Some(matched);
+    if asks_for_upgrade(question.headers) {
+        return Err(Refusal::Upgrade);
+    }
+    let denied = upstream.denied(question.method, question.target)?;
+    decide(
+        snapshot,
+        grant,
+        &matched.action,
+        &Circumstances {
+            now: question.now,
+            peer: question.peer,
+            denied,
+        },
+    )
+}
+
+/// Step 3: by host, then by the longest path prefix.
+fn find_upstream<'a>(
+    snapshot: &'a Snapshot,
+    question: &Question<'_>,
+) -> Result<(usize, &'a UpstreamPolicy), Refusal> {
+    let host = host_name(question.host).ok_or(Refusal::NoUpstream)?;
+    if question
+        .server_name
+        .is_some_and(|name| !name.eq_ignore_ascii_case(&host))
+    {
+        return Err(Refusal::Misdirected);
+    }
+    snapshot
+        .upstreams
+        .iter()
+        .enumerate()
+        .filter(|(_, upstream)| upstream.answers_to(&host))
+        .filter_map(|candidate| Some((candidate.1.prefix_length(question.target)?, candidate)))
+        .max_by_key(|(length, (index, _))| (*length, usize::MAX - index))
+        .map(|(_, candidate)| candidate)
+        .ok_or(Refusal::NoUpstream)
+}
+
+/// The host name of `Host`, lower case, without port (RFC 9110 section 7.2).
+fn host_name(host: &str) -> Option<String> {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map(|(name, _)| name)?,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    (!name.is_empty() && name.bytes().all(plain)).then(|| name.to_ascii_lowercase())
+}
+
+impl<'a> Judgment<'a> {
+    /// How the client is told of a refusal.
+    pub fn style(&self, question: &Question<'a>) -> Arc<ErrorStyle> {
+        match (self.matched, self.upstream) {
+            (Some(matched), _) => Arc::clone(matched.style),
+            (None, Some((_, upstream))) => Arc::clone(upstream.style_for(question.method, question.target)),
+            (None, None) => Arc::default(),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Everything that came from policy files, compiled. Immutable; swapped whole.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::domain::grant::Grant;
+use crate::domain::permission::{Level, PermissionId, Vocabulary};
+use crate::domain::token::{TokenDigest, TokenFormat};
+use crate::policy::upstream::UpstreamPolicy;
+
+/// One compiled state of all policy files.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Counts the snapshots of this process, from 1.
+    pub generation: u64,
+    /// The permissions of all catalogs.
+    pub vocabulary: Vocabulary,
+    /// The upstreams, in the order of the configuration.
+    pub upstreams: Vec<UpstreamPolicy>,
+    /// Organizations with a policy, by lower-case name.
+    pub organizations: HashMap<String, Organization>,
+    /// Declared tokens.
+    pub tokens: TokenMap,
+    /// What tokens look like.
+    pub format: TokenFormat,
+}
+
+/// Digest to grant.
+pub type TokenMap = HashMap<TokenDigest, Arc<Grant>, BuildHasherDefault<DigestHasher>>;
+
+/// A digest is already evenly spread; its first eight bytes are the hash.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk::<8>() {
+            self.0 ^= u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length that slices hash before their bytes says nothing here.
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+/// Whether a rule is acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Acted on.
+    Enforce,
+    /// Judged and recorded only.
+    Shadow,
+}
+
+/// What an organization's policy file says.
+#[derive(Debug, Clone)]
+pub struct Organization {
+    /// The name as it is written there.
+    pub name: String,
+    /// Its owners.
+    pub owners: Vec<String>,
+    /// Its members' roles, by lower-case name; `None` where roles are not declared.
+    pub members: Option<HashMap<String, Level>>,
+    /// Whether fine-grained tokens may reach it.
+    pub access: Access,
+    /// The longest lifetime of a token, seconds.
+    pub max_lifetime: Option<i64>,
+    /// The most that any token may hold; `None` as a level means nothing at all.
+    pub ceiling: HashMap<PermissionId, Option<Level>>,
+    /// Whether all this is acted on.
+    pub mode: Mode,
+}
+
+/// Whether tokens may reach an organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// They may.
+    Allow,
+    /// They may not.
+    Deny,
+}
+
+impl Organization {
+    /// The role of `user`: owners have every role. `None` where roles are declared and the user has none;
+    /// `Some(Admin)` where roles are not declared.
+    pub fn role(&self, user: &str) -> Option<Level> {
+        let Some(members) = &self.members else {
+            return Some(Level::Admin);
+        };
+        if self.owners.iter().any(|owner| owner.eq_ignore_ascii_case(user)) {
+            return Some(Level::Admin);
+        }
+        members.get(&user.to_ascii_lowercase()).copied()
+    }
+}
+
+impl Snapshot {
+    /// The policy of the organization called `name`.
+    pub fn organization(&self, name: &str) -> Option<&Organization> {
+        if self.organizations.is_empty() {
+            return None;
+        }
+        self.organizations.get(&name.to_ascii_lowercase())
+    }
+
+    /// The declared token with this digest.
+    pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<Grant>> {
+        self.tokens.get(digest)
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the whole: real sockets, real git, real policy files. One binary, so that it links once.
+#![cfg(test)]
+
+mod github_catalog;
+mod support;
