@@ -3,4 +3,6 @@
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
 pub mod domain;
+
+pub mod config;
 pub mod yaml;
