@@ -110,7 +110,7 @@ impl Catalog {
         for (key, value) in document.routes.0 {
             match Template::parse(&key.value, &document.resource) {
                 Ok(template) => routes.push((yaml::place(&key), template, value.value)),
-                Err(error) => faults.add(&key, error),
+                Err(error) => faults.add(&key, error.to_string()),
             }
         }
         faults.or(Self {
@@ -167,7 +167,7 @@ struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    fn add<T>(&mut self, at: &Spanned<T>, message: impl ToString) {
+    fn add<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
         self.found.push(Fault::new(
             self.file,
             yaml::place(at),
