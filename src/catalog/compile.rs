@@ -168,12 +168,8 @@ struct Faults<'a> {
 
 impl Faults<'_> {
     fn add<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
-        self.found.push(Fault::new(
-            self.file,
-            yaml::place(at),
-            message.to_string(),
-            self.source,
-        ));
+        self.found
+            .push(Fault::new(self.file, yaml::place(at), message, self.source));
     }
 
     fn or<T>(self, value: T) -> Result<T, Vec<Fault>> {
