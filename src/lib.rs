@@ -2,7 +2,7 @@
 //!
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
-pub mod domain;
-
 pub mod config;
+pub mod domain;
+pub mod tls;
 pub mod yaml;
