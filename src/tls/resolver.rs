@@ -63,7 +63,8 @@ impl Resolver {
         Ok(resolver)
     }
 
-    fn choose(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
+    /// The certificate for `name`, in any case.
+    pub(super) fn choose(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
         let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
         let by_parent = || self.wildcard.get(name.split_once('.')?.1);
         self.exact.get(&name).or_else(by_parent).unwrap_or(&self.default)

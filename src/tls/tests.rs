@@ -172,6 +172,19 @@ async fn the_name_chooses_the_certificate() {
     }
 }
 
+/// Clients send the name in lower case as a rule, and nobody makes them.
+#[test]
+fn names_have_no_case() {
+    let authority = Authority::new();
+    let first = authority.issue("first", &[]);
+    let wild = authority.issue("wild", &["*.Example.com"]);
+    let resolver = Resolver::new(&listener(&[&first, &wild]), &default_provider()).unwrap();
+    let chosen = |name| &resolver.choose(name).cert;
+    assert_eq!(chosen(Some("A.EXAMPLE.COM")), chosen(Some("a.example.com")));
+    assert_ne!(chosen(Some("A.EXAMPLE.COM")), chosen(None));
+    assert_eq!(chosen(Some("example.com")), chosen(None));
+}
+
 #[tokio::test]
 async fn only_the_named_authority_is_trusted() {
     let [authority, other] = [Authority::new(), Authority::new()];
