@@ -2,4 +2,6 @@
 //!
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
+pub mod clock;
 pub mod domain;
+pub mod tasks;
