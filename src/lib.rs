@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
 pub mod clock;
+pub mod control;
 pub mod domain;
 pub mod record;
 pub mod tasks;
