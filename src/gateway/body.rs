@@ -55,7 +55,11 @@ impl Upload {
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Relaxed);
         }
-        Self { inner, progress, validity }
+        Self {
+            inner,
+            progress,
+            validity,
+        }
     }
 
     /// How far it has come.
@@ -118,17 +122,29 @@ enum Source {
 impl AnswerBody {
     /// The gateway's own words.
     pub fn text(text: impl Into<Bytes>) -> Self {
-        Self { source: Source::Text(Full::new(text.into())), validity: None, answering: None }
+        Self {
+            source: Source::Text(Full::new(text.into())),
+            validity: None,
+            answering: None,
+        }
     }
 
     /// What a host answers.
     pub fn upstream(body: PooledBody, validity: Arc<Validity>) -> Self {
-        Self { source: Source::Upstream(body), validity: Some(validity), answering: None }
+        Self {
+            source: Source::Upstream(body),
+            validity: Some(validity),
+            answering: None,
+        }
     }
 
     /// What git answers.
     pub fn git(body: CgiBody, validity: Arc<Validity>) -> Self {
-        Self { source: Source::Git(body), validity: Some(validity), answering: None }
+        Self {
+            source: Source::Git(body),
+            validity: Some(validity),
+            answering: None,
+        }
     }
 
     /// Keeps `answering` until the answer has ended.
@@ -176,6 +192,9 @@ impl Body for AnswerBody {
 }
 
 fn withdrawn() -> BodyError {
-    io::Error::new(io::ErrorKind::PermissionDenied, "the token's permit was withdrawn while the request was under way")
-        .into()
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "the token's permit was withdrawn while the request was under way",
+    )
+    .into()
 }

@@ -48,11 +48,19 @@ pub async fn serve(
         return;
     }
     let Some(config) = tls else {
-        let origin = Origin { peer, scheme: "http", server_name: None };
+        let origin = Origin {
+            peer,
+            scheme: "http",
+            server_name: None,
+        };
         return serve_http1(worker, stream, origin, drain).await;
     };
     let metrics = &worker.gateway.recorder.metrics;
-    let accepted = timeout(worker.gateway.limits.header_time, TlsAcceptor::from(config).accept(stream)).await;
+    let accepted = timeout(
+        worker.gateway.limits.header_time,
+        TlsAcceptor::from(config).accept(stream),
+    )
+    .await;
     let stream = match accepted {
         Ok(Ok(stream)) => {
             metrics.handshake(Handshake::Completed);
@@ -71,7 +79,11 @@ pub async fn serve(
     let (_, session) = stream.get_ref();
     let server_name = session.server_name().map(Arc::from);
     let speaks_http2 = session.alpn_protocol() == Some(b"h2");
-    let origin = Origin { peer, scheme: "https", server_name };
+    let origin = Origin {
+        peer,
+        scheme: "https",
+        server_name,
+    };
     if speaks_http2 {
         serve_http2(worker, stream, origin, drain).await;
     } else {
@@ -89,13 +101,20 @@ where
         header_count: limits.header_count,
         target_bytes: limits.target_bytes,
     };
-    let timeouts = HeadTimeouts { head: limits.header_time, idle: limits.idle_time, body: limits.body_idle_time };
+    let timeouts = HeadTimeouts {
+        head: limits.header_time,
+        idle: limits.idle_time,
+        body: limits.body_idle_time,
+    };
     let (guarded, slot) = Guarded::new(stream, head, timeouts);
     let ordinals = AtomicU64::new(0);
     let service = service_fn(|request: Request<Incoming>| {
         let ordinal = ordinals.fetch_add(1, Ordering::Relaxed);
-        let arrived =
-            Arrived { request, fault: slot.fault_at(ordinal), answering: Some(slot.answering()) };
+        let arrived = Arrived {
+            request,
+            fault: slot.fault_at(ordinal),
+            answering: Some(slot.answering()),
+        };
         let (worker, origin) = (&worker, &origin);
         async move { Ok::<_, Infallible>(answer(worker, origin, arrived).await) }
     });
@@ -126,7 +145,11 @@ where
     let origin = Arc::new(origin);
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
-        let arrived = Arrived { request, fault: None, answering: None };
+        let arrived = Arrived {
+            request,
+            fault: None,
+            answering: None,
+        };
         async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
     });
     let mut builder = http2::Builder::new(Tasks);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -59,9 +60,16 @@ pub type Answer = Response<RecordedBody<AnswerBody>>;
 /// # Cancel safety
 /// hyper drops the future when the client leaves; the record then closes itself as aborted.
 pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answer {
-    let Arrived { request, fault, answering } = arrived;
+    let Arrived {
+        request,
+        fault,
+        answering,
+    } = arrived;
     let (parts, body) = request.into_parts();
-    let mut record = Record::open(&worker.gateway.recorder, record_head(worker, origin, &parts, fault));
+    let mut record = Record::open(
+        &worker.gateway.recorder,
+        record_head(worker, origin, &parts, fault),
+    );
     let request_id = HeaderValue::from(record.request_id());
     let judged = match fault {
         Some(fault) => Err(Refused::early(fault.into())),
@@ -70,7 +78,14 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
     let answered = match judged {
         Ok(passage) => {
             let accepted = passage.accepted.clone();
-            let sent = forward(worker, origin, passage, Request::from_parts(parts, body), &mut record).await;
+            let sent = forward(
+                worker,
+                origin,
+                passage,
+                Request::from_parts(parts, body),
+                &mut record,
+            )
+            .await;
             sent.map(|response| with_accepted(response, accepted, &request_id))
         }
         Err(refused) => Err(refused),
@@ -80,7 +95,11 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
             record.responded(response.status());
             response
         }
-        Err(Refused { refusal, style, accepted }) => {
+        Err(Refused {
+            refusal,
+            style,
+            accepted,
+        }) => {
             record.refused(refusal.reason());
             record.answered(refusal.status());
             refuse(&refusal, &style, accepted.as_ref(), &request_id)
@@ -100,7 +119,10 @@ fn record_head(worker: &Worker, origin: &Origin, parts: &Parts, fault: Option<He
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that takes a target off hyper; canonicalized next")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that takes a target off hyper; canonicalized next"
+)]
 fn raw_target(parts: &Parts) -> Option<&http::uri::PathAndQuery> {
     parts.uri.path_and_query()
 }
@@ -129,7 +151,11 @@ struct Refused {
 impl Refused {
     /// Before anything is known of the upstream.
     fn early(refusal: Refusal) -> Self {
-        Self { refusal, style: Arc::default(), accepted: None }
+        Self {
+            refusal,
+            style: Arc::default(),
+            accepted: None,
+        }
     }
 }
 
@@ -154,38 +180,64 @@ fn judge_request(
     };
     let judgment = judge(&snapshot, &question);
     describe(&judgment, &snapshot, worker, record);
-    record.judged(Judged {
-        verdict: match &judgment.outcome {
-            Ok(_) => Verdict::Allow,
-            Err(refusal) => Verdict::Refuse(refusal.reason()),
-        },
-        mode: Mode::Enforce,
-        policy_generation: snapshot.generation,
-        took: clock::monotonic().saturating_duration_since(started),
-        shadow: match &judgment.outcome {
-            Ok(permit) => permit.shadow().iter().map(|rule| rule.as_str().into()).collect(),
-            Err(_) => Vec::new(),
-        },
-    });
+    let took = clock::monotonic().saturating_duration_since(started);
+    record.judged(verdict(&judgment.outcome, snapshot.generation, took));
     let accepted = judgment.matched.map(|matched| matched.needed.header.clone());
     let style = judgment.style(&question);
-    let found = (judgment.upstream, judgment.grant, judgment.token, judgment.matched);
+    let writes = judgment.matched.is_some_and(|matched| {
+        matched
+            .action
+            .requirement
+            .needs()
+            .any(|need| need.level > Level::Read)
+    });
+    let found = (
+        judgment.upstream.map(|(index, _)| index),
+        judgment.grant,
+        judgment.token,
+    );
     match (judgment.outcome, found) {
-        (Ok(permit), (Some((upstream, _)), Some(grant), Some(token), Some(matched))) => Ok(Passage {
+        (Ok(permit), (Some(upstream), Some(grant), Some(token))) => Ok(Passage {
             permit,
             upstream,
             user: Arc::clone(&grant.user),
-            writes: matched.action.requirement.needs().any(|need| need.level > Level::Read),
-            host,
+            writes,
             token: token.digest,
             generation: snapshot.generation,
             accepted: style.accepted_header.clone().zip(accepted),
             style,
+            host,
             target,
         }),
-        // A permit without an upstream, a grant, a token and an action cannot be; if it were, it would not pass.
-        (Ok(_), _) => Err(Refused { refusal: Refusal::NoRoute, style, accepted }),
-        (Err(refusal), _) => Err(Refused { refusal, style, accepted }),
+        // A permit without an upstream, a grant and a token cannot be; if it were, it would not pass.
+        (Ok(_), _) => Err(Refused {
+            refusal: Refusal::NoRoute,
+            style,
+            accepted,
+        }),
+        (Err(refusal), _) => Err(Refused {
+            refusal,
+            style,
+            accepted,
+        }),
+    }
+}
+
+/// What the record keeps of a decision.
+fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -> Judged {
+    let (verdict, shadow) = match outcome {
+        Ok(permit) => (
+            Verdict::Allow,
+            permit.shadow().iter().map(|rule| rule.as_str().into()).collect(),
+        ),
+        Err(refusal) => (Verdict::Refuse(refusal.reason()), Vec::new()),
+    };
+    Judged {
+        verdict,
+        mode: Mode::Enforce,
+        policy_generation: generation,
+        took,
+        shadow,
     }
 }
 
@@ -207,7 +259,11 @@ fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalT
 /// Tells the record what was found out.
 fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, record: &mut Record) {
     if let Some((index, _)) = judgment.upstream
-        && let Some(id) = worker.gateway.upstreams.get(index).and_then(|upstream| upstream.id)
+        && let Some(id) = worker
+            .gateway
+            .upstreams
+            .get(index)
+            .and_then(|upstream| upstream.id)
     {
         record.routed(id);
     }
@@ -224,7 +280,10 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;
-        let resource = action.resource.owner().map(|_| action.resource.to_string().into());
+        let resource = action
+            .resource
+            .owner()
+            .map(|_| action.resource.to_string().into());
         record.understood(Subject {
             route: Some(action.route.into()),
             resource,
@@ -242,12 +301,33 @@ async fn forward(
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
-    let Passage { permit, upstream, user, writes, host, target, token, generation, style, .. } = passage;
+    let Passage {
+        permit,
+        upstream,
+        user,
+        writes,
+        host,
+        target,
+        token,
+        generation,
+        style,
+        ..
+    } = passage;
     let gateway = &worker.gateway;
-    let refused = |refusal: Refusal| Refused { refusal, style: Arc::clone(&style), accepted: None };
+    let refused = |refusal: Refusal| Refused {
+        refusal,
+        style: Arc::clone(&style),
+        accepted: None,
+    };
     let shared = gateway.upstreams.get(upstream).zip(worker.backends.get(upstream));
     let (shared, backend) = shared.ok_or_else(|| refused(Refusal::NoUpstream))?;
-    let asked = Asked { method: request.method().clone(), target, host: host.clone(), peer: origin.peer.ip(), token };
+    let asked = Asked {
+        method: request.method().clone(),
+        target,
+        host: host.clone(),
+        peer: origin.peer.ip(),
+        token,
+    };
     let validity = Arc::new(Validity::new(Arc::clone(&gateway.live), asked, generation));
     let request_id = HeaderValue::from(record.request_id());
     let identity = shared.identity.load_full();
@@ -263,12 +343,7 @@ async fn forward(
         identity: &identity,
     };
     record.forwarding();
-    backend.forward(permit, outgoing).await.map_err(|refusal| {
-        if let Refusal::Upstream(error) = &refusal {
-            gateway.recorder.metrics.upstream_error(shared.id, *error);
-        }
-        refused(refusal)
-    })
+    backend.forward(permit, outgoing).await.map_err(refused)
 }
 
 /// What goes back: the host's answer, scrubbed, with what would have been enough.

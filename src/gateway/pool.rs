@@ -33,11 +33,8 @@ const READY_TIME: Duration = Duration::from_millis(50);
 /// Connections to one host.
 #[derive(Debug)]
 pub struct Pool {
-    authority: String,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-    timeouts: Timeouts,
+    destination: Destination,
     recorder: Arc<Recorder>,
-    id: Option<UpstreamId>,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -48,7 +45,7 @@ struct Idle {
 }
 
 /// Where a pool's connections go.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Destination {
     /// `host:port`.
     pub authority: String,
@@ -60,11 +57,24 @@ pub struct Destination {
     pub id: Option<UpstreamId>,
 }
 
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let server_name = self.tls.as_ref().map(|(_, name)| name);
+        f.debug_struct("Destination")
+            .field("authority", &self.authority)
+            .field("tls", &server_name)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Pool {
     /// An empty pool.
     pub fn new(destination: Destination, recorder: Arc<Recorder>) -> Self {
-        let Destination { authority, tls, timeouts, id } = destination;
-        Self { authority, tls, timeouts, recorder, id, idle: Mutex::default() }
+        Self {
+            destination,
+            recorder,
+            idle: Mutex::default(),
+        }
     }
 
     /// Sends `request` over a kept connection, or a new one. A request that a kept connection turned out to be too old
@@ -75,7 +85,10 @@ impl Pool {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection that the request was sent over.
-    pub async fn send(self: &Arc<Self>, mut request: Request<Upload>) -> Result<Response<PooledBody>, UpstreamError> {
+    pub async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Upload>,
+    ) -> Result<Response<PooledBody>, UpstreamError> {
         let progress = request.body().progress();
         loop {
             let (mut sender, kept) = match self.take_idle().await {
@@ -83,16 +96,22 @@ impl Pool {
                 None => (self.connect().await?, false),
             };
             let head = request.method() == Method::HEAD;
-            let sent = self.await_answer(sender.try_send_request(request), &progress).await?;
+            let sent = self
+                .await_answer(sender.try_send_request(request), &progress)
+                .await?;
             match sent {
                 Ok(response) => {
-                    let lease = Lease { pool: Arc::clone(self), sender, progress };
+                    let lease = Lease {
+                        pool: Arc::clone(self),
+                        sender,
+                        progress,
+                    };
                     return Ok(response.map(|body| PooledBody::new(body, lease, head)));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(again) if kept => request = again,
                     _ => {
-                        tracing::debug!(error = %error.error(), upstream = self.authority, "no answer");
+                        tracing::debug!(error = %error.error(), upstream = self.destination.authority.as_str(), "no answer");
                         return Err(UpstreamError::Failed);
                     }
                 },
@@ -110,7 +129,7 @@ impl Pool {
         let mut seen = progress.bytes();
         let mut ended = progress.has_ended();
         loop {
-            if let Ok(answer) = timeout(self.timeouts.response, &mut answer).await {
+            if let Ok(answer) = timeout(self.destination.timeouts.response, &mut answer).await {
                 return Ok(answer);
             }
             let now = (progress.bytes(), progress.has_ended());
@@ -125,7 +144,7 @@ impl Pool {
     async fn take_idle(&self) -> Option<SendRequest<Upload>> {
         loop {
             let Idle { mut sender, since } = self.idle().pop()?;
-            if clock::monotonic().saturating_duration_since(since) > self.timeouts.idle {
+            if clock::monotonic().saturating_duration_since(since) > self.destination.timeouts.idle {
                 // Those below are older still.
                 self.idle().clear();
                 return None;
@@ -141,9 +160,9 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<SendRequest<Upload>, UpstreamError> {
-        let connected = timeout(self.timeouts.connect, self.connect_now()).await;
+        let connected = timeout(self.destination.timeouts.connect, self.connect_now()).await;
         let sender = connected.map_err(|_| UpstreamError::Timeout).flatten()?;
-        if let Some(id) = self.id {
+        if let Some(id) = self.destination.id {
             self.recorder.metrics.upstream_connected(id);
         }
         Ok(sender)
@@ -151,15 +170,23 @@ impl Pool {
 
     async fn connect_now(&self) -> Result<SendRequest<Upload>, UpstreamError> {
         let unreachable = |error: std::io::Error| {
-            tracing::warn!(%error, upstream = self.authority, "cannot be reached");
+            tracing::warn!(%error, upstream = self.destination.authority.as_str(), "cannot be reached");
             UpstreamError::Unreachable
         };
-        let stream = TcpStream::connect(&self.authority).await.map_err(unreachable)?;
+        let stream = TcpStream::connect(&self.destination.authority)
+            .await
+            .map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
-        match &self.tls {
+        match &self.destination.tls {
             None => handshake(stream).await,
             Some((connector, name)) => {
-                handshake(connector.connect(name.clone(), stream).await.map_err(unreachable)?).await
+                handshake(
+                    connector
+                        .connect(name.clone(), stream)
+                        .await
+                        .map_err(unreachable)?,
+                )
+                .await
             }
         }
     }
@@ -169,8 +196,10 @@ async fn handshake<S>(stream: S) -> Result<SendRequest<Upload>, UpstreamError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) =
-        http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|_| UpstreamError::Failed)?;
+    let (sender, connection) = http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| UpstreamError::Failed)?;
     drop(tasks::spawn("upstream connection", async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
@@ -194,7 +223,10 @@ impl Lease {
         }
         let mut idle = self.pool.idle();
         if idle.len() < MAX_IDLE {
-            idle.push(Idle { sender: self.sender, since: clock::monotonic() });
+            idle.push(Idle {
+                sender: self.sender,
+                since: clock::monotonic(),
+            });
         }
     }
 }
@@ -207,13 +239,18 @@ pub struct PooledBody {
 
 impl std::fmt::Debug for PooledBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PooledBody").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("PooledBody")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 
 impl PooledBody {
     fn new(inner: Incoming, lease: Lease, head: bool) -> Self {
-        let mut body = Self { inner, lease: Some(lease) };
+        let mut body = Self {
+            inner,
+            lease: Some(lease),
+        };
         if head || body.inner.is_end_stream() {
             body.give_back();
         }

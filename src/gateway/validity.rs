@@ -45,7 +45,11 @@ pub struct Asked {
 impl Validity {
     /// `asked` was permitted by the snapshot of `generation`.
     pub fn new(live: Arc<LivePolicy>, asked: Asked, generation: u64) -> Self {
-        Self { live, asked, judged_by: AtomicU64::new(generation) }
+        Self {
+            live,
+            asked,
+            judged_by: AtomicU64::new(generation),
+        }
     }
 
     /// Whether the policy in force still permits it. Judges again only when the policy has changed.
@@ -66,7 +70,9 @@ impl Validity {
             peer: self.asked.peer,
             now: clock::now(),
         };
-        let stands = judge_claim(&snapshot, &question, Claim::Digest(self.asked.token)).outcome.is_ok();
+        let stands = judge_claim(&snapshot, &question, Claim::Digest(self.asked.token))
+            .outcome
+            .is_ok();
         let judged_by = if stands { snapshot.generation } else { WITHDRAWN };
         self.judged_by.store(judged_by, Ordering::Relaxed);
         stands

@@ -54,7 +54,9 @@ pub fn run(
     drain: watch::Receiver<bool>,
     drain_time: Duration,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(Arc::new(worker), listeners, drain, drain_time))
 }
 
@@ -69,7 +71,12 @@ async fn serve(
     let mut accepting = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let listener = TcpListener::from_std(listener)?;
-        let accept = Accept { worker: Arc::clone(&worker), index, drain: drain.clone(), alive: alive.clone() };
+        let accept = Accept {
+            worker: Arc::clone(&worker),
+            index,
+            drain: drain.clone(),
+            alive: alive.clone(),
+        };
         accepting.push(tasks::spawn("listener", accept.run(listener)));
     }
     drop(alive);
@@ -123,7 +130,10 @@ impl Accept {
             gateway.recorder.metrics.connection_refused();
             return;
         };
-        let tls = gateway.listeners.get(self.index).and_then(|tls| tls.as_ref().map(|tls| tls.load_full()));
+        let tls = gateway
+            .listeners
+            .get(self.index)
+            .and_then(|tls| tls.as_ref().map(arc_swap::ArcSwapAny::load_full));
         let worker = Arc::clone(&self.worker);
         let (drain, alive) = (self.drain.clone(), self.alive.clone());
         let open = gateway.recorder.metrics.connection_opened();

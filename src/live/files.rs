@@ -48,7 +48,10 @@ pub fn stamps(root: &Path) -> Vec<Stamp> {
 
 fn stamp(path: &Path, depth: usize, stamps: &mut Vec<Stamp>) {
     let Ok(metadata) = fs::metadata(path) else { return };
-    let changed = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+    let changed = metadata
+        .mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(metadata.mtime_nsec());
     stamps.push(Stamp(path.to_owned(), metadata.len(), metadata.ino(), changed));
     if !metadata.is_dir() || depth > DEPTH {
         return;
@@ -56,7 +59,9 @@ fn stamp(path: &Path, depth: usize, stamps: &mut Vec<Stamp>) {
     let Ok(entries) = fs::read_dir(path) else { return };
     let mut below: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     below.sort();
-    below.iter().for_each(|path| stamp(path, depth + 1, stamps));
+    for path in &below {
+        stamp(path, depth + 1, stamps);
+    }
 }
 
 /// SHA-256 over the names and texts of some files.

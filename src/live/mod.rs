@@ -88,8 +88,16 @@ impl LivePolicy {
         let sources = files::read(&inputs.directory)?;
         let snapshot = compile(&sources, &inputs.upstreams, &inputs.format, 1)?;
         let texts = files::digest(&sources);
-        let seen = Mutex::new(Seen { stamps, last: texts, in_force: texts });
-        Ok(Self { inputs, snapshot: ArcSwap::from_pointee(snapshot), seen })
+        let seen = Mutex::new(Seen {
+            stamps,
+            last: texts,
+            in_force: texts,
+        });
+        Ok(Self {
+            inputs,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            seen,
+        })
     }
 
     /// The snapshot in force, to be kept for one request.
@@ -168,7 +176,10 @@ mod tests {
         assert!(matches!(live.reload(Look::AtStamps), Reload::Unchanged));
         std::fs::write(&file, "deny: [x]\n").unwrap();
         assert!(matches!(live.reload(Look::AtTexts), Reload::Refused(_)));
-        assert!(matches!(live.reload(Look::AtTexts), Reload::Unchanged), "told once");
+        assert!(
+            matches!(live.reload(Look::AtTexts), Reload::Unchanged),
+            "told once"
+        );
         assert_eq!(live.snapshot().generation, 1);
         std::fs::write(&file, good).unwrap();
         assert!(matches!(live.reload(Look::AtTexts), Reload::Restored));
