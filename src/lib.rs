@@ -3,3 +3,4 @@
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
 pub mod domain;
+pub mod git_host;
