@@ -279,30 +279,3 @@ async fn children_that_end_by_themselves_are_reaped() {
     }
     all_end(&host, &disk, &seen).await;
 }
-
-#[test]
-fn a_runtime_that_ends_takes_git_with_it() {
-    let disk = Disk::new();
-    let Some(host) = Disk::host(settings(&disk)) else {
-        return;
-    };
-    disk.seed("acme/alpha.git", 1, 10);
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
-    let first = runtime();
-    let (_sender, body) = Script::new();
-    let response = first
-        .block_on(within(host.serve(post(FETCH, body), &alice())))
-        .unwrap();
-    assert!(!processes(&disk).is_empty());
-    drop(first);
-    drop(response);
-    runtime().block_on(async {
-        drop(within(host.0.children.acquire_many(CHILDREN)).await.unwrap());
-        no_process(&disk).await;
-    });
-}

@@ -1,6 +1,7 @@
 //! Programs in the place of `git http-backend`: what they are told, and what becomes of those that misbehave.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -215,17 +216,19 @@ async fn a_program_that_is_stopped_can_clean_up() {
 #[tokio::test]
 async fn a_program_need_not_read_all_of_the_request() {
     let disk = Disk::new();
-    let fifo = disk.root().join("fifo");
-    let host = host(
-        &disk,
-        &format!("exec <&-; mkfifo fifo; {HEAD}; cat fifo"),
-        DEADLINE,
-    );
+    let script = format!("exec <&-; mkfifo fifo; {HEAD}; head -c 4 fifo");
+    let host = host(&disk, &script, DEADLINE);
     let (sender, body) = Script::new();
     let response = within(host.serve(post(body), &alice())).await.unwrap();
     sender.send(Ok(Bytes::from(vec![0; 1 << 20]))).await.unwrap();
     within(sender.closed()).await;
-    tokio::fs::write(fifo, "done").await.unwrap();
+    // Open for reading too, so that opening does not wait for a program that has ended.
+    let mut fifo = File::options()
+        .read(true)
+        .write(true)
+        .open(disk.root().join("fifo"))
+        .unwrap();
+    fifo.write_all(b"done").unwrap();
     assert_eq!(text(response.into_body()).await.unwrap(), "done");
 }
 
@@ -253,20 +256,44 @@ async fn a_program_that_was_killed_leaves_a_broken_body() {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_stop_is_killed_with_all_it_started() {
+async fn what_does_not_stop_is_killed() {
+    let stubborn = [
+        "trap '' TERM; sleep 1000 &",
+        "trap '' TERM; sleep 1000 & trap - TERM;",
+    ];
+    for script in stubborn {
+        let disk = Disk::new();
+        let host = host(&disk, &format!("{script} {HEAD}; wait"), DEADLINE);
+        let response = within(host.serve(post(Empty::<Bytes>::new()), &alice()))
+            .await
+            .unwrap();
+        assert_eq!(processes(&disk).len(), 2);
+        drop(response);
+        drop(within(host.0.children.acquire_many(1)).await.unwrap());
+        no_process(&disk).await;
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_takes_all_with_it() {
     let disk = Disk::new();
-    let host = host(
-        &disk,
-        &format!("trap '' TERM; sleep 1000 & {HEAD}; wait"),
-        DEADLINE,
-    );
-    let response = within(host.serve(post(Empty::<Bytes>::new()), &alice()))
-        .await
-        .unwrap();
+    let host = host(&disk, &format!("sleep 1000 & {HEAD}; wait"), DEADLINE);
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    let request = post(Empty::<Bytes>::new());
+    let response = first.block_on(async { within(host.serve(request, &alice())).await.unwrap() });
     assert_eq!(processes(&disk).len(), 2);
+    drop(first);
     drop(response);
-    drop(within(host.0.children.acquire_many(1)).await.unwrap());
-    no_process(&disk).await;
+    runtime().block_on(async {
+        drop(within(host.0.children.acquire_many(1)).await.unwrap());
+        no_process(&disk).await;
+    });
 }
 
 #[track_caller]
