@@ -108,17 +108,6 @@ fn signal(group: Option<Pid>, signal: Signal) {
     }
 }
 
-/// How the watch over git ended.
-enum End {
-    /// By itself.
-    Exited(io::Result<ExitStatus>),
-    /// The client is gone, or the gateway has given up.
-    Left,
-    /// The request broke off. Git's standard input stays open until git was stopped: closed, it would look like the
-    /// end of the request.
-    Broken(ChildStdin),
-}
-
 /// Watches over git until it has ended.
 async fn watch<B>(
     mut group: Group,
@@ -132,13 +121,8 @@ async fn watch<B>(
     let mut notes = Vec::new();
     let feeding = feed(input, stdin);
     let listening = listen(stderr, &mut notes);
-    let status = match run(&mut group.child, feeding, listening, &mut end).await {
-        End::Exited(status) => status,
-        End::Left => return group.stop().await,
-        End::Broken(stdin) => {
-            group.stop().await;
-            return drop(stdin);
-        }
+    let Some(status) = run(&mut group, feeding, listening, &mut end).await else {
+        return;
     };
     let stderr = String::from_utf8_lossy(&notes);
     match status {
@@ -152,12 +136,16 @@ async fn watch<B>(
     }
 }
 
+/// How git ended by itself; nothing when it was stopped, because the client left or the request broke off.
+///
+/// Git's standard input, which `feeding` holds, stays open until git was stopped: closed, it would look like the end of
+/// the request.
 async fn run(
-    child: &mut Child,
+    group: &mut Group,
     feeding: impl Future<Output = Fed>,
     listening: impl Future<Output = Infallible>,
     end: &mut oneshot::Sender<()>,
-) -> End {
+) -> Option<io::Result<ExitStatus>> {
     let (mut feeding, mut listening) = (pin!(feeding), pin!(listening));
     let mut hungry = true;
     loop {
@@ -165,12 +153,18 @@ async fn run(
             // In this order: a connection that is dropped as a whole may look like a request that ended properly, and
             // then the answer is gone too.
             biased;
-            () = end.closed() => return End::Left,
+            () = end.closed() => {
+                group.stop().await;
+                return None;
+            }
             never = &mut listening => match never {},
-            status = child.wait() => return End::Exited(status),
+            status = group.child.wait() => return Some(status),
             fed = &mut feeding, if hungry => match fed {
-                Fed::Broken(stdin) => return End::Broken(stdin),
-                Fed::Whole(stdin) if end.is_closed() => return End::Broken(stdin),
+                Fed::Broken(stdin) => {
+                    group.stop().await;
+                    drop(stdin);
+                    return None;
+                }
                 Fed::Whole(stdin) => {
                     drop(stdin);
                     hungry = false;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 
-use super::{Disk, Script, Server, alice, no_process, processes, within};
+use super::{Disk, Script, Server, alice, processes, processes_are, within};
 use crate::git_host::{GitHost, GitHostSettings, ServeError};
 
 const FETCH: &str = "/acme/alpha.git/git-upload-pack";
@@ -49,7 +49,7 @@ async fn all_end(host: &GitHost, disk: &Disk, seen: &[u32]) {
             "process {id} was not reaped"
         );
     }
-    no_process(disk).await;
+    processes_are(disk, 0).await;
 }
 
 fn packet(text: &str) -> String {
@@ -134,7 +134,7 @@ fn a_connection_that_breaks_ends_git() {
         .unwrap();
     runtime.block_on(async {
         drop(within(server.host.0.children.acquire_many(8)).await.unwrap());
-        no_process(disk).await;
+        processes_are(disk, 0).await;
     });
     assert!(seen.into_iter().all(|id| parent(id) != Some(std::process::id())));
 }

@@ -348,10 +348,10 @@ fn processes(disk: &Disk) -> Vec<u32> {
     ids.filter(serves).collect()
 }
 
-/// Waits until what was killed is gone.
-async fn no_process(disk: &Disk) {
+/// Waits until as many processes serve the repositories of `disk`: what was started or killed needs its time.
+async fn processes_are(disk: &Disk, want: usize) {
     within(async {
-        while !processes(disk).is_empty() {
+        while processes(disk).len() != want {
             tokio::task::yield_now().await;
         }
     })

@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 
-use super::{Caller, DEADLINE, Disk, Script, alice, no_process, processes, within};
+use super::{Caller, DEADLINE, Disk, Script, alice, processes_are, within};
 use crate::domain::refusal::UpstreamError;
 use crate::git_host::answer::CgiBody;
 use crate::git_host::{GitHost, GitHostError, GitHostSettings, ServeError};
@@ -267,10 +267,36 @@ async fn what_does_not_stop_is_killed() {
         let response = within(host.serve(post(Empty::<Bytes>::new()), &alice()))
             .await
             .unwrap();
-        assert_eq!(processes(&disk).len(), 2);
+        processes_are(&disk, 2).await;
         drop(response);
         drop(within(host.0.children.acquire_many(1)).await.unwrap());
-        no_process(&disk).await;
+        processes_are(&disk, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_never_looks_as_if_it_ended() {
+    for broken in [true, false] {
+        let disk = Disk::new();
+        // Lives until it is killed, or has read all.
+        let host = host(
+            &disk,
+            &format!("trap '' TERM; {HEAD}; cat > /dev/null; echo > ended"),
+            DEADLINE,
+        );
+        let (sender, body) = Script::new();
+        let response = within(host.serve(post(body), &alice())).await.unwrap();
+        if broken {
+            sender
+                .send(Err(io::Error::other("the connection broke")))
+                .await
+                .unwrap();
+            assert!(text(response.into_body()).await.is_err());
+        } else {
+            drop((sender, response));
+        }
+        drop(within(host.0.children.acquire_many(1)).await.unwrap());
+        assert!(!disk.root().join("ended").exists(), "broken: {broken}");
     }
 }
 
@@ -286,13 +312,16 @@ fn a_runtime_that_ends_takes_all_with_it() {
     };
     let first = runtime();
     let request = post(Empty::<Bytes>::new());
-    let response = first.block_on(async { within(host.serve(request, &alice())).await.unwrap() });
-    assert_eq!(processes(&disk).len(), 2);
+    let response = first.block_on(async {
+        let response = within(host.serve(request, &alice())).await.unwrap();
+        processes_are(&disk, 2).await;
+        response
+    });
     drop(first);
     drop(response);
     runtime().block_on(async {
         drop(within(host.0.children.acquire_many(1)).await.unwrap());
-        no_process(&disk).await;
+        processes_are(&disk, 0).await;
     });
 }
 
