@@ -1,5 +1,10 @@
 //! Tests of the whole: real sockets, real git, real policy files. One binary, so that it links once.
 #![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait for deadlines and spawn as they like"
+)]
 
 mod github_catalog;
+mod requests;
 mod support;
