@@ -49,7 +49,7 @@ impl Spy {
 
 fn serve(mut stream: TcpStream, seen: &Mutex<Vec<u8>>, answer: &str) {
     let mut head = Vec::new();
-    let mut buffer = [0; 65536];
+    let mut buffer = vec![0; 65536];
     while let Ok(count) = stream.read(&mut buffer) {
         if count == 0 {
             return;
