@@ -2,7 +2,9 @@
 //!
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
+pub mod app;
 pub mod catalog;
+pub mod command;
 pub mod config;
 pub mod domain;
 pub mod headers;
