@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::command::load::{Faulty, Loaded, load};
+use crate::command::load::{Faulty, Loaded, and_policy, inputs};
 use crate::command::output::Output;
 use crate::command::{ConfigFile, Status, now, warnings};
 use crate::config::credential::read_credential;
-use crate::config::{Config, Listener};
+use crate::config::{self, Config, Listener};
 use crate::domain::fault::{Fault, describe};
 use crate::domain::grant::{GrantState, UnixTime};
 use crate::policy::snapshot::Snapshot;
@@ -99,17 +100,24 @@ struct TokenSummary {
 /// # Errors
 /// The output cannot be written.
 pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status> {
-    let checked = load(&arguments.config.file).and_then(|loaded| match of_files(&loaded.config) {
-        faults if faults.is_empty() => Ok(loaded),
-        faults => Err(Faulty {
-            faults,
-            unchecked: None,
-        }),
-    });
-    match checked {
+    match check(&arguments.config.file) {
         Ok(loaded) => fine(arguments, &loaded, output),
         Err(faulty) => faults(arguments, faulty, output),
     }
+}
+
+fn check(file: &Path) -> Result<Loaded, Faulty> {
+    let config = config::load(file).map_err(|faults| and_policy(file, faults))?;
+    let mut faults = of_files(&config);
+    match inputs(&config, file).compile(1) {
+        Ok((snapshot, _)) if faults.is_empty() => return Ok(Loaded { config, snapshot }),
+        Ok(_) => {}
+        Err(found) => faults.extend(found),
+    }
+    Err(Faulty {
+        faults,
+        unchecked: None,
+    })
 }
 
 /// The faults of the files that the configuration names, beside the policy files.

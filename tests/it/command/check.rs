@@ -110,7 +110,9 @@ fn check_reads_credential_files_and_shows_none() {
     let identity = "identity: { bearer_file: secret }";
     let config = CONFIG.replace("identity: { trusted_header: X-WEBAUTH-USER }", identity);
     folder.write("portcullis.yaml", &config);
+    folder.write("policies/tokens/other.yaml", "tokens: 3\n");
     let told = folder.run(&["check"]).expect(2);
+    assert!(told.stdout.contains("other.yaml:1:9: "), "{}", told.stdout);
     assert!(
         told.stdout.contains("secret: holds a second line"),
         "{}",
