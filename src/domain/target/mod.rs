@@ -45,8 +45,10 @@ pub enum TargetError {
     /// An encoded `/`, `?`, `#` or `%` in a segment whose route does not expect one.
     #[error("the request path encodes a delimiter where this route does not allow it")]
     EncodedDelimiter,
-    /// A query field that decides the requirement stands more than once.
-    #[error("a query field that decides what is needed stands more than once")]
+    /// A query field that decides the requirement stands more than once, or in a second spelling.
+    #[error(
+        "a query field that decides what is needed stands more than once, or in a spelling that hosts may fold"
+    )]
     RepeatedField,
 }
 
