@@ -220,15 +220,15 @@ impl Walk<'_> {
             return below;
         }
         for (parameter, node) in &node.parameters {
-            let captured = match (capture(parameter, segment, captures), self.doubt) {
-                (Ok(captured), _) => captured,
+            let with_value = match (capture(parameter, segment, captures), self.doubt) {
+                (Ok(with_value), _) => with_value,
                 (Err(_), Doubt::Fits) => Some(captures),
                 (Err(complaint), Doubt::Refuses) => {
                     self.complaint = Some(complaint);
                     None
                 }
             };
-            let below = captured.and_then(|captures| self.descend(node, after.clone(), captures));
+            let below = with_value.and_then(|captures| self.descend(node, after.clone(), captures));
             if below.is_some() {
                 return below;
             }
@@ -289,9 +289,15 @@ fn capture<'a>(
 /// The repository whose wiki `name` is, where it is one.
 fn wiki_of(name: &str) -> Result<Option<&str>, TargetError> {
     let name = strip_suffix_ignoring_case(name, ".git").unwrap_or(name);
-    strip_suffix_ignoring_case(name, ".wiki")
-        .map(repository_name)
-        .transpose()
+    let Some(repository) = strip_suffix_ignoring_case(name, ".wiki") else {
+        return Ok(None);
+    };
+    // `alpha.git.wiki` is no second spelling of `alpha.wiki`.
+    if repository_name(repository)? == repository {
+        Ok(Some(repository))
+    } else {
+        Err(TargetError::ResourceName)
+    }
 }
 
 impl Node {

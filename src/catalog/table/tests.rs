@@ -151,6 +151,8 @@ fn names_have_one_spelling() {
         "GET /repos/acme/alpha%20",
         "GET /repos/acme/alpha.",
         "GET /repos/acme/alpha.git.git",
+        "GET /acme/alpha.git.wiki/info/refs",
+        "GET /acme/alpha.git.wiki.git/info/refs",
     ] {
         check(request, Err(TargetError::ResourceName));
     }
