@@ -2,4 +2,5 @@
 #![cfg(test)]
 
 mod github_catalog;
+mod reference;
 mod support;
