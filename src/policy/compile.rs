@@ -254,6 +254,10 @@ impl Compiler<'_> {
             Err(error) => return self.faults.push(source.fault(&document.route, error.to_string())),
         };
         let named = document.upstreams.as_deref().unwrap_or_default();
+        if document.upstreams.is_some() && named.is_empty() {
+            let message = "`upstreams` is empty; leave it out where the rule holds for all";
+            self.faults.push(source.fault(&document.name, message));
+        }
         for name in named
             .iter()
             .filter(|name| !specs.iter().any(|spec| spec.name == name.value))

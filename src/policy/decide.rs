@@ -198,7 +198,8 @@ impl Held<'_> {
         if organization.access == Access::Deny {
             return Some("access of fine-grained tokens");
         }
-        let born = self.grant.created_at.unwrap_or(now);
+        // A token that is said to be made later than now would look younger than it is.
+        let born = self.grant.created_at.unwrap_or(now).min(now);
         if organization
             .max_lifetime
             .is_some_and(|most| self.grant.expires_at.0.saturating_sub(born.0) > most)

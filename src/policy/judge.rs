@@ -106,7 +106,7 @@ fn steps<'a>(
     if asks_for_upgrade(question.headers) {
         return Err(Refusal::Upgrade);
     }
-    let denied = upstream.denied(question.method, question.target)?;
+    let denied = upstream.denied(question.method, question.target);
     decide(
         snapshot,
         grant,

@@ -107,6 +107,12 @@ impl<'a> TokenCompiler<'a> {
         let expires_at = self.moment(&document.expires_at);
         let created_at = document.created_at.as_ref().and_then(|text| self.moment(text));
         let state = self.state(document.state.as_ref());
+        if document.networks.as_ref().is_some_and(Vec::is_empty) {
+            self.fault(
+                token,
+                "`networks` is empty; leave it out where any network may use the token",
+            );
+        }
         let networks = self.networks(document.networks.as_deref().unwrap_or_default());
         let grant = Grant {
             name: name.as_str().into(),

@@ -1,5 +1,6 @@
 //! What the policy files mean for one upstream: its routes, its deny rules, the places where no credential may stand.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,12 +9,14 @@ use http::Method;
 use crate::catalog::compile::{Catalog, Needed, Route, Rule};
 use crate::catalog::errors::ErrorStyle;
 use crate::catalog::table::{Conflict, Found, Table};
+use crate::catalog::template::Template;
 use crate::domain::action::Action;
 use crate::domain::fault::Fault;
 use crate::domain::permission::Vocabulary;
 use crate::domain::refusal::Refusal;
-use crate::domain::target::{CanonicalTarget, TargetError};
+use crate::domain::target::{CanonicalTarget, TargetError, decode_once};
 use crate::headers::credential::ForbiddenPlaces;
+use crate::headers::fold;
 use crate::policy::snapshot::Mode;
 
 /// What the configuration says of an upstream, as far as decisions need it.
@@ -42,7 +45,8 @@ pub struct UpstreamPolicy {
     routes: Vec<Route>,
     forbidden: ForbiddenPlaces,
     style: Arc<ErrorStyle>,
-    denied: Table,
+    enforced: Table,
+    shadowed: Table,
     deny_rules: Vec<DenyRule>,
 }
 
@@ -87,7 +91,8 @@ impl UpstreamPolicy {
                 .first()
                 .map(|catalog| Arc::clone(&catalog.style))
                 .unwrap_or_default(),
-            denied: Table::default(),
+            enforced: Table::default(),
+            shadowed: Table::default(),
             deny_rules: Vec::new(),
         };
         let mut faults = Vec::new();
@@ -123,7 +128,7 @@ impl UpstreamPolicy {
             let text = &route.template.text;
             let message = match conflict {
                 Conflict::Same(index) => {
-                    let other = self.routes.get(index).map_or("", |other| &other.template.text);
+                    let other = self.routes.get(index).map_or(text, |other| &other.template.text);
                     format!("`{text}` takes the same requests as `{other}`; keep one of them")
                 }
                 Conflict::Kinds => format!(
@@ -140,13 +145,13 @@ impl UpstreamPolicy {
     ///
     /// # Errors
     /// A message where it has a plain parameter where routes have a resource, or is closed already.
-    pub fn deny(
-        &mut self,
-        template: &crate::catalog::template::Template,
-        rule: DenyRule,
-    ) -> Result<(), String> {
+    pub fn deny(&mut self, template: &Template, rule: DenyRule) -> Result<(), String> {
         let index = self.deny_rules.len();
-        self.denied
+        let table = match rule.mode {
+            Mode::Enforce => &mut self.enforced,
+            Mode::Shadow => &mut self.shadowed,
+        };
+        table
             .add(&self.prefix, template, index)
             .map_err(|conflict| match conflict {
                 Conflict::Same(_) => format!("`{}` is closed by another rule already", template.text),
@@ -251,20 +256,17 @@ impl UpstreamPolicy {
         })
     }
 
-    /// The deny rule that closes what the request wants.
-    ///
-    /// # Errors
-    /// [`TargetError`] where the path has two readings for the rules.
-    pub fn denied(
-        &self,
-        method: &Method,
-        target: &CanonicalTarget,
-    ) -> Result<Option<&DenyRule>, TargetError> {
+    /// The deny rule that closes what the request wants, in any reading of its path. One that is acted on comes before
+    /// one in shadow mode, however close their templates are: trying a rule out never opens what another one closes.
+    pub fn denied(&self, method: &Method, target: &CanonicalTarget) -> Option<&DenyRule> {
         if self.deny_rules.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let found = self.denied.find(method, target, |left, right| left == right)?;
-        Ok(found.and_then(|found| self.deny_rules.get(found.index)))
+        let index = self
+            .enforced
+            .covers(method, target)
+            .or_else(|| self.shadowed.covers(method, target))?;
+        self.deny_rules.get(index)
     }
 }
 
@@ -277,19 +279,71 @@ fn prefix_segments(prefix: Option<&str>) -> Vec<String> {
         .collect()
 }
 
-/// The value of `field`, which stands at most once.
-fn one_field<'a>(
-    target: &'a CanonicalTarget,
-    field: &str,
-) -> Result<Option<std::borrow::Cow<'a, str>>, TargetError> {
-    let mut values = target
-        .query_fields()
-        .filter(|(name, _)| name == field)
-        .map(|(_, value)| value);
-    let value = values.next();
-    if values.next().is_some() {
-        Err(TargetError::RepeatedField)
-    } else {
-        Ok(value)
+/// The value of `field`, which stands at most once, and in no spelling that only some servers take for it: another
+/// case, `field[]`, or behind a `;`.
+fn one_field<'a>(target: &'a CanonicalTarget, field: &str) -> Result<Option<Cow<'a, str>>, TargetError> {
+    let mut found = None;
+    for (name, value) in target.query_fields() {
+        if name == field {
+            if found.replace(value).is_some() {
+                return Err(TargetError::RepeatedField);
+            }
+        } else if may_mean(&name, field) {
+            return Err(TargetError::RepeatedField);
+        }
+    }
+    let pieces = target.query().unwrap_or_default().split('&');
+    let mut hidden = pieces.flat_map(|piece| piece.split(';').skip(1));
+    if hidden.any(|piece| may_mean(&decode_once(piece.split('=').next().unwrap_or_default()), field)) {
+        return Err(TargetError::RepeatedField);
+    }
+    Ok(found)
+}
+
+/// Whether some server takes `name` for `field`.
+fn may_mean(name: &str, field: &str) -> bool {
+    let name = name.split(['[', ';']).next().unwrap_or_default();
+    fold(name.trim_matches([' ', '+'])) == fold(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(query: &str, want: Result<Option<&str>, TargetError>) {
+        let target = CanonicalTarget::parse(&format!("/a?{query}")).unwrap();
+        let found = one_field(&target, "service");
+        assert_eq!(
+            found.as_ref().map(Option::as_deref).map_err(|error| *error),
+            want,
+            "{query}"
+        );
+    }
+
+    #[test]
+    fn the_deciding_field_has_one_reading() {
+        check("", Ok(None));
+        check("a=b&services=x&xservice=y&b=service", Ok(None));
+        check("a=b&service=x", Ok(Some("x")));
+        check("s%65rvice=%78", Ok(Some("x")));
+        check("service=x;a=b", Ok(Some("x;a=b")));
+        for query in [
+            "service=x&service=x",
+            "service=x&s%65rvice=y",
+            "service=x;service=y",
+            "a=b;service=y",
+            "a=b;s%65rvice",
+            "a=b; service=y",
+            "Service=x",
+            "service[]=x",
+            "service%5B0%5D=x",
+            "+service=x",
+            "%20service=x",
+            "service;a=b",
+        ] {
+            let query = query.replace(' ', "%20");
+            check(&query, Err(TargetError::RepeatedField));
+        }
     }
 }

@@ -11,5 +11,6 @@
 
 mod command;
 mod github_catalog;
+mod reference;
 mod requests;
 mod support;

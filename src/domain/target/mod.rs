@@ -45,8 +45,10 @@ pub enum TargetError {
     /// An encoded `/`, `?`, `#` or `%` in a segment whose route does not expect one.
     #[error("the request path encodes a delimiter where this route does not allow it")]
     EncodedDelimiter,
-    /// A query field that decides the requirement stands more than once.
-    #[error("a query field that decides what is needed stands more than once")]
+    /// A query field that decides the requirement stands more than once, or in a second spelling.
+    #[error(
+        "a query field that decides what is needed stands more than once, or in a spelling that hosts may fold"
+    )]
     RepeatedField,
 }
 
@@ -281,19 +283,29 @@ fn check_path_escape(value: u8, after: &[u8]) -> Result<(), TargetError> {
     match value {
         b'\\' | 0..=0x1f | 0x7f => Err(TargetError::EncodedControl),
         b';' => Err(TargetError::PathParameter),
-        b'%' => {
-            let twice = match after {
-                [high, low, ..] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
-                _ => None,
-            };
-            match twice {
-                Some(0..=0x1f | 0x7f | b'/' | b'\\' | b'.' | b';' | b'?' | b'#' | b'%') => {
-                    Err(TargetError::DoubleEncoding)
-                }
-                _ => Ok(()),
+        b'%' => match encoded_twice(after) {
+            Some(0..=0x1f | 0x7f | b'/' | b'\\' | b'.' | b';' | b'?' | b'#' | b'%') => {
+                Err(TargetError::DoubleEncoding)
             }
-        }
+            _ => Ok(()),
+        },
         _ => Ok(()),
+    }
+}
+
+/// What an encoded `%` in front of `after` stands for once the path is decoded again; its digits may be encoded too.
+fn encoded_twice(after: &[u8]) -> Option<u8> {
+    let (high, after) = decoded_byte(after)?;
+    let (low, _) = decoded_byte(after)?;
+    Some(hex(high)? << 4 | hex(low)?)
+}
+
+/// The first byte of `bytes`, decoded once, and what follows it.
+fn decoded_byte(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    match (escape(bytes), bytes) {
+        (Some(value), [_, _, _, rest @ ..]) => Some((value, rest)),
+        (_, [byte, rest @ ..]) => Some((*byte, rest)),
+        (_, []) => None,
     }
 }
 

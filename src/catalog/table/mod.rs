@@ -107,16 +107,21 @@ impl Table {
         let Some(hit) = self.walk_path(method, target.path())? else {
             return Ok(None);
         };
-        let mut index = hit.index;
+        let (mut index, mut rest) = (hit.index, hit.rest);
         if let Some(decoded) = with_slashes_decoded(target.path())
             && let Some(other) = self.walk_path(method, &decoded)?
         {
-            if other.captures != hit.captures || !(hit.tail || same(hit.index, other.index)) {
+            let below_tail = hit.rest == Rest::Some;
+            if other.captures != hit.captures || !(below_tail || same(hit.index, other.index)) {
                 return Err(TargetError::EncodedDelimiter);
             }
-            if hit.tail {
-                index = other.index;
+            if below_tail {
+                (index, rest) = (other.index, other.rest);
             }
+        }
+        // Whoever folds a slash at the end reads another path; a template that ends in one says what it needs.
+        if rest == Rest::Empty {
+            return Ok(None);
         }
         Ok(Some(Found {
             index,
@@ -127,6 +132,7 @@ impl Table {
     fn walk_path<'a>(&self, method: &Method, path: &'a str) -> Result<Option<Hit<'a>>, TargetError> {
         let mut walk = Walk {
             method,
+            doubt: Doubt::Refuses,
             complaint: None,
         };
         let hit = walk.descend(&self.root, Segments::of(path), Captures::default());
@@ -134,6 +140,21 @@ impl Table {
             (None, Some(complaint)) => Err(complaint),
             (hit, _) => Ok(hit),
         }
+    }
+
+    /// A template that takes `method` on `target` in any reading: with its encoded slashes as they came or decoded, and
+    /// whatever stands where a name or a value is expected. For rules that close: no spelling leads around them.
+    pub fn covers(&self, method: &Method, target: &CanonicalTarget) -> Option<usize> {
+        let covers = |path: &str| {
+            let mut walk = Walk {
+                method,
+                doubt: Doubt::Fits,
+                complaint: None,
+            };
+            let hit = walk.descend(&self.root, Segments::of(path), Captures::default());
+            hit.map(|hit| hit.index)
+        };
+        covers(target.path()).or_else(|| covers(&with_slashes_decoded(target.path())?))
     }
 }
 
@@ -147,11 +168,32 @@ fn with_slashes_decoded(path: &str) -> Option<String> {
 struct Hit<'a> {
     index: usize,
     captures: Captures<'a>,
-    tail: bool,
+    rest: Rest,
+}
+
+/// What `{name...}` took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// The template has none.
+    None,
+    /// Nothing: the path ends with the slash before it.
+    Empty,
+    /// At least one segment.
+    Some,
+}
+
+/// What a segment means that does not hold a name or a value unambiguously.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// The path is refused, unless another route takes it.
+    Refuses,
+    /// It fits.
+    Fits,
 }
 
 struct Walk<'m> {
     method: &'m Method,
+    doubt: Doubt,
     complaint: Option<TargetError>,
 }
 
@@ -168,7 +210,7 @@ impl Walk<'_> {
             return node.here.find(self.method).map(|index| Hit {
                 index,
                 captures,
-                tail: false,
+                rest: Rest::None,
             });
         };
         let below = node
@@ -178,21 +220,27 @@ impl Walk<'_> {
             return below;
         }
         for (parameter, node) in &node.parameters {
-            match capture(parameter, segment, captures) {
-                Ok(Some(captures)) => {
-                    let below = self.descend(node, after.clone(), captures);
-                    if below.is_some() {
-                        return below;
-                    }
+            let with_value = match (capture(parameter, segment, captures), self.doubt) {
+                (Ok(with_value), _) => with_value,
+                (Err(_), Doubt::Fits) => Some(captures),
+                (Err(complaint), Doubt::Refuses) => {
+                    self.complaint = Some(complaint);
+                    None
                 }
-                Ok(None) => {}
-                Err(complaint) => self.complaint = Some(complaint),
+            };
+            let below = with_value.and_then(|captures| self.descend(node, after.clone(), captures));
+            if below.is_some() {
+                return below;
             }
         }
         node.tail.find(self.method).map(|index| Hit {
             index,
             captures,
-            tail: true,
+            rest: if segment.is_empty() {
+                Rest::Empty
+            } else {
+                Rest::Some
+            },
         })
     }
 }
@@ -203,36 +251,53 @@ fn capture<'a>(
     segment: &'a str,
     captures: Captures<'a>,
 ) -> Result<Option<Captures<'a>>, TargetError> {
-    let Some(value) = segment
-        .strip_suffix(parameter.suffix.as_str())
-        .filter(|value| !value.is_empty())
-    else {
+    let decoded = decode_once(segment);
+    if decoded.len() <= parameter.suffix.len() || !decoded.ends_with(&parameter.suffix) {
         return Ok(None);
+    }
+    let name = || {
+        segment
+            .strip_suffix(parameter.suffix.as_str())
+            .ok_or(TargetError::ResourceName)
     };
     let captures = match parameter.kind {
         ParameterKind::Owner => Captures {
-            owner: Some(owner_name(value)?),
+            owner: Some(owner_name(name()?)?),
             ..captures
         },
+        ParameterKind::Repository if wiki_of(name()?)?.is_some() => return Ok(None),
         ParameterKind::Repository => Captures {
-            repository: Some(repository_name(value)?),
+            repository: Some(repository_name(name()?)?),
             ..captures
         },
         ParameterKind::Wiki => {
-            let value = strip_suffix_ignoring_case(value, ".git").unwrap_or(value);
-            let Some(value) = strip_suffix_ignoring_case(value, ".wiki") else {
+            let Some(repository) = wiki_of(name()?)? else {
                 return Ok(None);
             };
             Captures {
-                repository: Some(repository_name(value)?),
+                repository: Some(repository),
                 wiki: true,
                 ..captures
             }
         }
-        ParameterKind::Plain if encodes_delimiter(value) => return Err(TargetError::EncodedDelimiter),
+        ParameterKind::Plain if encodes_delimiter(segment) => return Err(TargetError::EncodedDelimiter),
         ParameterKind::Plain | ParameterKind::Encoded => captures,
     };
     Ok(Some(captures))
+}
+
+/// The repository whose wiki `name` is, where it is one.
+fn wiki_of(name: &str) -> Result<Option<&str>, TargetError> {
+    let name = strip_suffix_ignoring_case(name, ".git").unwrap_or(name);
+    let Some(repository) = strip_suffix_ignoring_case(name, ".wiki") else {
+        return Ok(None);
+    };
+    // `alpha.git.wiki` is no second spelling of `alpha.wiki`.
+    if repository_name(repository)? == repository {
+        Ok(Some(repository))
+    } else {
+        Err(TargetError::ResourceName)
+    }
 }
 
 impl Node {
@@ -328,152 +393,4 @@ impl Methods {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::document::ResourceParameters;
-
-    const ROUTES: [&str; 11] = [
-        "GET /repos/{owner}/{repo}",
-        "GET|PUT /repos/{owner}/{repo}/contents/{path...}",
-        "PUT /repos/{owner}/{repo}/contents/.github/workflows/{path...}",
-        "GET /repos/{owner}/{repo}/branches/{branch%}",
-        "GET /repos/{owner}/{repo}/branches/{branch%}/protection",
-        "GET /{owner}/{repo}/info/refs",
-        "GET /{owner}/{wiki}/info/refs",
-        "GET /",
-        "POST /repos/{owner}/{repo}/pulls/{n}.diff",
-        "GET /orgs/{owner}/",
-        "* /any",
-    ];
-
-    fn table() -> Table {
-        let resources = ResourceParameters {
-            owner: vec!["owner".into()],
-            repository: vec!["repo".into()],
-            wiki: vec!["wiki".into()],
-        };
-        let mut table = Table::default();
-        for (index, route) in ROUTES.iter().enumerate() {
-            table
-                .add(&[], &Template::parse(route, &resources).unwrap(), index)
-                .unwrap();
-        }
-        table
-    }
-
-    #[track_caller]
-    fn check(request: &str, want: Result<Option<(&str, &str)>, TargetError>) {
-        let (method, path) = request.split_once(' ').unwrap();
-        let target = CanonicalTarget::parse(path).unwrap();
-        let method = method.parse().unwrap();
-        let found = table().find(&method, &target, |left, right| left == right);
-        let found = found.map(|found| found.map(|found| (ROUTES[found.index], found.resource.to_string())));
-        let found = found.as_ref().map(|found| {
-            found
-                .as_ref()
-                .map(|(route, resource)| (*route, resource.as_str()))
-        });
-        assert_eq!(found.map_err(|error| *error), want, "{request}");
-    }
-
-    #[test]
-    fn routes() {
-        check("GET /", Ok(Some((ROUTES[7], ""))));
-        check("GET /repos/Acme/alpha", Ok(Some((ROUTES[0], "Acme/alpha"))));
-        check("HEAD /repos/acme/alpha.git", Ok(Some((ROUTES[0], "acme/alpha"))));
-        check("GET /%72epos/acme/alpha", Ok(Some((ROUTES[0], "acme/alpha"))));
-        check("DELETE /any", Ok(Some((ROUTES[10], ""))));
-        check(
-            "GET /acme/alpha.git/info/refs?service=x",
-            Ok(Some((ROUTES[5], "acme/alpha"))),
-        );
-        check(
-            "GET /acme/alpha.wiki.git/info/refs",
-            Ok(Some((ROUTES[6], "acme/alpha.wiki"))),
-        );
-        check(
-            "POST /repos/acme/alpha/pulls/7.diff",
-            Ok(Some((ROUTES[8], "acme/alpha"))),
-        );
-    }
-
-    #[test]
-    fn deny_by_default() {
-        for request in [
-            "POST /repos/acme/alpha",
-            "GET /repos/acme/alpha/",
-            "GET /repos/acme",
-            "GET /repos/acme/alpha/contents",
-            "POST /repos/acme/alpha/pulls/.diff",
-            "GET /orgs/acme",
-            "GET /Repos",
-        ] {
-            check(request, Ok(None));
-        }
-    }
-
-    #[test]
-    fn names_have_one_spelling() {
-        for request in [
-            "GET /repos/ac%6de/alpha",
-            "GET /repos/acme/alpha%20",
-            "GET /repos/acme/alpha.",
-            "GET /repos/acme/alpha.git.git",
-        ] {
-            check(request, Err(TargetError::ResourceName));
-        }
-        check("GET /repos/acme/a%23b", Err(TargetError::ResourceName));
-        check("GET /repos/acme/alpha%2Fcontents", Err(TargetError::ResourceName));
-    }
-
-    #[test]
-    fn an_encoded_slash_has_one_judgment() {
-        check(
-            "GET /repos/acme/alpha/contents/a%2Fb",
-            Ok(Some((ROUTES[1], "acme/alpha"))),
-        );
-        check(
-            "PUT /repos/acme/alpha/contents/.github/workflows/x",
-            Ok(Some((ROUTES[2], "acme/alpha"))),
-        );
-        check(
-            "PUT /repos/acme/alpha/contents/.github%2Fworkflows%2fx",
-            Ok(Some((ROUTES[2], "acme/alpha"))),
-        );
-        check(
-            "PUT /repos/acme/alpha/contents/%2Egithub/workflows/x",
-            Ok(Some((ROUTES[2], "acme/alpha"))),
-        );
-        check(
-            "GET /repos/acme/alpha/contents/.github%2Fworkflows%2fx",
-            Ok(Some((ROUTES[1], "acme/alpha"))),
-        );
-        check(
-            "GET /repos/acme/alpha/branches/feature%2Fx",
-            Ok(Some((ROUTES[3], "acme/alpha"))),
-        );
-        check(
-            "GET /repos/acme/alpha/branches/main%2Fprotection",
-            Err(TargetError::EncodedDelimiter),
-        );
-        check(
-            "POST /repos/acme/alpha/pulls/a%2Fb.diff",
-            Err(TargetError::EncodedDelimiter),
-        );
-    }
-
-    #[test]
-    fn conflicts() {
-        let resources = ResourceParameters {
-            owner: vec!["owner".into()],
-            ..ResourceParameters::default()
-        };
-        let mut table = table();
-        let template = |text| Template::parse(text, &resources).unwrap();
-        assert_eq!(
-            table.add(&[], &template("GET /repos/{owner}/{x}/y"), 20),
-            Err(Conflict::Kinds)
-        );
-        assert_eq!(table.add(&[], &template("GET /"), 20), Err(Conflict::Same(7)));
-    }
-}
+mod tests;
