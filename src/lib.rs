@@ -3,8 +3,10 @@
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
 pub mod catalog;
+pub mod config;
 pub mod domain;
 pub mod headers;
+pub mod live;
 pub mod policy;
 pub mod units;
 pub mod yaml;

@@ -110,7 +110,7 @@ impl Catalog {
         for (key, value) in document.routes.0 {
             match Template::parse(&key.value, &document.resource) {
                 Ok(template) => routes.push((yaml::place(&key), template, value.value)),
-                Err(error) => faults.add(&key, error),
+                Err(error) => faults.add(&key, error.to_string()),
             }
         }
         faults.or(Self {
@@ -167,13 +167,9 @@ struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    fn add<T>(&mut self, at: &Spanned<T>, message: impl ToString) {
-        self.found.push(Fault::new(
-            self.file,
-            yaml::place(at),
-            message.to_string(),
-            self.source,
-        ));
+    fn add<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
+        self.found
+            .push(Fault::new(self.file, yaml::place(at), message, self.source));
     }
 
     fn or<T>(self, value: T) -> Result<T, Vec<Fault>> {

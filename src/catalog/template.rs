@@ -222,8 +222,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(text: &str, want: Option<TemplateError>) {
-        assert_eq!(Template::parse(text, &resources()).err(), want, "{text}");
+    fn check(text: &str, want: impl Into<Option<TemplateError>>) {
+        assert_eq!(Template::parse(text, &resources()).err(), want.into(), "{text}");
     }
 
     #[test]

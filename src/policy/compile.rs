@@ -203,7 +203,7 @@ impl Compiler<'_> {
             let mut used = Vec::new();
             for name in &spec.catalogs {
                 if let Some(catalog) = catalogs.iter().find(|catalog| catalog.name == *name) {
-                    used.push(catalog)
+                    used.push(catalog);
                 } else {
                     let known: Vec<_> = catalogs
                         .iter()

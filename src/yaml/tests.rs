@@ -51,7 +51,9 @@ fn check<T: DeserializeOwned + Debug>(text: &str, want: &str) {
     assert_eq!(format!("{line}:{column}: {}", fault.message), want, "{text}");
     assert_eq!(
         fault.text,
-        text.lines().nth(line as usize - 1).unwrap_or_default()
+        text.lines()
+            .nth(usize::try_from(line).unwrap() - 1)
+            .unwrap_or_default()
     );
 }
 
@@ -207,6 +209,14 @@ fn faults_of_shape() {
         ),
         ("port: 1\non: yes\n", "2:5: expected `true` or `false`"),
         ("port: 1\non: off\n", "2:5: expected `true` or `false`"),
+    ] {
+        check::<Document>(text, want);
+    }
+}
+
+#[test]
+fn faults_of_value() {
+    for (text, want) in [
         (
             "port: http\n",
             "1:7: expected a whole number, not negative and not too large",

@@ -1,0 +1,101 @@
+//! The raw form of `portcullis.yaml`: its fields, and nothing checked but that there are no others.
+//!
+//! Fields that must stand there are optional here, so that all that are missing are told at once.
+
+use serde::Deserialize;
+
+use crate::yaml::{OneOrMany, Spanned};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) listeners: Option<Spanned<Vec<Spanned<ListenerFields>>>>,
+    pub(super) control: Option<Spanned<ControlFields>>,
+    pub(super) policies: Option<Spanned<String>>,
+    pub(super) upstreams: Option<Spanned<Vec<Spanned<UpstreamFields>>>>,
+    pub(super) limits: Option<LimitFields>,
+    pub(super) audit: Option<AuditField>,
+    pub(super) workers: Option<Spanned<u64>>,
+    pub(super) token_prefix: Option<Spanned<String>>,
+    pub(super) drain: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenerFields {
+    pub(super) bind: Option<Spanned<String>>,
+    pub(super) tls: Option<Spanned<OneOrMany<CertificateFields>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CertificateFields {
+    #[serde(default)]
+    pub(super) hosts: Vec<Spanned<String>>,
+    pub(super) certificate: Option<Spanned<String>>,
+    pub(super) key: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ControlFields {
+    pub(super) bind: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamFields {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) hosts: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) path_prefix: Option<Spanned<String>>,
+    pub(super) url: Option<Spanned<String>>,
+    pub(super) ca: Option<Spanned<String>>,
+    pub(super) server_name: Option<Spanned<String>>,
+    pub(super) preserve_host: Option<Spanned<bool>>,
+    pub(super) git_directory: Option<Spanned<String>>,
+    pub(super) max_children: Option<Spanned<u64>>,
+    pub(super) catalogs: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) identity: Option<Spanned<IdentityFields>>,
+    pub(super) timeouts: Option<TimeoutFields>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdentityFields {
+    pub(super) trusted_header: Option<Spanned<String>>,
+    pub(super) basic_file: Option<Spanned<String>>,
+    pub(super) bearer_file: Option<Spanned<String>>,
+    pub(super) sudo_file: Option<Spanned<String>>,
+    pub(super) user_header: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimeoutFields {
+    pub(super) connect: Option<Spanned<String>>,
+    pub(super) response: Option<Spanned<String>>,
+    pub(super) idle: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitFields {
+    pub(super) header_bytes: Option<Spanned<String>>,
+    pub(super) header_count: Option<Spanned<u64>>,
+    pub(super) target_bytes: Option<Spanned<String>>,
+    pub(super) connections: Option<Spanned<u64>>,
+    pub(super) header_time: Option<Spanned<String>>,
+    pub(super) idle_time: Option<Spanned<String>>,
+    pub(super) body_idle_time: Option<Spanned<String>>,
+    pub(super) upstream_connect: Option<Spanned<String>>,
+    pub(super) upstream_response: Option<Spanned<String>>,
+    pub(super) upstream_idle: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AuditField {
+    Stdout,
+    File(Spanned<String>),
+    DangerOff,
+}

@@ -1,0 +1,231 @@
+//! `portcullis.yaml`: what the process needs before its first request.
+//!
+//! With `policy`'s own directory, the only reader of files at start. The raw document (`document`) becomes validated
+//! types here; past [`load`] nobody sees a raw value. Every fault is gathered, with its place.
+
+mod check;
+pub mod credential;
+mod document;
+mod upstream;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::domain::fault::Fault;
+use crate::domain::token::TokenFormat;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The directory of the file, where relative paths start.
+    pub directory: PathBuf,
+    /// The addresses of the data plane; at least one.
+    pub listeners: Vec<Listener>,
+    /// The address of the control plane; `None` where it is off.
+    pub control: Option<SocketAddr>,
+    /// The directory of policy files; it exists.
+    pub policies: PathBuf,
+    /// The hosts behind the gateway; at least one, names distinct, no two for the same host and path prefix.
+    pub upstreams: Vec<Upstream>,
+    /// What bounds a request and the process.
+    pub limits: Limits,
+    /// Where audit lines go.
+    pub audit: AuditOutput,
+    /// Worker threads, 1 to 256.
+    pub workers: usize,
+    /// The text form of the tokens that this gateway issues.
+    pub tokens: TokenFormat,
+    /// How long requests may go on after the process was told to stop.
+    pub drain: Duration,
+}
+
+/// One address of the data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The address. Port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// The certificates, of which the first is the default; none means plain HTTP.
+    pub tls: Vec<Certificate>,
+}
+
+/// A certificate chain with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The names that it is offered for, lower case: `git.example.com`, or `*.example.com` for one label. May be empty
+    /// for the first one of a listener, which is offered for every name that no other one has.
+    pub hosts: Vec<String>,
+    /// PEM file: the server's certificate, then the intermediate ones.
+    pub certificate: PathBuf,
+    /// PEM file: the private key.
+    pub key: PathBuf,
+}
+
+/// One host behind the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name in logs and metrics: 1 to 40 of `a-z`, `0-9`, `-`.
+    pub name: String,
+    /// The hosts that clients ask for: lower case, without port; `*` stands for any that no other upstream has.
+    pub hosts: Vec<String>,
+    /// Restricts it to paths under this one: canonical, without escapes, no trailing slash.
+    pub path_prefix: Option<String>,
+    /// What answers.
+    pub host: Host,
+    /// The names of its catalogs; at least one.
+    pub catalogs: Vec<String>,
+    /// How it learns who is calling.
+    pub identity: Identity,
+    /// How long it is waited for.
+    pub timeouts: Timeouts,
+}
+
+/// What answers for an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// An HTTP server.
+    Http {
+        /// `host:port`, always with the port; an IPv6 address in brackets.
+        authority: String,
+        /// `None` speaks plain HTTP.
+        tls: Option<UpstreamTls>,
+        /// Forward the client's `Host` rather than `authority`.
+        preserve_host: bool,
+    },
+    /// The embedded git host over a directory of bare repositories.
+    GitDirectory {
+        /// The directory that holds `owner/name.git`; it exists.
+        directory: PathBuf,
+        /// The most git processes at a time.
+        max_children: usize,
+    },
+}
+
+/// How an upstream's certificate is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The DNS name or IP address that the certificate must be for, without brackets.
+    pub server_name: String,
+    /// PEM file of the only authorities to trust; `None` trusts those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+/// How an upstream learns who is calling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// The user's name in a header that the upstream trusts.
+    TrustedHeader(HeaderName),
+    /// One service account with Basic credentials.
+    Basic {
+        /// Holds `user:password`; read it with [`credential::read_credential`].
+        file: PathBuf,
+        /// Where the user's name goes.
+        user_header: Option<HeaderName>,
+    },
+    /// One service account with a bearer token.
+    Bearer {
+        /// Holds the token; read it with [`credential::read_credential`].
+        file: PathBuf,
+        /// Where the user's name goes.
+        user_header: Option<HeaderName>,
+    },
+    /// An administrator's token, and `Sudo: <user>`.
+    Sudo {
+        /// Holds the token; read it with [`credential::read_credential`].
+        token_file: PathBuf,
+    },
+    /// `REMOTE_USER` of a CGI program: [`Host::GitDirectory`], and nothing else.
+    RemoteUser,
+}
+
+/// How long an upstream is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect, with the TLS handshake.
+    pub connect: Duration,
+    /// From the end of the request to the first byte of the answer.
+    pub response: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+}
+
+/// What bounds a request and the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's head, 8 KiB to 1 MiB.
+    pub header_bytes: usize,
+    /// Header fields of a request.
+    pub header_count: usize,
+    /// Bytes of a request target; not more than `header_bytes`.
+    pub target_bytes: usize,
+    /// Client connections of the whole process.
+    pub connections: usize,
+    /// How long a client may take to send a head, and the TLS handshake.
+    pub header_time: Duration,
+    /// How long a client's connection may wait for its next request.
+    pub idle_time: Duration,
+    /// How long a body may stand still.
+    pub body_idle_time: Duration,
+    /// The default of [`Timeouts::connect`].
+    pub upstream_connect: Duration,
+    /// The default of [`Timeouts::response`].
+    pub upstream_response: Duration,
+    /// The default of [`Timeouts::idle`].
+    pub upstream_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 32 * 1024,
+            header_count: 100,
+            target_bytes: 8 * 1024,
+            connections: 10_000,
+            header_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(75),
+            body_idle_time: Duration::from_secs(60),
+            upstream_connect: Duration::from_secs(5),
+            upstream_response: Duration::from_secs(120),
+            upstream_idle: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where audit lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditOutput {
+    /// Standard output: `audit: stdout`, the default.
+    Stdout,
+    /// A file that lines are appended to; its directory exists.
+    File(PathBuf),
+    /// Nowhere: `audit: danger_off`.
+    Off,
+}
+
+/// Reads and checks `file`.
+///
+/// # Errors
+/// Every fault of the file, in the order of its lines; where it is no YAML or has an unknown field, that one alone.
+pub fn load(file: &Path) -> Result<Config, Vec<Fault>> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let message = format!("cannot be read: {error}; name the configuration file with its path");
+        vec![Fault::of_file(file, message)]
+    })?;
+    parse(file, &text)
+}
+
+/// Checks `text`, the whole text of `file`. Reads no file, but looks whether those that it names exist. Relative paths
+/// start at the directory of `file`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(file: &Path, text: &str) -> Result<Config, Vec<Fault>> {
+    let document = crate::yaml::parse(file, text).map_err(|fault| vec![fault])?;
+    validate::validate(&document, check::Checker::new(file, text))
+}
+
+#[cfg(test)]
+mod tests;
