@@ -8,5 +8,6 @@ pub mod domain;
 pub mod headers;
 pub mod live;
 pub mod policy;
+pub mod tls;
 pub mod units;
 pub mod yaml;

@@ -1,6 +1,6 @@
 //! `portcullis.yaml`: what the process needs before its first request.
 //!
-//! With `policy`'s own directory, the only reader of files at start. The raw document (`document`) becomes validated
+//! Reads the file itself and its credential files, and looks whether the others that it names exist. The raw document (`document`) becomes validated
 //! types here; past [`load`] nobody sees a raw value. Every fault is gathered, with its place.
 
 mod check;

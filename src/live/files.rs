@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::fault::Fault;
 use crate::policy::compile::Source;
-use crate::policy::upstream::UpstreamSpec;
 
 /// The largest policy file, bytes: a million declared tokens take about a quarter of it.
 const FILE_LIMIT: u64 = 1 << 30;
@@ -86,28 +85,6 @@ fn is_yaml(name: &str) -> bool {
     ending.is_some_and(|ending| ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml"))
 }
 
-/// Policy never lives where a token that it governs can write: inside the directory of an embedded git host.
-pub fn check_place(directory: &Path, upstreams: &[UpstreamSpec]) -> Vec<Fault> {
-    let Ok(policies) = directory.canonicalize() else {
-        return Vec::new();
-    };
-    let inside = |upstream: &&UpstreamSpec| {
-        let served = upstream
-            .served_directory
-            .as_ref()
-            .and_then(|served| served.canonicalize().ok());
-        served.is_some_and(|served| policies.starts_with(served))
-    };
-    let fault = |upstream: &UpstreamSpec| {
-        let message = format!(
-            "the policy directory lies inside the git directory of upstream `{}`, where tokens can write; move it out",
-            upstream.name
-        );
-        Fault::of_file(directory, message)
-    };
-    upstreams.iter().filter(inside).map(fault).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,22 +113,5 @@ mod tests {
             .collect();
         assert_eq!(names, ["deny.yaml", "tokens/b.yaml", "tokens/team/a.yml"]);
         assert_eq!(read(&root.join("missing")).unwrap_err().len(), 1);
-    }
-
-    #[test]
-    fn a_policy_directory_below_a_served_one_is_a_fault() {
-        let served = tempfile::tempdir().unwrap();
-        let inside = served.path().join("acme/policy.git");
-        fs::create_dir_all(&inside).unwrap();
-        let upstream = UpstreamSpec {
-            name: "forge".into(),
-            hosts: vec!["*".into()],
-            path_prefix: None,
-            catalogs: vec!["git".into()],
-            file: "portcullis.yaml".into(),
-            served_directory: Some(served.path().into()),
-        };
-        assert_eq!(check_place(&inside, std::slice::from_ref(&upstream)).len(), 1);
-        assert_eq!(check_place(Path::new("/"), &[upstream]), []);
     }
 }

@@ -35,15 +35,8 @@ impl Inputs {
     /// All faults of all files.
     pub fn compile(&self, generation: u64) -> Result<(Snapshot, Vec<Source>), Vec<Fault>> {
         let sources = files::read(&self.directory)?;
-        let mut faults = files::check_place(&self.directory, &self.upstreams);
-        match compile(&sources, &self.upstreams, &self.format, generation) {
-            Ok(snapshot) if faults.is_empty() => Ok((snapshot, sources)),
-            Ok(_) => Err(faults),
-            Err(found) => {
-                faults.extend(found);
-                Err(faults)
-            }
-        }
+        let snapshot = compile(&sources, &self.upstreams, &self.format, generation)?;
+        Ok((snapshot, sources))
     }
 }
 

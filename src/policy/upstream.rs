@@ -29,8 +29,6 @@ pub struct UpstreamSpec {
     pub catalogs: Vec<String>,
     /// The configuration file, for faults.
     pub file: PathBuf,
-    /// The directory of repositories that it serves itself, where it does.
-    pub served_directory: Option<PathBuf>,
 }
 
 /// One upstream, compiled.

@@ -59,7 +59,6 @@ pub(crate) fn upstream(catalogs: &[&str]) -> UpstreamSpec {
         path_prefix: None,
         catalogs: catalogs.iter().map(|name| (*name).into()).collect(),
         file: "portcullis.yaml".into(),
-        served_directory: None,
     }
 }
 
