@@ -5,6 +5,7 @@
 pub mod catalog;
 pub mod config;
 pub mod domain;
+pub mod framing;
 pub mod headers;
 pub mod live;
 pub mod policy;

@@ -1,0 +1,352 @@
+//! The head of a request, checked to the letter (RFC 9112 sections 2 to 6).
+//!
+//! Pure. What passes here has one reading only, so hyper, the host and whatever stands between them cut the byte
+//! stream at the same place. Where the RFC lets a recipient be lenient, this file is not.
+
+use std::sync::LazyLock;
+
+use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
+use thiserror::Error;
+
+use crate::domain::refusal::{FramingError, Limit, Refusal};
+use crate::domain::target::TargetError;
+
+/// What stands between a head and the body.
+static HEAD_END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
+
+/// Room for the method, the version and the white space of a request line, beside the target.
+const REQUEST_LINE_ROOM: usize = 64;
+
+/// The longest target and the longest field name that hyper's `http` types hold; over it hyper would answer by itself.
+const LONGEST_TEXT: usize = 65_534;
+
+/// A field value with a byte that may not stand there.
+const FIELD_VALUE: FramingError = FramingError::LineEnd;
+
+/// How large a head may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of the whole head, from the method to the empty line. Also bounds the trailers of a chunked body.
+    pub header_bytes: usize,
+    /// Header fields. Also bounds the trailers of a chunked body.
+    pub header_count: usize,
+    /// Bytes of the request target; 65534 at most.
+    pub target_bytes: usize,
+}
+
+/// Why a head does not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HeadFault {
+    /// Too large or too slow.
+    #[error("{0}")]
+    Limit(#[from] Limit),
+    /// Two parsers could cut the message differently.
+    #[error("{0}")]
+    Framing(#[from] FramingError),
+    /// The target has more than one reading.
+    #[error("{0}")]
+    Target(#[from] TargetError),
+}
+
+impl From<HeadFault> for Refusal {
+    fn from(fault: HeadFault) -> Self {
+        match fault {
+            HeadFault::Limit(limit) => Self::Limit(limit),
+            HeadFault::Framing(error) => Self::Framing(error),
+            HeadFault::Target(error) => Self::Target(error),
+        }
+    }
+}
+
+/// How the body behind a head is delimited (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFraming {
+    /// No body, or one of no bytes.
+    Empty,
+    /// This many bytes, more than none.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+}
+
+/// Where the head that `bytes` begin with ends: the index behind its empty line, `None` as long as that has not come.
+///
+/// `searched` is how many of the bytes an earlier call has seen.
+///
+/// # Errors
+/// What can be told before the end has come: over a limit, a bare LF, a first byte that begins no method.
+pub fn head_end(bytes: &[u8], searched: usize, limits: &HeadLimits) -> Result<Option<usize>, HeadFault> {
+    let window = bytes.get(..limits.header_bytes).unwrap_or(bytes);
+    let from = searched.saturating_sub(3);
+    let unsearched = window.get(from..).unwrap_or_default();
+    if let Some(at) = HEAD_END.find(unsearched) {
+        return Ok(Some(from + at + 4));
+    }
+    if !bytes.first().is_none_or(|first| is_token_byte(*first)) {
+        return Err(FramingError::RequestLine.into());
+    }
+    let too_large = bytes.len() >= limits.header_bytes;
+    let line_room = longest_target(limits) + REQUEST_LINE_ROOM;
+    if (too_large || bytes.len() > line_room)
+        && memchr(b'\n', bytes.get(..line_room).unwrap_or(bytes)).is_none()
+    {
+        return Err(Limit::TargetLength.into());
+    }
+    if too_large {
+        return Err(Limit::HeaderBytes.into());
+    }
+    let bare = |at: usize| {
+        at.checked_sub(1)
+            .and_then(|before| unsearched.get(before))
+            .is_some_and(|before| *before != b'\r')
+    };
+    if memchr_iter(b'\n', unsearched).any(bare) {
+        return Err(FramingError::LineEnd.into());
+    }
+    Ok(None)
+}
+
+/// Checks a complete head, from the method to the empty line.
+///
+/// # Errors
+/// The first fault in the order of the bytes; what concerns the head as a whole (no `Host`, a length beside
+/// `Transfer-Encoding`) comes last.
+pub fn check_head(head: &[u8], limits: &HeadLimits) -> Result<BodyFraming, HeadFault> {
+    let (request_line, mut rest) = split_line(head).ok_or(FramingError::LineEnd)?;
+    let version = check_request_line(request_line, limits)?;
+    if head.len() > limits.header_bytes {
+        return Err(Limit::HeaderBytes.into());
+    }
+    let mut fields = Fields::default();
+    loop {
+        let (line, after) = split_line(rest).ok_or(FramingError::LineEnd)?;
+        if line.is_empty() {
+            break;
+        }
+        rest = after;
+        fields.count += 1;
+        if fields.count > limits.header_count {
+            return Err(Limit::HeaderCount.into());
+        }
+        let (name, value) = split_field(line)?;
+        fields.take(name, value)?;
+    }
+    Ok(fields.framing(version)?)
+}
+
+/// Checks one line of a trailer section, without its end. What frames, routes or authenticates a message may not
+/// come behind it (RFC 9110 section 6.5.1).
+///
+/// # Errors
+/// A malformed field, or a name that is forbidden here.
+pub fn check_trailer(line: &[u8]) -> Result<(), FramingError> {
+    const FORBIDDEN: [&[u8]; 8] = [
+        b"content-length",
+        b"transfer-encoding",
+        b"host",
+        b"authorization",
+        b"connection",
+        b"trailer",
+        b"expect",
+        b"upgrade",
+    ];
+    let (name, _) = split_field(line)?;
+    if FORBIDDEN.iter().any(|forbidden| folds_to(name, forbidden)) {
+        return Err(FramingError::Chunk);
+    }
+    Ok(())
+}
+
+/// The two versions that are spoken here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+/// The first line and what stands behind its CR LF. `None` where a line ends in a bare LF or not at all.
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr(b'\n', bytes)?;
+    let (line, rest) = bytes.split_at_checked(end)?;
+    Some((line.strip_suffix(b"\r")?, rest.get(1..)?))
+}
+
+fn check_request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, HeadFault> {
+    if memchr2(b'\r', 0, line).is_some() {
+        return Err(FramingError::LineEnd.into());
+    }
+    let malformed = FramingError::RequestLine;
+    let (method, rest) = split_at_byte(line, memchr(b' ', line)).ok_or(malformed)?;
+    let (target, version) = split_at_byte(rest, memrchr(b' ', rest)).ok_or(malformed)?;
+    let version = match version {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
+        _ => return Err(malformed.into()),
+    };
+    if !is_token(method) || target.is_empty() || memchr(b' ', target).is_some() {
+        return Err(malformed.into());
+    }
+    if target.len() > longest_target(limits) {
+        return Err(Limit::TargetLength.into());
+    }
+    check_target(method, target)?;
+    Ok(version)
+}
+
+/// Keeps out what hyper would cut or refuse by itself. What the target means is judged by
+/// [`CanonicalTarget`](crate::domain::target::CanonicalTarget).
+fn check_target(method: &[u8], target: &[u8]) -> Result<(), TargetError> {
+    // CONNECT has no origin form (RFC 9112 section 3.2.3), and behind it hyper would leave HTTP.
+    if !target.starts_with(b"/") || method == b"CONNECT" {
+        return Err(TargetError::NotOriginForm);
+    }
+    if memchr(b'#', target).is_some() {
+        return Err(TargetError::Fragment);
+    }
+    let outside = |byte: &u8| !matches!(*byte, 0x21..=0x7e) || matches!(*byte, b'"' | b'<' | b'>' | b'\\');
+    let (path, _) = target.split_at(memchr(b'?', target).unwrap_or(target.len()));
+    if target.iter().any(outside) || memchr(b'`', path).is_some() {
+        return Err(TargetError::InvalidCharacter);
+    }
+    Ok(())
+}
+
+fn longest_target(limits: &HeadLimits) -> usize {
+    limits.target_bytes.min(LONGEST_TEXT)
+}
+
+/// What stands before and behind the byte at `at`.
+fn split_at_byte(bytes: &[u8], at: Option<usize>) -> Option<(&[u8], &[u8])> {
+    let (before, rest) = bytes.split_at_checked(at?)?;
+    Some((before, rest.get(1..)?))
+}
+
+/// A field line's name and its value with the white space around it (RFC 9112 section 5).
+fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err(FramingError::Folding);
+    }
+    let (name, value) = split_at_byte(line, memchr(b':', line)).ok_or(FramingError::FieldName)?;
+    if !is_token(name) || name.len() > LONGEST_TEXT {
+        return Err(FramingError::FieldName);
+    }
+    // No early exit, so that the compiler can look at many bytes at once.
+    let control = |found, byte: &u8| found | matches!(*byte, 0..=0x08 | 0x0a..=0x1f | 0x7f);
+    if value.iter().fold(false, control) {
+        return Err(FIELD_VALUE);
+    }
+    Ok((name, value))
+}
+
+/// What the fields of one head say about its framing.
+#[derive(Debug, Default)]
+struct Fields {
+    count: usize,
+    host: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Fields {
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), FramingError> {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value),
+            14 if folds_to(name, b"content-length") => self.take_length(name, value),
+            17 if folds_to(name, b"transfer-encoding") => self.take_encoding(name, value),
+            6 if name.eq_ignore_ascii_case(b"expect") => ascii(value),
+            10 if name.eq_ignore_ascii_case(b"connection") => ascii(value),
+            13 if name.eq_ignore_ascii_case(b"authorization") => ascii(value),
+            _ => Ok(()),
+        }
+    }
+
+    /// One name, without what could be read as a second one, as user information or as a path.
+    fn take_host(&mut self, value: &[u8]) -> Result<(), FramingError> {
+        let value = value.trim_ascii();
+        let outside = |byte: &u8| !matches!(*byte, 0x21..=0x7e) || b",/@?#\\".contains(byte);
+        if self.host || value.iter().any(outside) {
+            return Err(FramingError::Host);
+        }
+        self.host = true;
+        Ok(())
+    }
+
+    fn take_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), FramingError> {
+        let fault = FramingError::ContentLength;
+        let digits = exact_value(name, value).ok_or(fault)?;
+        if self.length.is_some() || !matches!(digits.len(), 1..=18) {
+            return Err(fault);
+        }
+        let add = |number: u64, digit: &u8| {
+            digit
+                .is_ascii_digit()
+                .then(|| number * 10 + u64::from(*digit - b'0'))
+        };
+        self.length = Some(digits.iter().try_fold(0, add).ok_or(fault)?);
+        Ok(())
+    }
+
+    fn take_encoding(&mut self, name: &[u8], value: &[u8]) -> Result<(), FramingError> {
+        let fault = FramingError::TransferEncoding;
+        let coding = exact_value(name, value).ok_or(fault)?;
+        if self.chunked || !coding.eq_ignore_ascii_case(b"chunked") {
+            return Err(fault);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    fn framing(&self, version: Version) -> Result<BodyFraming, FramingError> {
+        if !self.host {
+            return Err(FramingError::Host);
+        }
+        match (self.chunked, self.length) {
+            (true, None) if version == Version::Http11 => Ok(BodyFraming::Chunked),
+            (true, _) => Err(FramingError::TransferEncoding),
+            (false, None | Some(0)) => Ok(BodyFraming::Empty),
+            (false, Some(length)) => Ok(BodyFraming::Length(length)),
+        }
+    }
+}
+
+/// The value of a field that frames the message: behind the colon at most one space, and nothing around the value.
+///
+/// RFC 9110 section 5.5 allows any white space there, but no client sends it, and servers that disagree about a tab
+/// before `chunked` are how one request becomes two. `None` also for a name spelled with `_`: a server that folds
+/// names, as CGI does, would read it as the real one.
+fn exact_value<'a>(name: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
+    if memchr(b'_', name).is_some() {
+        return None;
+    }
+    Some(value.strip_prefix(b" ").unwrap_or(value))
+}
+
+fn ascii(value: &[u8]) -> Result<(), FramingError> {
+    if value.is_ascii() {
+        Ok(())
+    } else {
+        Err(FIELD_VALUE)
+    }
+}
+
+/// Whether `name` is `lower`, without regard to case and to `_` for `-`.
+fn folds_to(name: &[u8], lower: &[u8]) -> bool {
+    let same =
+        |(name, lower): (&u8, &u8)| name.eq_ignore_ascii_case(lower) || (*name == b'_' && *lower == b'-');
+    name.len() == lower.len() && name.iter().zip(lower).all(same)
+}
+
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z' | b'|' | b'~'
+    )
+}
+
+#[cfg(test)]
+mod tests;
