@@ -22,7 +22,10 @@ fn examples(page: &str) -> Vec<(String, String)> {
     for line in page.lines() {
         match &mut block {
             Some(_) if line == "```" => found.extend(block.take().map(|block| (heading.clone(), block))),
-            Some(block) => *block += &format!("{line}\n"),
+            Some(block) => {
+                block.push_str(line);
+                block.push('\n');
+            }
             None if line == "```yaml" => block = Some(String::new()),
             None if line.starts_with('#') => heading = line.trim_start_matches(['#', ' ']).to_owned(),
             None => {}
