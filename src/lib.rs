@@ -2,13 +2,20 @@
 //!
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
+pub mod app;
 pub mod catalog;
+pub mod clock;
 pub mod config;
+pub mod control;
 pub mod domain;
 pub mod framing;
+pub mod gateway;
+pub mod git_host;
 pub mod headers;
 pub mod live;
 pub mod policy;
+pub mod record;
+pub mod tasks;
 pub mod tls;
 pub mod units;
 pub mod yaml;

@@ -42,6 +42,9 @@ pub enum FramingError {
     /// No name, or white space around it.
     #[error("a header field's name is malformed")]
     FieldName,
+    /// A control character in a value, or a byte beyond ASCII where the gateway reads the value.
+    #[error("a header field's value holds a control character, or one beyond ASCII where none may stand")]
+    FieldValue,
     /// More than one length, or one that is no number.
     #[error("the request states its length more than once or not as a number")]
     ContentLength,

@@ -7,13 +7,14 @@ pub mod files;
 pub mod watch;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
 use crate::domain::fault::Fault;
 use crate::domain::token::TokenFormat;
-use crate::policy::compile::{Source, compile};
+use crate::live::files::{Stamp, TextsDigest};
+use crate::policy::compile::compile;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamSpec;
 
@@ -33,22 +34,32 @@ impl Inputs {
     ///
     /// # Errors
     /// All faults of all files.
-    pub fn compile(&self, generation: u64) -> Result<(Snapshot, Vec<Source>), Vec<Fault>> {
+    pub fn compile(&self, generation: u64) -> Result<Snapshot, Vec<Fault>> {
         let sources = files::read(&self.directory)?;
-        let snapshot = compile(&sources, &self.upstreams, &self.format, generation)?;
-        Ok((snapshot, sources))
+        compile(&sources, &self.upstreams, &self.format, generation)
     }
 }
 
 /// What became of an attempt to replace the snapshot.
 #[derive(Debug)]
 pub enum Reload {
-    /// The files say what they said before.
+    /// The files say what they said at the last look.
     Unchanged,
+    /// The files say again what is in force, after a set that was refused.
+    Restored,
     /// A new snapshot is in force.
     Replaced(Arc<Snapshot>),
     /// The files have faults; the last good snapshot stays.
     Refused(Vec<Fault>),
+}
+
+/// How closely is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// At names, sizes and times of change: enough where nothing is known to have happened.
+    AtStamps,
+    /// At every byte: where an event says that something changed.
+    AtTexts,
 }
 
 /// The snapshot in force. Shared by every worker; reading it takes no lock.
@@ -56,7 +67,15 @@ pub enum Reload {
 pub struct LivePolicy {
     inputs: Inputs,
     snapshot: ArcSwap<Snapshot>,
-    sources: std::sync::Mutex<Vec<Source>>,
+    seen: Mutex<Seen>,
+}
+
+/// What the files said. Digests, since the texts may be large.
+#[derive(Debug)]
+struct Seen {
+    stamps: Vec<Stamp>,
+    last: TextsDigest,
+    in_force: TextsDigest,
 }
 
 impl LivePolicy {
@@ -65,11 +84,19 @@ impl LivePolicy {
     /// # Errors
     /// All faults of all files.
     pub fn load(inputs: Inputs) -> Result<Self, Vec<Fault>> {
-        let (snapshot, sources) = inputs.compile(1)?;
+        let stamps = files::stamps(&inputs.directory);
+        let sources = files::read(&inputs.directory)?;
+        let snapshot = compile(&sources, &inputs.upstreams, &inputs.format, 1)?;
+        let texts = files::digest(&sources);
+        let seen = Mutex::new(Seen {
+            stamps,
+            last: texts,
+            in_force: texts,
+        });
         Ok(Self {
             inputs,
             snapshot: ArcSwap::from_pointee(snapshot),
-            sources: std::sync::Mutex::new(sources),
+            seen,
         })
     }
 
@@ -83,29 +110,81 @@ impl LivePolicy {
         self.snapshot.load()
     }
 
-    /// The directory that is watched.
+    /// Where the policy comes from.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
-    /// Reads the files again and, where they compile, puts them in force at once.
-    pub fn reload(&self) -> Reload {
-        let generation = self.snapshot.load().generation + 1;
-        let (snapshot, sources) = match self.inputs.compile(generation) {
-            Ok(compiled) => compiled,
-            Err(faults) => return Reload::Refused(faults),
-        };
-        // One reload at a time; the lock is never held by the data plane.
-        let mut known = self
-            .sources
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *known == sources {
+    /// Looks at the files again and, where they say something new and compile, puts them in force at once. Faults are
+    /// told once for each set of texts.
+    pub fn reload(&self, look: Look) -> Reload {
+        // One reload at a time; the data plane never takes this lock.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = files::stamps(&self.inputs.directory);
+        if look == Look::AtStamps && stamps == seen.stamps {
             return Reload::Unchanged;
         }
-        *known = sources;
-        let snapshot = Arc::new(snapshot);
-        self.snapshot.store(Arc::clone(&snapshot));
-        Reload::Replaced(snapshot)
+        seen.stamps = stamps;
+        let sources = match files::read(&self.inputs.directory) {
+            Ok(sources) => sources,
+            Err(faults) => return Reload::Refused(faults),
+        };
+        let texts = files::digest(&sources);
+        if texts == seen.last {
+            return Reload::Unchanged;
+        }
+        seen.last = texts;
+        if texts == seen.in_force {
+            return Reload::Restored;
+        }
+        let generation = self.snapshot.load().generation + 1;
+        match compile(&sources, &self.inputs.upstreams, &self.inputs.format, generation) {
+            Ok(snapshot) => {
+                seen.in_force = texts;
+                let snapshot = Arc::new(snapshot);
+                self.snapshot.store(Arc::clone(&snapshot));
+                Reload::Replaced(snapshot)
+            }
+            Err(faults) => Reload::Refused(faults),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_set_of_files_never_replaces_a_good_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let upstream = UpstreamSpec {
+            name: "forge".into(),
+            hosts: vec!["*".into()],
+            path_prefix: None,
+            catalogs: vec!["git".into()],
+            file: "portcullis.yaml".into(),
+        };
+        let inputs = Inputs {
+            directory: directory.path().into(),
+            upstreams: vec![upstream],
+            format: TokenFormat::default(),
+        };
+        let file = directory.path().join("deny.yaml");
+        let good = "deny: []\n";
+        std::fs::write(&file, good).unwrap();
+        let live = LivePolicy::load(inputs).unwrap();
+        assert!(matches!(live.reload(Look::AtStamps), Reload::Unchanged));
+        std::fs::write(&file, "deny: [x]\n").unwrap();
+        assert!(matches!(live.reload(Look::AtTexts), Reload::Refused(_)));
+        assert!(
+            matches!(live.reload(Look::AtTexts), Reload::Unchanged),
+            "told once"
+        );
+        assert_eq!(live.snapshot().generation, 1);
+        std::fs::write(&file, good).unwrap();
+        assert!(matches!(live.reload(Look::AtTexts), Reload::Restored));
+        std::fs::write(&file, "deny: [{ name: x, route: \"* /x\" }]\n").unwrap();
+        assert!(matches!(live.reload(Look::AtTexts), Reload::Replaced(_)));
+        assert_eq!(live.peek().generation, 2);
     }
 }

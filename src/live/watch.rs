@@ -11,6 +11,8 @@ use std::time::Duration;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
+use crate::live::Look;
+
 /// How long changes may go on before they are read: several files saved at once are read once.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -50,16 +52,21 @@ impl Changes {
         changes
     }
 
-    /// Waits until something may have changed. Returns at the latest after a second.
+    /// Waits until something has changed, or for a second, and says how closely to look.
     ///
     /// # Cancel safety
-    /// Nothing is lost when this is dropped.
-    pub async fn next(&mut self) {
-        if let Ok(Some(())) = tokio::time::timeout(LOOK_ANYWAY, self.events.recv()).await {
+    /// Nothing is lost when this is dropped: after a second is looked anyway.
+    pub async fn next(&mut self) -> Look {
+        let event = tokio::time::timeout(LOOK_ANYWAY, self.events.recv()).await;
+        let look = if let Ok(Some(())) = event {
             tokio::time::sleep(SETTLE).await;
             while self.events.try_recv().is_ok() {}
-        }
+            Look::AtTexts
+        } else {
+            Look::AtStamps
+        };
         self.watch_folders();
+        look
     }
 
     /// Watches folders that have appeared, each by itself: links are followed, so that the target of a swapped link is

@@ -20,9 +20,6 @@ const REQUEST_LINE_ROOM: usize = 64;
 /// The longest target and the longest field name that hyper's `http` types hold; over it hyper would answer by itself.
 const LONGEST_TEXT: usize = 65_534;
 
-/// A field value with a byte that may not stand there.
-const FIELD_VALUE: FramingError = FramingError::LineEnd;
-
 /// How large a head may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
@@ -233,7 +230,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
     // No early exit, so that the compiler can look at many bytes at once.
     let control = |found, byte: &u8| found | matches!(*byte, 0..=0x08 | 0x0a..=0x1f | 0x7f);
     if value.iter().fold(false, control) {
-        return Err(FIELD_VALUE);
+        return Err(FramingError::FieldValue);
     }
     Ok((name, value))
 }
@@ -325,7 +322,7 @@ fn ascii(value: &[u8]) -> Result<(), FramingError> {
     if value.is_ascii() {
         Ok(())
     } else {
-        Err(FIELD_VALUE)
+        Err(FramingError::FieldValue)
     }
 }
 

@@ -1,0 +1,200 @@
+//! The bodies that the gateway sends: to the host what the client uploads, to the client what the host, git, or the
+//! gateway itself answers.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::framing::slot::Answering;
+use crate::gateway::pool::PooledBody;
+use crate::gateway::validity::Validity;
+use crate::git_host::answer::CgiBody;
+use crate::record::body::CountedBody;
+
+/// Why a body broke off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a client uploads. Breaks off when its permit no longer stands.
+#[derive(Debug)]
+pub struct Upload {
+    inner: CountedBody<Incoming>,
+    progress: Arc<Progress>,
+    validity: Arc<Validity>,
+}
+
+/// How far an upload has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Progress {
+    /// Bytes so far; changes as long as something moves.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether all of it has been passed on.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
+
+impl Upload {
+    /// Passes `inner` on for as long as `validity` stands.
+    pub fn new(inner: CountedBody<Incoming>, validity: Arc<Validity>) -> Self {
+        let progress = Arc::new(Progress::default());
+        if inner.is_end_stream() {
+            progress.ended.store(true, Ordering::Relaxed);
+        }
+        Self {
+            inner,
+            progress,
+            validity,
+        }
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if !self.validity.stands() {
+            return Poll::Ready(Some(Err(withdrawn())));
+        }
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.progress.bytes.fetch_add(bytes.max(1), Ordering::Relaxed);
+                if self.inner.is_end_stream() {
+                    self.progress.ended.store(true, Ordering::Relaxed);
+                }
+            }
+            Some(Err(_)) => {}
+            None => self.progress.ended.store(true, Ordering::Relaxed),
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// What a client is answered.
+#[derive(Debug)]
+pub struct AnswerBody {
+    source: Source,
+    /// Where the answer is somebody's data: the permit must go on standing.
+    validity: Option<Arc<Validity>>,
+    answering: Option<Answering>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Text(Full<Bytes>),
+    Upstream(PooledBody),
+    Git(CgiBody),
+}
+
+impl AnswerBody {
+    /// The gateway's own words.
+    pub fn text(text: impl Into<Bytes>) -> Self {
+        Self {
+            source: Source::Text(Full::new(text.into())),
+            validity: None,
+            answering: None,
+        }
+    }
+
+    /// What a host answers.
+    pub fn upstream(body: PooledBody, validity: Arc<Validity>) -> Self {
+        Self {
+            source: Source::Upstream(body),
+            validity: Some(validity),
+            answering: None,
+        }
+    }
+
+    /// What git answers.
+    pub fn git(body: CgiBody, validity: Arc<Validity>) -> Self {
+        Self {
+            source: Source::Git(body),
+            validity: Some(validity),
+            answering: None,
+        }
+    }
+
+    /// Keeps `answering` until the answer has ended.
+    #[must_use]
+    pub fn while_answering(mut self, answering: Option<Answering>) -> Self {
+        self.answering = answering;
+        self
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(match &mut self.source {
+            Source::Text(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Source::Upstream(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Source::Git(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        });
+        if frame.is_some() && self.validity.as_ref().is_some_and(|validity| !validity.stands()) {
+            return Poll::Ready(Some(Err(withdrawn())));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Text(body) => body.is_end_stream(),
+            Source::Upstream(body) => body.is_end_stream(),
+            Source::Git(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Text(body) => body.size_hint(),
+            Source::Upstream(body) => body.size_hint(),
+            Source::Git(body) => body.size_hint(),
+        }
+    }
+}
+
+fn withdrawn() -> BodyError {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "the token's permit was withdrawn while the request was under way",
+    )
+    .into()
+}

@@ -1,0 +1,195 @@
+//! One client's connection: TLS, then HTTP/1.1 behind the guard, or HTTP/2.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::framing::head::HeadLimits;
+use crate::framing::{Guarded, HeadTimeouts};
+use crate::gateway::flow::{Arrived, Origin, answer};
+use crate::gateway::worker::Worker;
+use crate::record::labels::Handshake;
+use crate::tasks;
+
+/// How many requests a client may have under way on one HTTP/2 connection.
+const CONCURRENT_STREAMS: u32 = 128;
+
+/// Hyper's own limit; more than this wants a buffer on the heap for each request.
+const HEADERS_ON_STACK: usize = 100;
+
+/// Serves one connection until it ends, or until its requests are answered after `drain` says so.
+///
+/// # Cancel safety
+/// Dropping it closes the connection; requests under way are recorded as aborted.
+pub async fn serve(
+    worker: Arc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    drain: watch::Receiver<bool>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a client left before it was served");
+        return;
+    }
+    let Some(config) = tls else {
+        let origin = Origin {
+            peer,
+            scheme: "http",
+            server_name: None,
+        };
+        return serve_http1(worker, stream, origin, drain).await;
+    };
+    let metrics = &worker.gateway.recorder.metrics;
+    let accepted = timeout(
+        worker.gateway.limits.header_time,
+        TlsAcceptor::from(config).accept(stream),
+    )
+    .await;
+    let stream = match accepted {
+        Ok(Ok(stream)) => {
+            metrics.handshake(Handshake::Completed);
+            stream
+        }
+        Ok(Err(error)) => {
+            metrics.handshake(Handshake::Failed);
+            tracing::debug!(%error, %peer, "a TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            metrics.handshake(Handshake::TimedOut);
+            return;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    let server_name = session.server_name().map(Arc::from);
+    let speaks_http2 = session.alpn_protocol() == Some(b"h2");
+    let origin = Origin {
+        peer,
+        scheme: "https",
+        server_name,
+    };
+    if speaks_http2 {
+        serve_http2(worker, stream, origin, drain).await;
+    } else {
+        serve_http1(worker, stream, origin, drain).await;
+    }
+}
+
+async fn serve_http1<S>(worker: Arc<Worker>, stream: S, origin: Origin, mut drain: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = worker.gateway.limits;
+    let head = HeadLimits {
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        target_bytes: limits.target_bytes,
+    };
+    let timeouts = HeadTimeouts {
+        head: limits.header_time,
+        idle: limits.idle_time,
+        body: limits.body_idle_time,
+    };
+    let (guarded, slot) = Guarded::new(stream, head, timeouts);
+    let ordinals = AtomicU64::new(0);
+    let service = service_fn(|request: Request<Incoming>| {
+        let ordinal = ordinals.fetch_add(1, Ordering::Relaxed);
+        let arrived = Arrived {
+            request,
+            fault: slot.fault_at(ordinal),
+            answering: Some(slot.answering()),
+        };
+        let (worker, origin) = (&worker, &origin);
+        async move { Ok::<_, Infallible>(answer(worker, origin, arrived).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    if limits.header_count > HEADERS_ON_STACK {
+        builder.max_headers(limits.header_count);
+    }
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(guarded), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told_to_drain(&mut drain) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, peer = %origin.peer, "a connection broke off");
+    }
+}
+
+async fn serve_http2<S>(worker: Arc<Worker>, stream: S, origin: Origin, mut drain: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = worker.gateway.limits;
+    let peer = origin.peer;
+    let origin = Arc::new(origin);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
+        let arrived = Arrived {
+            request,
+            fault: None,
+            answering: None,
+        };
+        async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
+    });
+    let mut builder = http2::Builder::new(Tasks);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .adaptive_window(true)
+        .keep_alive_interval(limits.idle_time)
+        .keep_alive_timeout(limits.header_time);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told_to_drain(&mut drain) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection broke off");
+    }
+}
+
+/// Resolves when the process drains; also when whoever could say so is gone.
+async fn told_to_drain(drain: &mut watch::Receiver<bool>) {
+    if drain.wait_for(|draining| *draining).await.is_err() {
+        tracing::debug!("the worker ended");
+    }
+}
+
+/// Starts the tasks of HTTP/2 streams on the worker's own runtime.
+#[derive(Debug, Clone, Copy)]
+struct Tasks;
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        drop(tasks::spawn("stream", future));
+    }
+}

@@ -1,0 +1,360 @@
+//! The way of one request: target, upstream, credential, principal, action, decision, forward, record.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+
+use crate::catalog::errors::ErrorStyle;
+use crate::clock;
+use crate::domain::permission::Level;
+use crate::domain::refusal::{FramingError, Limit, Refusal};
+use crate::domain::target::{CanonicalTarget, TargetError};
+use crate::domain::token::TokenDigest;
+use crate::framing::head::HeadFault;
+use crate::framing::slot::Answering;
+use crate::gateway::body::{AnswerBody, Upload};
+use crate::gateway::refuse::refuse;
+use crate::gateway::upstream::{Outgoing, client_host};
+use crate::gateway::validity::{Asked, Validity};
+use crate::gateway::worker::Worker;
+use crate::headers::forward::to_client;
+use crate::policy::decide::Permit;
+use crate::policy::judge::{Judgment, Question, judge};
+use crate::policy::snapshot::Snapshot;
+use crate::record::body::{CountedBody, RecordedBody};
+use crate::record::labels::{Mode, Verdict};
+use crate::record::line::RequestPath;
+use crate::record::{Caller, Judged, Record, RecordHead, Subject};
+
+/// What is known of the connection that a request came over.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The name in TLS.
+    pub server_name: Option<Arc<str>>,
+}
+
+/// A request as it came off its connection.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The request.
+    pub request: Request<Incoming>,
+    /// Why it does not pass, where that is known already; what `request` shows is made up then.
+    pub fault: Option<HeadFault>,
+    /// Keeps the connection from counting as idle.
+    pub answering: Option<Answering>,
+}
+
+/// What answers a client.
+pub type Answer = Response<RecordedBody<AnswerBody>>;
+
+/// Answers one request. Every way through it ends in an answer that carries the record.
+///
+/// # Cancel safety
+/// hyper drops the future when the client leaves; the record then closes itself as aborted.
+pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answer {
+    let Arrived {
+        request,
+        fault,
+        answering,
+    } = arrived;
+    let (parts, body) = request.into_parts();
+    let mut record = Record::open(
+        &worker.gateway.recorder,
+        record_head(worker, origin, &parts, fault),
+    );
+    let request_id = HeaderValue::from(record.request_id());
+    let judged = match fault {
+        Some(fault) => Err(Refused::early(fault.into())),
+        None => judge_request(worker, origin, &parts, &mut record),
+    };
+    let answered = match judged {
+        Ok(passage) => {
+            let accepted = passage.accepted.clone();
+            let sent = forward(
+                worker,
+                origin,
+                passage,
+                Request::from_parts(parts, body),
+                &mut record,
+            )
+            .await;
+            sent.map(|response| with_accepted(response, accepted, &request_id))
+        }
+        Err(refused) => Err(refused),
+    };
+    let response = match answered {
+        Ok(response) => {
+            record.responded(response.status());
+            response
+        }
+        Err(Refused {
+            refusal,
+            style,
+            accepted,
+        }) => {
+            record.refused(refusal.reason());
+            record.answered(refusal.status());
+            refuse(&refusal, &style, accepted.as_ref(), &request_id)
+        }
+    };
+    RecordedBody::attach(response.map(|body| body.while_answering(answering)), record)
+}
+
+fn record_head(worker: &Worker, origin: &Origin, parts: &Parts, fault: Option<HeadFault>) -> RecordHead {
+    // What hyper shows of a faulty head is made up.
+    let shown = fault.is_none().then_some(parts);
+    RecordHead {
+        request_id: worker.gateway.request_ids.next(),
+        method: shown.map(|parts| parts.method.clone()),
+        path: shown.and_then(|parts| raw_target(parts)).map(RequestPath::of),
+        peer: origin.peer.ip(),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that takes a target off hyper; canonicalized next"
+)]
+fn raw_target(parts: &Parts) -> Option<&http::uri::PathAndQuery> {
+    parts.uri.path_and_query()
+}
+
+/// A request that may pass, in owned words.
+struct Passage {
+    permit: Permit,
+    upstream: usize,
+    user: Arc<str>,
+    writes: bool,
+    host: HeaderValue,
+    target: CanonicalTarget,
+    token: TokenDigest,
+    generation: u64,
+    accepted: Option<(HeaderName, HeaderValue)>,
+    style: Arc<ErrorStyle>,
+}
+
+/// A request that does not pass, with how its client is told.
+struct Refused {
+    refusal: Refusal,
+    style: Arc<ErrorStyle>,
+    accepted: Option<HeaderValue>,
+}
+
+impl Refused {
+    /// Before anything is known of the upstream.
+    fn early(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            style: Arc::default(),
+            accepted: None,
+        }
+    }
+}
+
+/// Steps 1 to 11. No `.await`: the snapshot is the same for the whole decision.
+fn judge_request(
+    worker: &Worker,
+    origin: &Origin,
+    parts: &Parts,
+    record: &mut Record,
+) -> Result<Passage, Refused> {
+    let started = clock::monotonic();
+    let snapshot = worker.gateway.live.snapshot();
+    let (host, target) = check_head(worker, parts).map_err(Refused::early)?;
+    let question = Question {
+        method: &parts.method,
+        target: &target,
+        host: host.to_str().unwrap_or_default(),
+        server_name: origin.server_name.as_deref(),
+        headers: &parts.headers,
+        peer: origin.peer.ip(),
+        now: record.time(),
+    };
+    let judgment = judge(&snapshot, &question);
+    describe(&judgment, &snapshot, worker, record);
+    let took = clock::monotonic().saturating_duration_since(started);
+    record.judged(verdict(&judgment.outcome, snapshot.generation, took));
+    let accepted = judgment.matched.map(|matched| matched.needed.header.clone());
+    let style = judgment.style(&question);
+    let writes = judgment.matched.is_some_and(|matched| {
+        matched
+            .action
+            .requirement
+            .needs()
+            .any(|need| need.level > Level::Read)
+    });
+    let found = (
+        judgment.upstream.map(|(index, _)| index),
+        judgment.grant,
+        judgment.token,
+    );
+    match (judgment.outcome, found) {
+        (Ok(permit), (Some(upstream), Some(grant), Some(token))) => Ok(Passage {
+            permit,
+            upstream,
+            user: Arc::clone(&grant.user),
+            writes,
+            token: token.digest,
+            generation: snapshot.generation,
+            accepted: style.accepted_header.clone().zip(accepted),
+            style,
+            host,
+            target,
+        }),
+        // A permit without an upstream, a grant and a token cannot be; if it were, it would not pass.
+        (Ok(_), _) => Err(Refused {
+            refusal: Refusal::NoRoute,
+            style,
+            accepted,
+        }),
+        (Err(refusal), _) => Err(Refused {
+            refusal,
+            style,
+            accepted,
+        }),
+    }
+}
+
+/// What the record keeps of a decision.
+fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -> Judged {
+    let (verdict, shadow) = match outcome {
+        Ok(permit) => (
+            Verdict::Allow,
+            permit.shadow().iter().map(|rule| rule.as_str().into()).collect(),
+        ),
+        Err(refusal) => (Verdict::Refuse(refusal.reason()), Vec::new()),
+    };
+    Judged {
+        verdict,
+        mode: Mode::Enforce,
+        policy_generation: generation,
+        took,
+        shadow,
+    }
+}
+
+/// Steps 1 and 2, as far as the guard of HTTP/1 has not taken them; HTTP/2 has no guard.
+fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalTarget), Refusal> {
+    let limits = &worker.gateway.limits;
+    let target = raw_target(parts).ok_or(TargetError::NotOriginForm)?;
+    if target.as_str().len() > limits.target_bytes {
+        return Err(Limit::TargetLength.into());
+    }
+    if parts.headers.len() > limits.header_count {
+        return Err(Limit::HeaderCount.into());
+    }
+    let target = CanonicalTarget::from_path_and_query(target)?;
+    let host = client_host(&parts.uri, &parts.headers).ok_or(FramingError::Host)?;
+    Ok((host, target))
+}
+
+/// Tells the record what was found out.
+fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, record: &mut Record) {
+    if let Some((index, _)) = judgment.upstream
+        && let Some(id) = worker
+            .gateway
+            .upstreams
+            .get(index)
+            .and_then(|upstream| upstream.id)
+    {
+        record.routed(id);
+    }
+    if !record.is_audited() {
+        return;
+    }
+    let token_id = judgment.token.map(|token| token.public_id);
+    if token_id.is_some() {
+        record.identified(Caller {
+            token_id,
+            token_name: judgment.grant.map(|grant| Arc::from(&*grant.name)),
+            user: judgment.grant.map(|grant| Arc::clone(&grant.user)),
+        });
+    }
+    if let Some(matched) = judgment.matched {
+        let action = matched.action;
+        let resource = action
+            .resource
+            .owner()
+            .map(|_| action.resource.to_string().into());
+        record.understood(Subject {
+            route: Some(action.route.into()),
+            resource,
+            permission: Some(Arc::clone(&matched.needed.text)),
+        });
+    }
+    tracing::debug!(generation = snapshot.generation, outcome = ?judgment.outcome, "judged");
+}
+
+/// Step 12: to the host.
+async fn forward(
+    worker: &Worker,
+    origin: &Origin,
+    passage: Passage,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Response<AnswerBody>, Refused> {
+    let Passage {
+        permit,
+        upstream,
+        user,
+        writes,
+        host,
+        target,
+        token,
+        generation,
+        style,
+        ..
+    } = passage;
+    let gateway = &worker.gateway;
+    let refused = |refusal: Refusal| Refused {
+        refusal,
+        style: Arc::clone(&style),
+        accepted: None,
+    };
+    let shared = gateway.upstreams.get(upstream).zip(worker.backends.get(upstream));
+    let (shared, backend) = shared.ok_or_else(|| refused(Refusal::NoUpstream))?;
+    let asked = Asked {
+        method: request.method().clone(),
+        target,
+        host: host.clone(),
+        peer: origin.peer.ip(),
+        token,
+    };
+    let validity = Arc::new(Validity::new(Arc::clone(&gateway.live), asked, generation));
+    let request_id = HeaderValue::from(record.request_id());
+    let identity = shared.identity.load_full();
+    let outgoing = Outgoing {
+        request: request.map(|body| Upload::new(CountedBody::new(body, record), Arc::clone(&validity))),
+        validity,
+        user: &user,
+        writes,
+        peer: origin.peer,
+        scheme: origin.scheme,
+        client_host: &host,
+        request_id: &request_id,
+        identity: &identity,
+    };
+    record.forwarding();
+    backend.forward(permit, outgoing).await.map_err(refused)
+}
+
+/// What goes back: the host's answer, scrubbed, with what would have been enough.
+fn with_accepted(
+    mut response: Response<AnswerBody>,
+    accepted: Option<(HeaderName, HeaderValue)>,
+    request_id: &HeaderValue,
+) -> Response<AnswerBody> {
+    to_client(response.headers_mut(), request_id);
+    if let Some((name, value)) = accepted {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}

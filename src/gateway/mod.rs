@@ -1,0 +1,57 @@
+//! The data plane: takes requests, has them judged, forwards or refuses.
+//!
+//! Thread per core: each worker has its own runtime, its own listeners and its own connections to the hosts behind, so
+//! a request never changes core. `flow` is the way of one request; nothing but `upstream` opens a connection to a host.
+
+pub mod body;
+pub mod connection;
+pub mod flow;
+pub mod pool;
+pub mod refuse;
+pub mod upstream;
+pub mod validity;
+pub mod worker;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::sync::Semaphore;
+
+use crate::config::Limits;
+use crate::headers::identity::Identity;
+use crate::live::LivePolicy;
+use crate::record::Recorder;
+use crate::record::metrics::UpstreamId;
+use crate::record::request_id::RequestIds;
+
+/// What all workers share. Everything in it is read without waiting.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The policy in force.
+    pub live: Arc<LivePolicy>,
+    /// Where records go.
+    pub recorder: Arc<Recorder>,
+    /// Where request ids come from.
+    pub request_ids: RequestIds,
+    /// Bounds of a request.
+    pub limits: Limits,
+    /// How many client connections there may still be.
+    pub places: Arc<Semaphore>,
+    /// What belongs to each upstream, in the order of the configuration.
+    pub upstreams: Vec<Upstream>,
+    /// What belongs to each listener, in the order of the configuration.
+    pub listeners: Vec<ListenerTls>,
+}
+
+/// What all workers share of one upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its index in the metrics.
+    pub id: Option<UpstreamId>,
+    /// How it learns who calls; replaced when a credential file changes.
+    pub identity: ArcSwap<Identity>,
+}
+
+/// The TLS state of one listener; replaced when a certificate changes. `None` is plain HTTP.
+pub type ListenerTls = Option<ArcSwap<ServerConfig>>;

@@ -1,0 +1,144 @@
+//! Turns a refusal into the answer that the client's software understands.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::{Map, Value};
+
+use crate::catalog::errors::{ErrorFormat, ErrorStyle};
+use crate::domain::refusal::Refusal;
+use crate::gateway::body::AnswerBody;
+use crate::headers::forward::REQUEST_ID;
+
+const ACCEPTED: HeaderName = HeaderName::from_static("x-accepted-permissions");
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"Portcullis\"");
+
+/// The answer to a refused request; `accepted` is what would have been enough, where a route was found.
+pub fn refuse(
+    refusal: &Refusal,
+    style: &ErrorStyle,
+    accepted: Option<&HeaderValue>,
+    request_id: &HeaderValue,
+) -> Response<AnswerBody> {
+    let id = request_id.to_str().unwrap_or_default();
+    let (media_type, body) = match style.format {
+        ErrorFormat::Json => ("application/json; charset=utf-8", json(refusal, style, id)),
+        ErrorFormat::Text => ("text/plain; charset=utf-8", text(refusal, style, id)),
+    };
+    let mut response = Response::new(AnswerBody::text(body));
+    *response.status_mut() = refusal.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REQUEST_ID, request_id.clone());
+    if refusal.status() == StatusCode::UNAUTHORIZED {
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            style.challenge.clone().unwrap_or(CHALLENGE),
+        );
+    }
+    if refusal.status() == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if let Some(accepted) = accepted {
+        headers.insert(
+            style.accepted_header.clone().unwrap_or(ACCEPTED),
+            accepted.clone(),
+        );
+    }
+    response
+}
+
+/// The host's own sentence where clients compare it, ours beside it.
+fn json(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
+    let reason = refusal.reason();
+    let detail = refusal.public_message();
+    let message = style.messages.get(&reason).unwrap_or(&detail);
+    let status = refusal.status().as_u16().to_string();
+    let mut body = Map::new();
+    body.insert("message".into(), message.as_str().into());
+    for (name, value) in &style.fields {
+        body.insert(name.clone(), value.replace("{status}", &status).into());
+    }
+    body.insert("reason".into(), reason.as_str().into());
+    body.insert("detail".into(), detail.clone().into());
+    if let Some(missing) = refusal.missing() {
+        body.insert("missing".into(), missing.needs.clone().into());
+        body.insert("accepted".into(), missing.accepted.clone().into());
+        body.insert("ask".into(), missing.grantor.clone().into());
+    }
+    body.insert("request_id".into(), id.into());
+    Bytes::from(Value::Object(body).to_string())
+}
+
+/// Lines that git prints behind `remote:`.
+fn text(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
+    let reason = refusal.reason();
+    let detail = refusal.public_message();
+    let message = style.messages.get(&reason).unwrap_or(&detail);
+    Bytes::from(format!("Portcullis: {message}.\n{reason}, request {id}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::domain::refusal::{CredentialError, Missing};
+
+    async fn body_of(response: Response<AnswerBody>) -> String {
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn json_names_everything_that_is_missing() {
+        let refusal = Refusal::PermissionMissing(Missing {
+            needs: vec!["contents=write".into(), "workflows=write".into()],
+            accepted: "contents=write,workflows=write".into(),
+            grantor: "an owner of `acme` (alice)".into(),
+        });
+        let style = ErrorStyle {
+            fields: vec![("status".into(), "{status}".into())],
+            ..ErrorStyle::default()
+        };
+        let accepted = HeaderValue::from_static("contents=write,workflows=write");
+        let response = refuse(&refusal, &style, Some(&accepted), &HeaderValue::from_static("r1"));
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(response.headers().get(ACCEPTED), Some(&accepted));
+        let body: Value = serde_json::from_str(&body_of(response).await).unwrap();
+        assert_eq!(body["reason"], "permission_missing");
+        assert_eq!(body["status"], "403");
+        assert_eq!(
+            body["missing"],
+            serde_json::json!(["contents=write", "workflows=write"])
+        );
+        assert_eq!(
+            body["message"],
+            "this token lacks contents=write and workflows=write; ask an owner of `acme` (alice) to grant it"
+        );
+    }
+
+    #[tokio::test]
+    async fn text_is_one_sentence_and_401_challenges() {
+        let style = ErrorStyle {
+            format: ErrorFormat::Text,
+            challenge: Some(HeaderValue::from_static("Basic realm=\"x\"")),
+            ..ErrorStyle::default()
+        };
+        let response = refuse(
+            &CredentialError::Missing.into(),
+            &style,
+            None,
+            &HeaderValue::from_static("r1"),
+        );
+        assert_eq!(
+            response.headers().get("www-authenticate").unwrap(),
+            "Basic realm=\"x\""
+        );
+        assert!(
+            body_of(response)
+                .await
+                .starts_with("Portcullis: this needs a token; ")
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! What is rendered is complete, well formed and described.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::*;
+use crate::record::fixture::{requests, sum};
+
+fn metrics() -> Metrics {
+    Metrics::new(&["forge".to_owned(), "billing \"x\"\n".to_owned()])
+}
+
+fn outcome(metrics: &Metrics) -> RequestOutcome {
+    RequestOutcome {
+        upstream: metrics.upstream("forge"),
+        verdict: Some(Verdict::Allow),
+        failure: None,
+        method: MethodClass::Read,
+        status: Some(StatusCode::OK),
+        effect: Effect::Forwarded,
+        duration: Duration::from_millis(3),
+        decision: Some(Duration::from_nanos(300)),
+        request_bytes: 5,
+        response_bytes: 7,
+    }
+}
+
+#[track_caller]
+fn check(metrics: &Metrics, sample: &str, want: u64) {
+    let text = metrics.render();
+    assert!(
+        text.lines().any(|line| line.starts_with(sample)),
+        "no `{sample}` in {text}"
+    );
+    assert_eq!(sum(&text, sample), want, "`{sample}`");
+}
+
+#[test]
+fn a_request_is_counted_with_its_labels() {
+    let metrics = metrics();
+    metrics.request(&outcome(&metrics));
+    metrics.request(&outcome(&metrics));
+    metrics.request(&RequestOutcome {
+        upstream: None,
+        verdict: Some(Verdict::Refuse(Reason::NoUpstream)),
+        status: Some(StatusCode::NOT_FOUND),
+        method: MethodClass::Write,
+        effect: Effect::Refused,
+        decision: None,
+        ..outcome(&metrics)
+    });
+    check(
+        &metrics,
+        &requests(["allow", "read", "granted", "2xx", "forge"]),
+        2,
+    );
+    check(
+        &metrics,
+        &requests(["refuse", "write", "no_upstream", "4xx", "none"]),
+        1,
+    );
+    check(
+        &metrics,
+        "portcullis_request_bytes_total{upstream=\"forge\"} ",
+        10,
+    );
+    check(&metrics, "portcullis_response_bytes_total{upstream=\"none\"} ", 7);
+    check(
+        &metrics,
+        "portcullis_request_duration_seconds_bucket{upstream=\"forge\",le=\"0.0025\"} ",
+        0,
+    );
+    check(
+        &metrics,
+        "portcullis_request_duration_seconds_bucket{upstream=\"forge\",le=\"0.005\"} ",
+        2,
+    );
+    check(
+        &metrics,
+        "portcullis_decision_duration_seconds_bucket{le=\"0.00000025\"} ",
+        0,
+    );
+    check(
+        &metrics,
+        "portcullis_decision_duration_seconds_bucket{le=\"0.0000005\"} ",
+        2,
+    );
+}
+
+#[test]
+fn guards_count_what_is_under_way() {
+    let metrics = metrics();
+    let guards = [
+        metrics.connection_opened(),
+        metrics.connection_opened(),
+        metrics.request_started(),
+        metrics.git_child_started(),
+    ];
+    check(&metrics, "portcullis_connections_open ", 2);
+    check(&metrics, "portcullis_requests_in_flight ", 1);
+    check(&metrics, "portcullis_git_children ", 1);
+    drop(guards);
+    check(&metrics, "portcullis_connections_open ", 0);
+    check(&metrics, "portcullis_requests_in_flight ", 0);
+    check(&metrics, "portcullis_git_children ", 0);
+    check(&metrics, "portcullis_connections_total ", 2);
+}
+
+#[test]
+fn a_refused_reload_makes_the_policy_stale_until_one_succeeds() {
+    let metrics = metrics();
+    metrics.reload_succeeded(3, 40, UnixTime(1_800_000_000));
+    check(&metrics, "portcullis_snapshot_generation ", 3);
+    check(&metrics, "portcullis_snapshot_tokens ", 40);
+    check(
+        &metrics,
+        "portcullis_snapshot_loaded_timestamp_seconds ",
+        1_800_000_000,
+    );
+    check(&metrics, "portcullis_snapshot_stale ", 0);
+    metrics.reload_refused();
+    check(&metrics, "portcullis_snapshot_stale ", 1);
+    check(&metrics, "portcullis_snapshot_generation ", 3);
+    metrics.reload_succeeded(4, 41, UnixTime(1_800_000_001));
+    check(&metrics, "portcullis_snapshot_stale ", 0);
+    check(&metrics, "portcullis_snapshot_reload_total{result=\"ok\"} ", 2);
+    check(
+        &metrics,
+        "portcullis_snapshot_reload_total{result=\"refused\"} ",
+        1,
+    );
+}
+
+#[test]
+fn events_count_under_their_labels() {
+    let metrics = metrics();
+    metrics.handshake(Handshake::Completed);
+    metrics.handshake(Handshake::TimedOut);
+    metrics.connection_refused();
+    let forge = metrics.upstream("forge");
+    metrics.upstream_connected(forge.unwrap());
+    metrics.upstream_error(forge, UpstreamError::Unreachable);
+    metrics.upstream_error(None, UpstreamError::Failed);
+    check(&metrics, "portcullis_tls_handshakes_total{result=\"ok\"} ", 1);
+    check(&metrics, "portcullis_tls_handshakes_total{result=\"failed\"} ", 0);
+    check(
+        &metrics,
+        "portcullis_tls_handshakes_total{result=\"timeout\"} ",
+        1,
+    );
+    check(&metrics, "portcullis_connections_refused_total ", 1);
+    check(
+        &metrics,
+        "portcullis_upstream_connections_total{upstream=\"forge\"} ",
+        1,
+    );
+    check(
+        &metrics,
+        "portcullis_upstream_errors_total{cause=\"unreachable\",upstream=\"forge\"} ",
+        1,
+    );
+    check(
+        &metrics,
+        "portcullis_upstream_errors_total{cause=\"failed\",upstream=\"none\"} ",
+        1,
+    );
+    check(&metrics, "portcullis_upstream_errors_total{", 2);
+}
+
+#[test]
+fn upstreams_are_found_by_name() {
+    let metrics = metrics();
+    let forge = metrics.upstream("forge").unwrap();
+    assert_eq!(metrics.upstream_name(forge).map(|name| &**name), Some("forge"));
+    assert_eq!(metrics.upstream("nowhere"), None);
+    assert_eq!(Metrics::new(&[]).upstream_name(forge), None);
+}
+
+/// The families of `text`, each of which must have its HELP, its TYPE and samples, in this order.
+fn families(text: &str) -> BTreeSet<String> {
+    let mut families = BTreeSet::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let (name, help) = line
+            .strip_prefix("# HELP ")
+            .and_then(|line| line.split_once(' '))
+            .unwrap();
+        assert!(help.ends_with('.') || help.contains(';'), "help of `{name}`");
+        let kind = lines
+            .next()
+            .and_then(|line| line.strip_prefix("# TYPE "))
+            .unwrap();
+        assert!(kind.starts_with(&format!("{name} ")), "{kind}");
+        assert_eq!(kind.ends_with(" counter"), name.ends_with("_total"), "{kind}");
+        assert!(
+            lines.peek().is_some_and(|line| line.starts_with(name)),
+            "samples of `{name}`"
+        );
+        while lines.next_if(|line| line.starts_with(name)).is_some() {}
+        assert!(families.insert(name.to_owned()), "`{name}` stands twice");
+    }
+    families
+}
+
+#[test]
+fn every_family_has_help_type_and_a_description_and_none_is_only_described() {
+    let metrics = metrics();
+    metrics.request(&outcome(&metrics));
+    let rendered = families(&metrics.render());
+    assert_eq!(rendered.len(), 23);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let document = fs::read_to_string(path).unwrap();
+    let described: BTreeSet<_> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `"))
+        .filter_map(|rest| rest.split(['`', '{']).next())
+        .filter(|name| name.starts_with("portcullis_"))
+        .map(ToOwned::to_owned)
+        .collect();
+    assert_eq!(rendered, described);
+}
+
+#[test]
+fn every_label_value_is_described() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let document = fs::read_to_string(path).unwrap();
+    let words = Reason::ALL
+        .map(Reason::as_str)
+        .into_iter()
+        .chain(MethodClass::ALL.map(MethodClass::as_str))
+        .chain(StatusClass::ALL.map(StatusClass::as_str))
+        .chain(Handshake::ALL.map(Handshake::as_str))
+        .chain(["granted", "undecided", "allow", "refuse", "none", "unreachable"]);
+    for word in words {
+        assert!(document.contains(&format!("`{word}`")), "`{word}`");
+    }
+}
