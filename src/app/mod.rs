@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::control::ControlState;
 use crate::domain::fault::{Fault, describe};
 use crate::git_host::GitHostError;
+use crate::live::LivePolicy;
 
 /// How long audit lines may take to reach their file at the end.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
@@ -27,7 +28,7 @@ const WATCH_WORKERS: Duration = Duration::from_secs(1);
 
 /// Why the gateway does not start, or ended badly.
 #[derive(Debug, Error)]
-pub enum StartError {
+pub enum AppError {
     /// Files have faults.
     #[error("{}", describe(.0))]
     Faults(Vec<Fault>),
@@ -56,6 +57,7 @@ pub struct Running {
     pub listeners: Vec<SocketAddr>,
     /// The address of the control plane.
     pub control: Option<SocketAddr>,
+    live: Arc<LivePolicy>,
     state: Arc<ControlState>,
     drain: watch::Sender<bool>,
     reload: mpsc::Sender<()>,
@@ -76,6 +78,11 @@ impl Running {
         self.state.recorder.metrics.render()
     }
 
+    /// The generation of the policy in force.
+    pub fn policy_generation(&self) -> u64 {
+        self.live.peek().generation
+    }
+
     /// Whether a worker has ended, which none should.
     pub fn has_lost_a_worker(&self) -> bool {
         self.workers.iter().any(JoinHandle::is_finished)
@@ -85,7 +92,7 @@ impl Running {
     ///
     /// # Errors
     /// The first thread that did not end well.
-    pub fn stop(self) -> Result<(), StartError> {
+    pub fn stop(self) -> Result<(), AppError> {
         self.state.readiness.draining();
         self.drain.send_replace(true);
         let mut result = Ok(());
@@ -103,8 +110,8 @@ impl Running {
     }
 }
 
-fn ended(what: &str, thread: JoinHandle<io::Result<()>>) -> Result<(), StartError> {
-    let system = |source| StartError::System {
+fn ended(what: &str, thread: JoinHandle<io::Result<()>>) -> Result<(), AppError> {
+    let system = |source| AppError::System {
         what: format!("{what} ended"),
         source,
     };
@@ -117,10 +124,17 @@ fn ended(what: &str, thread: JoinHandle<io::Result<()>>) -> Result<(), StartErro
 /// Runs the gateway of `file` until SIGTERM or SIGINT; SIGHUP has the files looked at.
 ///
 /// # Errors
-/// [`StartError`].
-pub fn run(config: &Config, file: &Path) -> Result<(), StartError> {
-    let running = start::start(config, file)?;
-    let system = |source| StartError::System {
+/// [`AppError`].
+pub fn run(config: &Config, file: &Path) -> Result<(), AppError> {
+    until_told(start::start(config, file)?)
+}
+
+/// Lets `running` run until SIGTERM or SIGINT, then drains it.
+///
+/// # Errors
+/// [`AppError`].
+pub fn until_told(running: Running) -> Result<(), AppError> {
+    let system = |source| AppError::System {
         what: "waiting for signals".into(),
         source,
     };

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsConnector;
 
 use crate::app::reload::Reloader;
-use crate::app::{Running, StartError};
+use crate::app::{AppError, Running};
 use crate::config::credential::read_credential;
 use crate::config::{self, AuditOutput, Config, Host};
 use crate::control::readiness::Readiness;
@@ -59,15 +59,15 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
 /// Starts everything that `config`, read from `file`, asks for.
 ///
 /// # Errors
-/// [`StartError`].
-pub fn start(config: &Config, file: &Path) -> Result<Running, StartError> {
-    let live = Arc::new(LivePolicy::load(inputs(config, file)).map_err(StartError::Faults)?);
+/// [`AppError`].
+pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
+    let live = Arc::new(LivePolicy::load(inputs(config, file)).map_err(AppError::Faults)?);
     let recorder = Arc::new(recorder(config)?);
     let snapshot = live.snapshot();
     recorder
         .metrics
         .reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
-    let gateway = Arc::new(gateway(config, live, &recorder)?);
+    let gateway = Arc::new(gateway(config, Arc::clone(&live), &recorder)?);
     let hosts = config
         .upstreams
         .iter()
@@ -105,6 +105,7 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, StartError> {
     Ok(Running {
         listeners,
         control: control_address,
+        live,
         state,
         drain,
         reload,
@@ -131,15 +132,15 @@ fn background(control: Option<StdListener>, state: Arc<ControlState>, reloader: 
 fn spawn(
     name: String,
     run: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> Result<JoinHandle<io::Result<()>>, StartError> {
+) -> Result<JoinHandle<io::Result<()>>, AppError> {
     let what = format!("starting thread `{name}`");
     thread::Builder::new()
         .name(name)
         .spawn(run)
-        .map_err(|source| StartError::System { what, source })
+        .map_err(|source| AppError::System { what, source })
 }
 
-fn recorder(config: &Config) -> Result<Recorder, StartError> {
+fn recorder(config: &Config) -> Result<Recorder, AppError> {
     let names: Vec<_> = config
         .upstreams
         .iter()
@@ -154,14 +155,14 @@ fn recorder(config: &Config) -> Result<Recorder, StartError> {
             Output::Off
         }
     };
-    let audit = Audit::open(output, &metrics).map_err(|source| StartError::System {
+    let audit = Audit::open(output, &metrics).map_err(|source| AppError::System {
         what: "opening the audit log".into(),
         source,
     })?;
     Ok(Recorder { metrics, audit })
 }
 
-fn gateway(config: &Config, live: Arc<LivePolicy>, recorder: &Arc<Recorder>) -> Result<Gateway, StartError> {
+fn gateway(config: &Config, live: Arc<LivePolicy>, recorder: &Arc<Recorder>) -> Result<Gateway, AppError> {
     let mut faults = Vec::new();
     let mut upstreams = Vec::new();
     for upstream in &config.upstreams {
@@ -185,9 +186,9 @@ fn gateway(config: &Config, live: Arc<LivePolicy>, recorder: &Arc<Recorder>) -> 
         }
     }
     if !faults.is_empty() {
-        return Err(StartError::Faults(faults));
+        return Err(AppError::Faults(faults));
     }
-    let request_ids = RequestIds::from_system().map_err(|source| StartError::System {
+    let request_ids = RequestIds::from_system().map_err(|source| AppError::System {
         what: "seeding request ids".into(),
         source,
     })?;
@@ -255,14 +256,14 @@ impl HostPlan {
     }
 }
 
-fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, StartError> {
+fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, AppError> {
     match &upstream.host {
         Host::Http {
             authority,
             tls: settings,
             preserve_host,
         } => {
-            let faults = |fault| StartError::Faults(vec![fault]);
+            let faults = |fault| AppError::Faults(vec![fault]);
             let tls = match settings {
                 None => None,
                 Some(settings) => {
@@ -293,7 +294,7 @@ fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, St
             let name = upstream.name.clone();
             GitHost::new(settings)
                 .map(HostPlan::Git)
-                .map_err(|source| StartError::GitHost {
+                .map_err(|source| AppError::GitHost {
                     upstream: name,
                     source,
                 })
@@ -302,11 +303,11 @@ fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, St
 }
 
 /// The addresses, and for each worker one socket a listener; port 0 becomes one port for all workers.
-fn listen(config: &Config) -> Result<(Vec<SocketAddr>, Vec<Vec<StdListener>>), StartError> {
+fn listen(config: &Config) -> Result<(Vec<SocketAddr>, Vec<Vec<StdListener>>), AppError> {
     let mut addresses = Vec::new();
     let mut sockets: Vec<Vec<StdListener>> = (0..config.workers).map(|_| Vec::new()).collect();
     for listener in &config.listeners {
-        let system = |source| StartError::System {
+        let system = |source| AppError::System {
             what: format!("listening on {}", listener.bind),
             source,
         };
@@ -323,8 +324,8 @@ fn listen(config: &Config) -> Result<(Vec<SocketAddr>, Vec<Vec<StdListener>>), S
     Ok((addresses, sockets))
 }
 
-fn listen_control(address: SocketAddr) -> Result<StdListener, StartError> {
-    let system = |source| StartError::System {
+fn listen_control(address: SocketAddr) -> Result<StdListener, AppError> {
+    let system = |source| AppError::System {
         what: format!("listening on {address} for control"),
         source,
     };

@@ -1,6 +1,15 @@
 //! Tests of the whole: real sockets, real git, real policy files. One binary, so that it links once.
 #![cfg(test)]
+#![expect(
+    clippy::print_stdout,
+    reason = "a test that is skipped says so, and measurements are shown"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait for deadlines and spawn as they like"
+)]
 
 mod documentation;
 mod github_catalog;
+mod requests;
 mod support;

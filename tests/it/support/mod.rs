@@ -1,3 +1,5 @@
 //! What the tests share.
 
+pub(crate) mod gateway;
 pub(crate) mod policy;
+pub(crate) mod spy;

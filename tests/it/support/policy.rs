@@ -1,5 +1,6 @@
 //! Policies, tokens and questions out of text.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -41,11 +42,13 @@ pub(crate) fn tokens(declared: &[(u8, &str)]) -> Source {
     let mut text = String::from("tokens:\n");
     for (seed, body) in declared {
         let digest = TokenDigest::of(&token(*seed));
-        text += &format!(
-            "  - name: token {seed}\n    sha256: {digest}\n    user: user{seed}\n    expires_at: 2027-01-31\n"
-        );
+        writeln!(
+            text,
+            "  - name: token {seed}\n    sha256: {digest}\n    user: user{seed}\n    expires_at: 2027-01-31"
+        )
+        .unwrap();
         for line in body.lines() {
-            text += &format!("    {}\n", line.trim_end());
+            writeln!(text, "    {}", line.trim_end()).unwrap();
         }
     }
     source("tokens/test.yaml", text)

@@ -1,0 +1,24 @@
+# Each target does all its own set-up: system packages where it may install them, else it prints the command that does.
+
+.PHONY: help demo test lint bench build
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Serve two repositories with two tokens, and print commands to paste that show what they can do
+	@sh tests/setup.sh git
+	cargo run --quiet -- demo $(ARGS)
+
+test: ## Run every test
+	@sh tests/setup.sh git nginx fcgiwrap
+	cargo test
+
+lint: ## Check format and lints
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+bench: ## Time the decision
+	cargo bench --bench decision
+
+build: ## Build the binary, optimized: target/release/portcullis
+	cargo build --release
