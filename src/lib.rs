@@ -5,6 +5,7 @@
 pub mod app;
 pub mod catalog;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod control;
 pub mod domain;

@@ -243,7 +243,12 @@ impl Held<'_> {
 
 /// Who may grant what `part` lacks.
 fn grantors(snapshot: &Snapshot, part: Option<&GrantPart>) -> String {
-    let Some(owner) = part.map(|part| &part.owner) else {
+    grantor(snapshot, part.map(|part| &*part.owner))
+}
+
+/// Who may grant permissions at the resource owner `owner`, or at nobody's resources.
+pub fn grantor(snapshot: &Snapshot, owner: Option<&str>) -> String {
+    let Some(owner) = owner else {
         return "the token's user".to_owned();
     };
     match snapshot

@@ -273,23 +273,11 @@ impl<'a> TokenCompiler<'a> {
     }
 
     fn moment(&mut self, text: &Spanned<String>) -> Option<UnixTime> {
-        let date = || {
-            text.value
-                .parse::<jiff::civil::Date>()
-                .ok()?
-                .to_zoned(jiff::tz::TimeZone::UTC)
-                .ok()
-        };
-        let has_time = text.value.contains(['T', 't', ' ']);
-        let moment = if has_time {
-            text.value.parse::<jiff::Timestamp>().ok()
-        } else {
-            date().map(|date| date.timestamp())
-        };
+        let moment = parse_moment(&text.value);
         if moment.is_none() {
             self.fault(text, "expected a date such as `2027-01-31` (its first moment, UTC) or a moment such as `2027-01-31T18:00:00Z`");
         }
-        moment.map(|moment| UnixTime(moment.as_second()))
+        moment
     }
 
     fn state(&mut self, state: Option<&Spanned<String>>) -> GrantState {
@@ -333,6 +321,17 @@ impl<'a> TokenCompiler<'a> {
     fn fault<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
         self.faults.push(self.source.fault(at, message));
     }
+}
+
+/// Reads a date (its first moment, UTC) or a moment in RFC 3339.
+pub fn parse_moment(text: &str) -> Option<UnixTime> {
+    let moment = if text.contains(['T', 't', ' ']) {
+        text.parse::<jiff::Timestamp>().ok()?
+    } else {
+        let date = text.parse::<jiff::civil::Date>().ok()?;
+        date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
+    };
+    Some(UnixTime(moment.as_second()))
 }
 
 /// Adds what any repository permission brings with it (`metadata` at GitHub).
@@ -424,4 +423,24 @@ fn distance(left: &str, right: &str) -> usize {
 fn is_user_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+@".contains(&byte);
     (1..=100).contains(&text.len()) && text.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_its_first_moment() {
+        for (text, want) in [
+            ("1970-01-02", Some(86_400)),
+            ("1970-01-02T00:00:01Z", Some(86_401)),
+            ("1970-01-02T01:00:00+01:00", Some(86_400)),
+            ("1970-01-02T00:00:00", None),
+            ("1970-13-01", None),
+            ("noon", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_moment(text), want.map(UnixTime), "{text}");
+        }
+    }
 }

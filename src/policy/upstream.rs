@@ -198,6 +198,11 @@ impl UpstreamPolicy {
         &self.routes
     }
 
+    /// The rules that close routes here.
+    pub fn deny_rules(&self) -> &[DenyRule] {
+        &self.deny_rules
+    }
+
     fn find<'a>(
         &self,
         method: &Method,

@@ -9,6 +9,7 @@
     reason = "tests wait for deadlines and spawn as they like"
 )]
 
+mod command;
 mod documentation;
 mod github_catalog;
 mod requests;

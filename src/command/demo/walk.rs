@@ -14,11 +14,11 @@ use crate::command::output::Output;
 
 /// One thing to see.
 #[derive(Debug)]
-pub struct Step {
+pub(super) struct Step {
     /// What it shows.
-    pub shows: &'static str,
+    pub(super) shows: &'static str,
     /// What to type.
-    pub command: String,
+    pub(super) command: String,
     works: Works,
     prints: &'static str,
 }
@@ -31,16 +31,25 @@ enum Works {
 }
 
 /// The steps, in order; each builds on those before.
-pub fn steps(demo: &Demo) -> Vec<Step> {
-    let url = |token: &str, repository: &str| format!("http://x:${token}@{}/acme/{repository}", demo.authority);
+pub(super) fn steps(demo: &Demo) -> Vec<Step> {
+    let url =
+        |token: &str, repository: &str| format!("http://x:${token}@{}/acme/{repository}", demo.authority);
     let commit = "echo hello >> README.md && git -c user.name=Bob -c user.email=bob@example.com commit --quiet --all --message hello";
-    let step = |shows, works, prints, command: String| Step { shows, command, works, prints };
+    let step = |shows, works, prints, command: String| Step {
+        shows,
+        command,
+        works,
+        prints,
+    };
     vec![
         step(
             "A token that reads acme/alpha clones it.",
             Works::Yes,
             "Cloning into 'alpha'",
-            format!("git clone {} && cd alpha && git log --oneline", url("READ", "alpha")),
+            format!(
+                "git clone {} && cd alpha && git log --oneline",
+                url("READ", "alpha")
+            ),
         ),
         step(
             "For the same token, acme/beta does not exist.",
@@ -57,14 +66,17 @@ pub fn steps(demo: &Demo) -> Vec<Step> {
         step(
             "A token that writes acme/alpha can.",
             Works::Yes,
-            "main -> main",
+            "HEAD -> main",
             format!("cd alpha && git push {} HEAD:main", url("WRITE", "alpha")),
         ),
         step(
             "Revoking is editing a file.",
             Works::Yes,
             "",
-            format!("sed -i 's/state: active/state: revoked/' {}", demo.tokens_file.display()),
+            format!(
+                "sed -i 's/state: active/state: revoked/' {}",
+                demo.tokens_file.display()
+            ),
         ),
         step(
             "It acts at once.",
@@ -79,7 +91,7 @@ pub fn steps(demo: &Demo) -> Vec<Step> {
 const IN_FORCE: Duration = Duration::from_secs(5);
 
 /// Runs the steps and shows what they print.
-pub fn walk(demo: &Demo, running: &Running, output: &mut Output) -> anyhow::Result<Status> {
+pub(super) fn walk(demo: &Demo, running: &Running, output: &mut Output) -> anyhow::Result<Status> {
     let mut status = Status::Fine;
     for step in steps(demo) {
         let generation = running.policy_generation();
@@ -93,14 +105,27 @@ pub fn walk(demo: &Demo, running: &Running, output: &mut Output) -> anyhow::Resu
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .output()?;
-        let printed = format!("{}{}", String::from_utf8_lossy(&ran.stderr), String::from_utf8_lossy(&ran.stdout));
+        let printed = format!(
+            "{}{}",
+            String::from_utf8_lossy(&ran.stderr),
+            String::from_utf8_lossy(&ran.stdout)
+        );
         // git shows the URL in some messages, with the token in it.
-        let shown = printed.replace(demo.reader.expose(), "$READ").replace(demo.writer.expose(), "$WRITE");
+        let shown = printed
+            .replace(demo.reader.expose(), "$READ")
+            .replace(demo.writer.expose(), "$WRITE");
         write!(output, "{shown}")?;
-        let worked = if ran.status.success() { Works::Yes } else { Works::No };
+        let worked = if ran.status.success() {
+            Works::Yes
+        } else {
+            Works::No
+        };
         if worked != step.works || !shown.contains(step.prints) {
             status = Status::Refused;
-            output.message(format_args!("the demo is broken here: expected `{}`", step.prints));
+            output.message(format_args!(
+                "the demo is broken here: expected `{}`",
+                step.prints
+            ));
         }
         if step.command.starts_with("sed") {
             wait_for_policy_after(generation, running)?;

@@ -1,0 +1,154 @@
+//! Who asks: a token on standard input, a declared one, or a set of permissions.
+//!
+//! A declared token's text is known to nobody, and permissions have none. A text made up for the question stands in for
+//! it, so that every step is judged as the gateway judges it.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+use crate::command::declaration::{Declaration, permissions, reach};
+use crate::command::token::{random_token, read_token};
+use crate::command::{UsageError, moment_text};
+use crate::domain::grant::{Grant, UnixTime};
+use crate::domain::secret::Secret;
+use crate::domain::token::TokenDigest;
+use crate::policy::snapshot::Snapshot;
+
+/// Who asks.
+#[derive(Debug, Args)]
+pub struct Who {
+    /// Read the token's text on standard input
+    #[arg(long, group = "holder")]
+    token_stdin: bool,
+    /// The declared token of this name
+    #[arg(long, value_name = "NAME", group = "holder")]
+    token_name: Option<String>,
+    /// The declared token of this digest
+    #[arg(long, value_name = "DIGEST", group = "holder")]
+    token_sha256: Option<String>,
+    /// Any token with these permissions, such as `contents=read,issues=write`
+    #[arg(long, group = "holder", requires = "repositories", requires = "user")]
+    permissions: Option<String>,
+    /// What the permissions are for: `acme/alpha,acme/beta`, `acme/*`, or `acme` for the organization alone
+    #[arg(long, value_name = "NAMES", requires = "permissions")]
+    repositories: Option<String>,
+    /// The token's user
+    #[arg(long)]
+    user: Option<String>,
+}
+
+/// What the request carries.
+#[derive(Debug)]
+pub struct Holder {
+    /// The value of `Authorization`, marked sensitive.
+    pub authorization: HeaderValue,
+    /// Whether a made-up text stands in for the token's.
+    pub stands_in: StandsIn,
+}
+
+/// Whether a made-up text stands in for a token's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandsIn {
+    /// The token was given.
+    No,
+    /// The token's text is not known.
+    ForToken,
+    /// There is no token, only permissions.
+    ForPermissions,
+}
+
+/// Makes `who` present a token that `snapshot` knows.
+///
+/// # Errors
+/// [`UsageError`] where it is nobody, or more than one.
+pub fn present(who: &Who, snapshot: &mut Snapshot, now: UnixTime) -> anyhow::Result<Holder> {
+    if who.token_stdin {
+        return Ok(Holder {
+            authorization: bearer(&read_token()?)?,
+            stands_in: StandsIn::No,
+        });
+    }
+    let (grant, stands_in) = match (&who.permissions, &who.repositories) {
+        (Some(permissions), Some(repositories)) => {
+            let grant = who.grant(permissions, repositories, snapshot, now)?;
+            (Arc::new(grant), StandsIn::ForPermissions)
+        }
+        _ => (who.declared(snapshot)?, StandsIn::ForToken),
+    };
+    let text = random_token(&snapshot.format)?;
+    snapshot.tokens.insert(TokenDigest::of(text.expose()), grant);
+    Ok(Holder {
+        authorization: bearer(&text)?,
+        stands_in,
+    })
+}
+
+fn bearer(token: &Secret) -> anyhow::Result<HeaderValue> {
+    let text = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let mut value = HeaderValue::from_str(&text)
+        .ok()
+        .context(UsageError::new("standard input: expected one line with a token"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Who {
+    fn grant(
+        &self,
+        text: &str,
+        repositories: &str,
+        snapshot: &Snapshot,
+        now: UnixTime,
+    ) -> Result<Grant, UsageError> {
+        let declaration = Declaration {
+            name: "permissions".into(),
+            digest: TokenDigest::of(""),
+            user: self.user.clone().unwrap_or_default(),
+            reach: reach(repositories)?,
+            permissions: permissions(text)?,
+            created_at: now,
+            // No organization's longest lifetime is shorter.
+            expires_at: UnixTime(now.0.saturating_add(1)),
+        };
+        declaration.compile(&snapshot.vocabulary)
+    }
+
+    /// The declared token that is meant.
+    fn declared(&self, snapshot: &Snapshot) -> Result<Arc<Grant>, UsageError> {
+        if let Some(text) = &self.token_sha256 {
+            let digest = TokenDigest::from_hex(text)
+                .ok_or_else(|| UsageError::new("`--token-sha256`: expected 64 hexadecimal digits"))?;
+            let grant = snapshot.token(&digest).cloned();
+            return grant.ok_or_else(|| UsageError(format!("no declared token has the digest `{digest}`")));
+        }
+        let name = self.token_name.as_deref().unwrap_or_default();
+        let of_user = |grant: &Grant| {
+            let user = self.user.as_deref();
+            user.is_none_or(|user| user.eq_ignore_ascii_case(&grant.user))
+        };
+        let mut found = snapshot
+            .tokens
+            .values()
+            .filter(|grant| *grant.name == *name && of_user(grant));
+        match (found.next(), found.next()) {
+            (Some(grant), None) => Ok(Arc::clone(grant)),
+            (Some(one), Some(other)) => Err(UsageError(format!(
+                "more than one token is called `{name}` (of {}, until {}; of {}, until {}); add `--user`, or use `--token-sha256`",
+                one.user,
+                moment_text(one.expires_at),
+                other.user,
+                moment_text(other.expires_at)
+            ))),
+            (None, _) => Err(UsageError(format!(
+                "no declared token is called `{name}`{}; see `name` in `policies/tokens/`",
+                self.user
+                    .as_ref()
+                    .map_or_else(String::new, |user| format!(" and belongs to `{user}`"))
+            ))),
+        }
+    }
+}

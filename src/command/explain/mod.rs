@@ -1,0 +1,111 @@
+//! `portcullis explain`: the decision about a request, offline and step by step.
+//!
+//! `request` reads what is asked, `holder` who asks, `facts` puts into words what `policy::judge` found, `report` is
+//! the answer as data and `text` prints it. The decision itself is the gateway's own.
+
+mod facts;
+pub mod holder;
+pub mod report;
+pub mod request;
+mod text;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use clap::{ArgGroup, Args};
+use http::header;
+
+use crate::command::explain::holder::{Holder, Who};
+use crate::command::explain::report::{Inquiry, Report, Reports};
+use crate::command::load::load;
+use crate::command::output::Output;
+use crate::command::{ConfigFile, Status, UsageError, now};
+use crate::policy::tokens::parse_moment;
+
+/// A request, and who makes it.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("holder").required(true),
+    after_help = "The decision is the gateway's own, made on the policy files as they are now. A token's text is read from
+standard input only: arguments can be seen by everybody on the machine.
+
+Examples:
+  portcullis explain --token-stdin GET https://git.example.com/repos/acme/alpha/issues < token.txt
+  portcullis explain --token-name 'nightly build' clone https://git.example.com/acme/alpha
+  portcullis explain --permissions contents=read --repositories 'acme/*' --user bob \\
+      push https://git.example.com/acme/alpha --peer 10.1.2.3 --at 2027-01-31
+
+Exit codes: 0 allowed, 1 refused, 2 faults in files or arguments."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    who: Who,
+    /// The HTTP method, or what git does: `clone`, `fetch` or `push`
+    method: String,
+    /// The URL as the client has it, or a path at the first upstream
+    url: String,
+    /// A header field of the request, `Name: value`; may be given more than once
+    #[arg(long = "header", value_name = "FIELD")]
+    headers: Vec<String>,
+    /// The client's address; 127.0.0.1 where it is not given
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<IpAddr>,
+    /// The time of the request, a date or a moment in RFC 3339; now where it is not given
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Judges, and tells how.
+///
+/// # Errors
+/// [`UsageError`] for arguments that mean nothing.
+pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status> {
+    let mut loaded = match load(&arguments.config.file) {
+        Ok(loaded) => loaded,
+        Err(faulty) => {
+            output.message(format_args!("{}", faulty.text()));
+            return Ok(Status::Faulty);
+        }
+    };
+    let now = match &arguments.at {
+        None => now(),
+        Some(text) => parse_moment(text).ok_or_else(|| {
+            UsageError(format!(
+                "`--at {text}` is no moment; expected such as `2027-01-31` or `2027-01-31T18:00:00Z`"
+            ))
+        })?,
+    };
+    let requests = request::read(&arguments.method, &arguments.url, &loaded.config)?;
+    let mut headers = request::headers(&arguments.headers)?;
+    let Holder {
+        authorization,
+        stands_in,
+    } = holder::present(&arguments.who, &mut loaded.snapshot, now)?;
+    headers.insert(header::AUTHORIZATION, authorization);
+    let reports = requests.iter().map(|request| {
+        Report::of(&Inquiry {
+            loaded: &loaded,
+            request,
+            headers: &headers,
+            peer: arguments.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            peer_given: arguments.peer.is_some(),
+            now,
+            stands_in,
+        })
+    });
+    let reports = Reports::of(reports.collect());
+    if arguments.json {
+        output.json(&reports)?;
+    } else {
+        text::write(&reports, output)?;
+    }
+    Ok(if reports.allowed {
+        Status::Fine
+    } else {
+        Status::Refused
+    })
+}

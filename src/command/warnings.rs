@@ -1,0 +1,111 @@
+//! What is allowed and weakens the gateway all the same: told by `check` and at the start of `serve`.
+
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use http::uri::Authority;
+
+use crate::config::{AuditOutput, Config, Host, Identity, Upstream};
+use crate::policy::snapshot::{Mode, Snapshot};
+use crate::policy::upstream::UpstreamPolicy;
+
+/// What weakens the configuration.
+pub fn of_config(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.audit == AuditOutput::Off {
+        warnings.push("`audit: danger_off`: nobody can tell later who did what".to_owned());
+    }
+    for listener in &config.listeners {
+        if listener.tls.is_empty() && !listener.bind.ip().is_loopback() {
+            let bind = listener.bind;
+            warnings.push(format!(
+                "listener `{bind}` has no `tls`: tokens cross the network in the clear"
+            ));
+        }
+    }
+    if let Some(control) = config.control.filter(|control| !control.ip().is_loopback()) {
+        warnings.push(format!("`control` on `{control}` is open to the network"));
+    }
+    for upstream in &config.upstreams {
+        if let Some(host) = clear_host(upstream)
+            && credential_file(&upstream.identity).is_some()
+        {
+            warnings.push(format!(
+                "upstream `{}` gets the gateway's own credential over plain HTTP at `{host}`; use `https://`",
+                upstream.name
+            ));
+        }
+    }
+    warnings.extend(secret_files(config).filter(|file| is_exposed(file)).map(|file| {
+        format!(
+            "everybody on this machine may read `{}`; take the permission away (`chmod o-r`)",
+            file.display()
+        )
+    }));
+    warnings
+}
+
+/// What policy files say and is not acted on.
+pub fn of_policy(snapshot: &Snapshot) -> Vec<String> {
+    let mut names: Vec<_> = snapshot
+        .organizations
+        .values()
+        .filter(|organization| organization.mode == Mode::Shadow)
+        .map(|organization| format!("the rules of organization `{}`", organization.name))
+        .collect();
+    let rules = snapshot.upstreams.iter().flat_map(UpstreamPolicy::deny_rules);
+    names.extend(
+        rules
+            .filter(|rule| rule.mode == Mode::Shadow)
+            .map(|rule| format!("deny rule `{}`", rule.name)),
+    );
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| format!("{name}: mode `shadow`, judged and recorded, not acted on"))
+        .collect()
+}
+
+/// The files that hold the gateway's own credentials at its upstreams.
+pub fn credential_files(config: &Config) -> impl Iterator<Item = &Path> {
+    config
+        .upstreams
+        .iter()
+        .filter_map(|upstream| credential_file(&upstream.identity))
+}
+
+fn credential_file(identity: &Identity) -> Option<&Path> {
+    match identity {
+        Identity::Basic { file, .. } | Identity::Bearer { file, .. } => Some(file),
+        Identity::Sudo { token_file } => Some(token_file),
+        Identity::TrustedHeader(_) | Identity::RemoteUser => None,
+    }
+}
+
+fn secret_files(config: &Config) -> impl Iterator<Item = &Path> {
+    let certificates = config.listeners.iter().flat_map(|listener| &listener.tls);
+    certificates
+        .map(|certificate| certificate.key.as_path())
+        .chain(credential_files(config))
+}
+
+fn is_exposed(file: &Path) -> bool {
+    file.metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+/// The host of an upstream on another machine that is spoken to without TLS.
+fn clear_host(upstream: &Upstream) -> Option<&str> {
+    let Host::Http {
+        authority, tls: None, ..
+    } = &upstream.host
+    else {
+        return None;
+    };
+    let parsed: Authority = authority.parse().ok()?;
+    let host = parsed.host().trim_matches(['[', ']']);
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    (!here).then_some(authority)
+}
