@@ -7,15 +7,18 @@ use std::path::Path;
 use clap::Args;
 use serde::Serialize;
 
-use crate::command::load::{Faulty, Loaded, and_policy, inputs};
+use crate::app::start::inputs;
+use crate::clock::now;
+use crate::command::load::{Faulty, Loaded, and_policy};
 use crate::command::output::Output;
-use crate::command::{ConfigFile, Status, now, warnings};
+use crate::command::{ConfigFile, Status, warnings};
 use crate::config::credential::read_credential;
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Config, Host, Listener};
 use crate::domain::fault::{Fault, describe};
 use crate::domain::grant::{GrantState, UnixTime};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamPolicy;
+use crate::tls;
 
 /// Tokens that expire sooner than this are counted apart: 30 days, in seconds.
 const SOON: i64 = 30 * 24 * 60 * 60;
@@ -110,7 +113,7 @@ fn check(file: &Path) -> Result<Loaded, Faulty> {
     let config = config::load(file).map_err(|faults| and_policy(file, faults))?;
     let mut faults = of_files(&config);
     match inputs(&config, file).compile(1) {
-        Ok((snapshot, _)) if faults.is_empty() => return Ok(Loaded { config, snapshot }),
+        Ok(snapshot) if faults.is_empty() => return Ok(Loaded { config, snapshot }),
         Ok(_) => {}
         Err(found) => faults.extend(found),
     }
@@ -122,9 +125,24 @@ fn check(file: &Path) -> Result<Loaded, Faulty> {
 
 /// The faults of the files that the configuration names, beside the policy files.
 fn of_files(config: &Config) -> Vec<Fault> {
-    warnings::credential_files(config)
-        .filter_map(|file| read_credential(file).err())
-        .collect()
+    let credentials = warnings::credential_files(config).filter_map(|file| read_credential(file).err());
+    let served = config
+        .listeners
+        .iter()
+        .filter(|listener| !listener.tls.is_empty());
+    let certificates = served
+        .filter_map(|listener| tls::server_config(listener).err())
+        .flatten();
+    let trusted = config
+        .upstreams
+        .iter()
+        .filter_map(|upstream| match &upstream.host {
+            Host::Http {
+                tls: Some(settings), ..
+            } => tls::client_config(settings).err(),
+            Host::Http { tls: None, .. } | Host::GitDirectory { .. } => None,
+        });
+    credentials.chain(certificates).chain(trusted).collect()
 }
 
 fn fine(arguments: &Arguments, loaded: &Loaded, output: &mut Output) -> anyhow::Result<Status> {

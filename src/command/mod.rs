@@ -177,11 +177,6 @@ pub fn report(error: &anyhow::Error, output: &Output) -> Status {
     }
 }
 
-/// The time by which commands judge where the arguments name none.
-fn now() -> UnixTime {
-    UnixTime(jiff::Timestamp::now().as_second())
-}
-
 /// `moment` in RFC 3339.
 fn moment_text(moment: UnixTime) -> String {
     jiff::Timestamp::from_second(moment.0).map_or_else(|_| moment.0.to_string(), |moment| moment.to_string())

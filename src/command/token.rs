@@ -9,10 +9,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::clock::now;
 use crate::command::declaration::{Declaration, Repositories, permissions};
 use crate::command::load::{DEFAULT_FILE, load, token_format};
 use crate::command::output::Output;
-use crate::command::{Status, UsageError, now};
+use crate::command::{Status, UsageError};
 use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
 use crate::domain::token::{TokenDigest, TokenFormat};

@@ -14,11 +14,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use clap::{ArgGroup, Args};
 use http::header;
 
+use crate::clock::now;
 use crate::command::explain::holder::{Holder, Who};
 use crate::command::explain::report::{Inquiry, Report, Reports};
 use crate::command::load::load;
 use crate::command::output::Output;
-use crate::command::{ConfigFile, Status, UsageError, now};
+use crate::command::{ConfigFile, Status, UsageError};
 use crate::policy::tokens::parse_moment;
 
 /// A request, and who makes it.
