@@ -61,13 +61,17 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
 /// # Errors
 /// [`AppError`].
 pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
-    let live = Arc::new(LivePolicy::load(inputs(config, file)).map_err(AppError::Faults)?);
     let recorder = Arc::new(recorder(config)?);
+    let gateway = Arc::new(gateway(
+        config,
+        LivePolicy::load(inputs(config, file)),
+        &recorder,
+    )?);
+    let live = Arc::clone(&gateway.live);
     let snapshot = live.snapshot();
     recorder
         .metrics
         .reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
-    let gateway = Arc::new(gateway(config, Arc::clone(&live), &recorder)?);
     let hosts = config
         .upstreams
         .iter()
@@ -159,8 +163,14 @@ fn recorder(config: &Config) -> Result<Recorder, AppError> {
     Ok(Recorder { metrics, audit })
 }
 
-fn gateway(config: &Config, live: Arc<LivePolicy>, recorder: &Arc<Recorder>) -> Result<Gateway, AppError> {
+/// What workers share; tells the faults of policy, credentials and certificates together.
+fn gateway(
+    config: &Config,
+    live: Result<LivePolicy, Vec<Fault>>,
+    recorder: &Arc<Recorder>,
+) -> Result<Gateway, AppError> {
     let mut faults = Vec::new();
+    let live = live.map_err(|found| faults.extend(found)).ok();
     let mut upstreams = Vec::new();
     for upstream in &config.upstreams {
         match identity(&upstream.identity) {
@@ -182,15 +192,15 @@ fn gateway(config: &Config, live: Arc<LivePolicy>, recorder: &Arc<Recorder>) -> 
             Err(found) => faults.extend(found),
         }
     }
-    if !faults.is_empty() {
+    let Some(live) = live.filter(|_| faults.is_empty()) else {
         return Err(AppError::Faults(faults));
-    }
+    };
     let request_ids = RequestIds::from_system().map_err(|source| AppError::System {
         what: "seeding request ids".into(),
         source,
     })?;
     Ok(Gateway {
-        live,
+        live: Arc::new(live),
         recorder: Arc::clone(recorder),
         request_ids,
         limits: config.limits,

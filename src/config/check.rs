@@ -52,6 +52,9 @@ pub(super) struct Checker<'a> {
     faults: Vec<Fault>,
 }
 
+/// What metrics and audit lines say where a request is for no upstream.
+const NO_UPSTREAM: &str = "none";
+
 impl<'a> Checker<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
         Self {
@@ -157,8 +160,9 @@ impl<'a> Checker<'a> {
     pub(super) fn name(&mut self, value: &Spanned<String>) -> Option<String> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let name = &value.value;
-        let fits = !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain);
-        let expected = "expected a name of 1 to 40 lower-case letters, digits and `-`";
+        let fits =
+            !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain) && name != NO_UPSTREAM;
+        let expected = "expected a name of 1 to 40 lower-case letters, digits and `-`, other than `none`";
         self.accept(value, if fits { Ok(name.clone()) } else { Err(expected) })
     }
 

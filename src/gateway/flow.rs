@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 use crate::catalog::errors::ErrorStyle;
 use crate::clock;
 use crate::domain::permission::Level;
+use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Limit, Refusal};
 use crate::domain::target::{CanonicalTarget, TargetError};
-use crate::domain::token::TokenDigest;
 use crate::framing::head::HeadFault;
 use crate::framing::slot::Answering;
 use crate::gateway::body::{AnswerBody, Upload};
@@ -133,9 +133,7 @@ struct Passage {
     upstream: usize,
     user: Arc<str>,
     writes: bool,
-    host: HeaderValue,
-    target: CanonicalTarget,
-    token: TokenDigest,
+    asked: Asked,
     generation: u64,
     accepted: Option<(HeaderName, HeaderValue)>,
     style: Arc<ErrorStyle>,
@@ -202,12 +200,17 @@ fn judge_request(
             upstream,
             user: Arc::clone(&grant.user),
             writes,
-            token: token.digest,
+            asked: Asked {
+                expires_at: grant.expires_at,
+                token: token.digest,
+                method: parts.method.clone(),
+                peer: origin.peer.ip(),
+                target,
+                host,
+            },
             generation: snapshot.generation,
             accepted: style.accepted_header.clone().zip(accepted),
             style,
-            host,
-            target,
         }),
         // A permit without an upstream, a grant and a token cannot be; if it were, it would not pass.
         (Ok(_), _) => Err(Refused {
@@ -225,16 +228,19 @@ fn judge_request(
 
 /// What the record keeps of a decision.
 fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -> Judged {
-    let (verdict, shadow) = match outcome {
-        Ok(permit) => (
-            Verdict::Allow,
+    let (verdict, mode, shadow) = match outcome {
+        // What a rule on trial says is the verdict; that it is on trial is the mode.
+        Ok(permit) if !permit.shadow().is_empty() => (
+            Verdict::Refuse(Reason::PolicyForbids),
+            Mode::Shadow,
             permit.shadow().iter().map(|rule| rule.as_str().into()).collect(),
         ),
-        Err(refusal) => (Verdict::Refuse(refusal.reason()), Vec::new()),
+        Ok(_) => (Verdict::Allow, Mode::Enforce, Vec::new()),
+        Err(refusal) => (Verdict::Refuse(refusal.reason()), Mode::Enforce, Vec::new()),
     };
     Judged {
         verdict,
-        mode: Mode::Enforce,
+        mode,
         policy_generation: generation,
         took,
         shadow,
@@ -306,44 +312,39 @@ async fn forward(
         upstream,
         user,
         writes,
-        host,
-        target,
-        token,
+        asked,
         generation,
         style,
         ..
     } = passage;
     let gateway = &worker.gateway;
-    let refused = |refusal: Refusal| Refused {
+    let refused = |refusal| Refused {
         refusal,
         style: Arc::clone(&style),
         accepted: None,
     };
     let shared = gateway.upstreams.get(upstream).zip(worker.backends.get(upstream));
     let (shared, backend) = shared.ok_or_else(|| refused(Refusal::NoUpstream))?;
-    let asked = Asked {
-        method: request.method().clone(),
-        target,
-        host: host.clone(),
-        peer: origin.peer.ip(),
-        token,
-    };
-    let validity = Arc::new(Validity::new(Arc::clone(&gateway.live), asked, generation));
+    let client_host = asked.host.clone();
+    let validity = Validity::new(Arc::clone(&gateway.live), asked, generation, record.withdrawal());
+    let validity = Arc::new(validity);
     let request_id = HeaderValue::from(record.request_id());
     let identity = shared.identity.load_full();
     let outgoing = Outgoing {
         request: request.map(|body| Upload::new(CountedBody::new(body, record), Arc::clone(&validity))),
-        validity,
+        validity: Arc::clone(&validity),
         user: &user,
         writes,
         peer: origin.peer,
         scheme: origin.scheme,
-        client_host: &host,
+        client_host: &client_host,
         request_id: &request_id,
         identity: &identity,
     };
     record.forwarding();
-    backend.forward(permit, outgoing).await.map_err(refused)
+    let sent = backend.forward(permit, outgoing).await;
+    // An upload that was cut because its permit no longer stands looks like a failure of the host.
+    sent.map_err(|refusal| refused(validity.refusal().cloned().unwrap_or(refusal)))
 }
 
 /// What goes back: the host's answer, scrubbed, with what would have been enough.

@@ -81,6 +81,7 @@ async fn to_http(
     let Outgoing {
         request, validity, ..
     } = outgoing;
+    let target = Uri::from(validity.target().as_path_and_query().clone());
     let (mut parts, upload) = request.into_parts();
     let hop = Hop {
         peer: outgoing.peer.ip(),
@@ -96,6 +97,7 @@ async fn to_http(
         UpstreamError::Failed
     })?;
     parts.version = http::Version::HTTP_11;
+    parts.uri = target;
     parts.extensions.clear();
     let response = pool.send(Request::from_parts(parts, upload)).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

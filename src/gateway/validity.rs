@@ -4,27 +4,30 @@
 //! the new snapshot, and a stream whose permit is gone ends with its next bytes.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::clock;
+use crate::domain::grant::UnixTime;
+use crate::domain::refusal::Refusal;
 use crate::domain::target::CanonicalTarget;
 use crate::domain::token::TokenDigest;
 use crate::live::LivePolicy;
 use crate::policy::judge::{Claim, Question, judge_claim};
-
-/// Never a generation: those count from 1.
-const WITHDRAWN: u64 = 0;
+use crate::record::Withdrawal;
 
 /// A permitted request, in as many words as it takes to judge it again.
 #[derive(Debug)]
 pub struct Validity {
     live: Arc<LivePolicy>,
     asked: Asked,
-    /// The generation that permitted it last, or [`WITHDRAWN`].
+    /// The generation that permitted it last.
     judged_by: AtomicU64,
+    /// Why it is no longer permitted.
+    refusal: OnceLock<Refusal>,
+    withdrawal: Withdrawal,
 }
 
 /// What was asked.
@@ -40,23 +43,42 @@ pub struct Asked {
     pub peer: IpAddr,
     /// The token.
     pub token: TokenDigest,
+    /// When the token expires.
+    pub expires_at: UnixTime,
 }
 
 impl Validity {
-    /// `asked` was permitted by the snapshot of `generation`.
-    pub fn new(live: Arc<LivePolicy>, asked: Asked, generation: u64) -> Self {
+    /// `asked` was permitted by the snapshot of `generation`; `withdrawal` is told when it no longer is.
+    pub fn new(live: Arc<LivePolicy>, asked: Asked, generation: u64, withdrawal: Withdrawal) -> Self {
         Self {
             live,
             asked,
             judged_by: AtomicU64::new(generation),
+            refusal: OnceLock::new(),
+            withdrawal,
         }
     }
 
-    /// Whether the policy in force still permits it. Judges again only when the policy has changed.
+    /// The target that was judged, and is forwarded.
+    pub fn target(&self) -> &CanonicalTarget {
+        &self.asked.target
+    }
+
+    /// Why it is no longer permitted, where that has been found out.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.get()
+    }
+
+    /// Whether it is still permitted. Judges again only when the policy has changed.
     pub fn stands(&self) -> bool {
-        let judged_by = self.judged_by.load(Ordering::Relaxed);
+        if self.refusal.get().is_some() {
+            return false;
+        }
         let generation = self.live.peek().generation;
-        judged_by == generation || judged_by != WITHDRAWN && self.judge()
+        if self.judged_by.load(Ordering::Relaxed) == generation && self.asked.expires_at > clock::now() {
+            return true;
+        }
+        self.judge()
     }
 
     fn judge(&self) -> bool {
@@ -70,11 +92,16 @@ impl Validity {
             peer: self.asked.peer,
             now: clock::now(),
         };
-        let stands = judge_claim(&snapshot, &question, Claim::Digest(self.asked.token))
-            .outcome
-            .is_ok();
-        let judged_by = if stands { snapshot.generation } else { WITHDRAWN };
-        self.judged_by.store(judged_by, Ordering::Relaxed);
-        stands
+        match judge_claim(&snapshot, &question, Claim::Digest(self.asked.token)).outcome {
+            Ok(_permit) => {
+                self.judged_by.store(snapshot.generation, Ordering::Relaxed);
+                true
+            }
+            Err(refusal) => {
+                self.withdrawal.because(refusal.reason());
+                self.refusal.get_or_init(|| refusal);
+                false
+            }
+        }
     }
 }

@@ -94,7 +94,10 @@ impl Reader {
             Err(error) => return self.fault(folder, format!("the folder cannot be read: {error}")),
         };
         for entry in entries {
-            let Ok(entry) = entry else { continue };
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => return self.fault(folder, format!("the folder cannot be read: {error}")),
+            };
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') || name.ends_with('~') {
                 continue;

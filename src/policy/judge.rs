@@ -1,4 +1,4 @@
-//! The whole decision about one request, step by step in the order of `design.md`.
+//! The whole decision about one request, step by step in order.
 //!
 //! The same function serves the gateway, `explain`, the tests and the fuzzer.
 
@@ -119,7 +119,7 @@ fn steps<'a>(
     )
 }
 
-/// Step 3: by host, then by the longest path prefix.
+/// Step 3: by host, where a name goes before `*`, then by the longest path prefix.
 fn find_upstream<'a>(
     snapshot: &'a Snapshot,
     question: &Question<'_>,
@@ -131,14 +131,20 @@ fn find_upstream<'a>(
     {
         return Err(Refusal::Misdirected);
     }
-    snapshot
+    let candidates = snapshot
         .upstreams
         .iter()
         .enumerate()
-        .filter(|(_, upstream)| upstream.answers_to(&host))
-        .filter_map(|candidate| Some((candidate.1.prefix_length(question.target)?, candidate)))
-        .max_by_key(|(length, (index, _))| (*length, usize::MAX - index))
-        .map(|(_, candidate)| candidate)
+        .filter_map(|(index, upstream)| {
+            let rank = (
+                upstream.answers_to(&host)?,
+                upstream.prefix_length(question.target)?,
+            );
+            Some((rank, (index, upstream)))
+        });
+    candidates
+        .max_by_key(|(rank, _)| *rank)
+        .map(|(_, found)| found)
         .ok_or(Refusal::NoUpstream)
 }
 

@@ -50,6 +50,15 @@ pub struct UpstreamPolicy {
     deny_rules: Vec<DenyRule>,
 }
 
+/// How an upstream answers to a host name; the better match is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostMatch {
+    /// By `*`.
+    Any,
+    /// By name.
+    Named,
+}
+
 /// A route that is closed to every token.
 #[derive(Debug, Clone)]
 pub struct DenyRule {
@@ -166,9 +175,10 @@ impl UpstreamPolicy {
         Ok(())
     }
 
-    /// Whether it answers to `host` (lower case, without port).
-    pub fn answers_to(&self, host: &str) -> bool {
-        self.hosts.iter().any(|known| known == "*" || known == host)
+    /// How it answers to `host` (lower case, without port); `None` where it does not.
+    pub fn answers_to(&self, host: &str) -> Option<HostMatch> {
+        let of = |wanted: &str, found| self.hosts.iter().any(|known| known == wanted).then_some(found);
+        of(host, HostMatch::Named).or_else(|| of("*", HostMatch::Any))
     }
 
     /// How many segments of `target` its prefix takes; `None` where the target is not below it.

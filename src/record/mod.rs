@@ -18,8 +18,8 @@ mod upstream_metrics;
 pub(crate) mod fixture;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
@@ -102,6 +102,18 @@ pub struct Judged {
 struct RequestBody {
     bytes: AtomicU64,
     broken: AtomicBool,
+    withdrawn: OnceLock<Reason>,
+}
+
+/// Tells a record that its permit was withdrawn while the request was under way.
+#[derive(Debug, Clone)]
+pub struct Withdrawal(Arc<RequestBody>);
+
+impl Withdrawal {
+    /// The permit no longer stands, for `reason`; the first reason stays.
+    pub fn because(&self, reason: Reason) {
+        self.0.withdrawn.get_or_init(|| reason);
+    }
 }
 
 /// One request, until its answer has gone out. Dropped before [`Record::close`], it closes itself as aborted.
@@ -258,6 +270,11 @@ impl Record {
         });
     }
 
+    /// What tells this record that its permit was withdrawn.
+    pub fn withdrawal(&self) -> Withdrawal {
+        Withdrawal(Arc::clone(&self.request_body))
+    }
+
     /// Bytes of the request's body were read. [`body::CountedBody`] does this by itself.
     pub fn add_request_bytes(&self, count: u64) {
         self.request_body.bytes.fetch_add(count, Ordering::Relaxed);
@@ -282,7 +299,9 @@ impl Record {
 
     /// The answer's source broke off. Where the caller's own body broke off, that was the cause.
     fn break_off(mut self) {
-        if self.failure.is_none() && !self.request_body.broken.load(Ordering::Relaxed) {
+        if let Some(reason) = self.request_body.withdrawn.get().copied() {
+            self.refused(reason);
+        } else if self.failure.is_none() && !self.request_body.broken.load(Ordering::Relaxed) {
             self.refused(Reason::UpstreamFailed);
         }
         drop(self);

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::clock;
 use crate::domain::secret::Secret;
 use crate::domain::token::{TokenDigest, TokenFormat};
 
@@ -76,7 +77,7 @@ impl Demo {
     }
 
     fn tokens_text(&self) -> anyhow::Result<String> {
-        let tomorrow = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_hours(24))?;
+        let tomorrow = clock::timestamp().checked_add(jiff::SignedDuration::from_hours(24))?;
         let token = |name: &str, user: &str, secret: &Secret, level: &str| {
             format!(
                 "  - name: {name}\n    sha256: {}\n    user: {user}\n    resource_owner: acme\n    repositories: [alpha]\n    \
