@@ -10,6 +10,7 @@
 )]
 
 mod command;
+mod demo;
 mod documentation;
 mod github_catalog;
 mod reference;

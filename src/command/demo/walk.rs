@@ -34,7 +34,7 @@ enum Works {
 pub(super) fn steps(demo: &Demo) -> Vec<Step> {
     let url =
         |token: &str, repository: &str| format!("http://x:${token}@{}/acme/{repository}", demo.authority);
-    let commit = "echo hello >> README.md && git -c user.name=Bob -c user.email=bob@example.com commit --quiet --all --message hello";
+    let commit = "echo hello >> alpha/README.md && git -C alpha -c user.name=Bob -c user.email=bob@example.com commit --quiet --all --message hello";
     let step = |shows, works, prints, command: String| Step {
         shows,
         command,
@@ -46,10 +46,7 @@ pub(super) fn steps(demo: &Demo) -> Vec<Step> {
             "A token that reads acme/alpha clones it.",
             Works::Yes,
             "Cloning into 'alpha'",
-            format!(
-                "git clone {} && cd alpha && git log --oneline",
-                url("READ", "alpha")
-            ),
+            format!("git clone {} && git -C alpha log --oneline", url("READ", "alpha")),
         ),
         step(
             "For the same token, acme/beta does not exist.",
@@ -61,13 +58,13 @@ pub(super) fn steps(demo: &Demo) -> Vec<Step> {
             "It cannot push.",
             Works::No,
             "remote: Portcullis: this token lacks contents=write; ask an owner of `acme` (alice) to grant it",
-            format!("cd alpha && {commit} && git push"),
+            format!("{commit} && git -C alpha push"),
         ),
         step(
             "A token that writes acme/alpha can.",
             Works::Yes,
             "HEAD -> main",
-            format!("cd alpha && git push {} HEAD:main", url("WRITE", "alpha")),
+            format!("git -C alpha push {} HEAD:main", url("WRITE", "alpha")),
         ),
         step(
             "Revoking is editing a file.",
@@ -82,7 +79,7 @@ pub(super) fn steps(demo: &Demo) -> Vec<Step> {
             "It acts at once.",
             Works::No,
             "remote: Portcullis: this token was revoked; make a new one",
-            "cd alpha && git fetch".to_owned(),
+            "git -C alpha fetch".to_owned(),
         ),
     ]
 }
