@@ -1,6 +1,6 @@
 //! What the guard of a connection and the service behind hyper tell each other.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::framing::head::HeadFault;
@@ -18,6 +18,7 @@ pub struct Answering(FaultSlot);
 struct Shared {
     fault: OnceLock<(u64, HeadFault)>,
     answering: AtomicUsize,
+    answered: AtomicU64,
 }
 
 impl FaultSlot {
@@ -32,6 +33,7 @@ impl FaultSlot {
     /// dropped: a host may take longer to answer than a client may be idle.
     pub fn answering(&self) -> Answering {
         self.0.answering.fetch_add(1, Ordering::Relaxed);
+        self.0.answered.fetch_add(1, Ordering::Relaxed);
         Answering(self.clone())
     }
 
@@ -40,8 +42,14 @@ impl FaultSlot {
         self.0.fault.get_or_init(|| (ordinal, fault));
     }
 
-    pub(super) fn is_answering(&self) -> bool {
+    /// Whether a request is being answered.
+    pub fn is_answering(&self) -> bool {
         self.0.answering.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many requests have arrived so far.
+    pub fn requests(&self) -> u64 {
+        self.0.answered.load(Ordering::Relaxed)
     }
 }
 

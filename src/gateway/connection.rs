@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -12,6 +13,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -20,6 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::framing::head::HeadLimits;
+use crate::framing::slot::FaultSlot;
 use crate::framing::{Guarded, HeadTimeouts};
 use crate::gateway::flow::{Arrived, Origin, answer};
 use crate::gateway::worker::Worker;
@@ -91,7 +94,7 @@ pub async fn serve(
     }
 }
 
-async fn serve_http1<S>(worker: Arc<Worker>, stream: S, origin: Origin, mut drain: watch::Receiver<bool>)
+async fn serve_http1<S>(worker: Arc<Worker>, stream: S, origin: Origin, drain: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -123,32 +126,26 @@ where
     if limits.header_count > HEADERS_ON_STACK {
         builder.max_headers(limits.header_count);
     }
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(guarded), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told_to_drain(&mut drain) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, peer = %origin.peer, "a connection broke off");
-    }
+    let connection = builder.serve_connection(TokioIo::new(guarded), service);
+    // The guard watches for idleness itself.
+    drive(connection, origin.peer, drain, std::future::pending()).await;
 }
 
-async fn serve_http2<S>(worker: Arc<Worker>, stream: S, origin: Origin, mut drain: watch::Receiver<bool>)
+async fn serve_http2<S>(worker: Arc<Worker>, stream: S, origin: Origin, drain: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = worker.gateway.limits;
     let peer = origin.peer;
     let origin = Arc::new(origin);
+    let slot = FaultSlot::default();
+    let shared = slot.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
         let arrived = Arrived {
             request,
             fault: None,
-            answering: None,
+            answering: Some(shared.answering()),
         };
         async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
     });
@@ -160,16 +157,47 @@ where
         .adaptive_window(true)
         .keep_alive_interval(limits.idle_time)
         .keep_alive_timeout(limits.header_time);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    drive(connection, peer, drain, idle(&slot, limits.idle_time)).await;
+}
+
+/// Runs a connection to its end. Told to drain, or idle, it takes no more requests and ends when those under way are
+/// answered.
+async fn drive<C>(
+    connection: C,
+    peer: SocketAddr,
+    mut drain: watch::Receiver<bool>,
+    idle: impl Future<Output = ()>,
+) where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told_to_drain(&mut drain) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        ended = connection.as_mut() => Some(ended),
+        () = told_to_drain(&mut drain) => None,
+        () = idle => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke off");
+    }
+}
+
+/// Resolves when no request was under way for at least `time`.
+async fn idle(slot: &FaultSlot, time: Duration) {
+    let mut seen = None;
+    loop {
+        let requests = Some(slot.requests()).filter(|_| !slot.is_answering());
+        if requests.is_some() && requests == seen {
+            return;
+        }
+        seen = requests;
+        tokio::time::sleep(time).await;
     }
 }
 
