@@ -5,6 +5,8 @@
     reason = "tests wait for deadlines and spawn as they like"
 )]
 
+mod bodies;
 mod github_catalog;
 mod requests;
 mod support;
+mod upstreams;
