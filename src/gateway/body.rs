@@ -16,6 +16,8 @@ use crate::framing::slot::Answering;
 use crate::gateway::pool::PooledBody;
 use crate::gateway::validity::Validity;
 use crate::git_host::answer::CgiBody;
+use crate::headers::forward::{trailers_to_client, trailers_to_upstream};
+use crate::headers::identity::Identity;
 use crate::record::body::CountedBody;
 
 /// Why a body broke off.
@@ -24,9 +26,11 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// What a client uploads. Breaks off when its permit no longer stands.
 #[derive(Debug)]
 pub struct Upload {
-    inner: CountedBody<Incoming>,
+    /// `None` where there is nothing to read, and never was.
+    inner: Option<CountedBody<Incoming>>,
     progress: Arc<Progress>,
     validity: Arc<Validity>,
+    identity: Arc<Identity>,
 }
 
 /// How far an upload has come.
@@ -49,17 +53,28 @@ impl Progress {
 }
 
 impl Upload {
-    /// Passes `inner` on for as long as `validity` stands.
-    pub fn new(inner: CountedBody<Incoming>, validity: Arc<Validity>) -> Self {
+    /// Passes `inner` on for as long as `validity` stands, to a host that is told by `identity` who calls.
+    pub fn new(inner: CountedBody<Incoming>, validity: Arc<Validity>, identity: Arc<Identity>) -> Self {
         let progress = Arc::new(Progress::default());
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Relaxed);
         }
         Self {
-            inner,
+            inner: Some(inner),
             progress,
             validity,
+            identity,
         }
+    }
+
+    /// The same once more, where it has no bytes.
+    pub fn repeat(&self) -> Option<Self> {
+        self.is_end_stream().then(|| Self {
+            inner: None,
+            progress: Arc::clone(&self.progress),
+            validity: Arc::clone(&self.validity),
+            identity: Arc::clone(&self.identity),
+        })
     }
 
     /// How far it has come.
@@ -76,15 +91,21 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        let mut frame = ready!(Pin::new(inner).poll_frame(context));
         if !self.validity.stands() {
             return Poll::Ready(Some(Err(withdrawn())));
         }
-        match &frame {
+        match &mut frame {
             Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    trailers_to_upstream(trailers, &self.identity);
+                }
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.progress.bytes.fetch_add(bytes.max(1), Ordering::Relaxed);
-                if self.inner.is_end_stream() {
+                if self.is_end_stream() {
                     self.progress.ended.store(true, Ordering::Relaxed);
                 }
             }
@@ -95,11 +116,13 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -163,13 +186,18 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(match &mut self.source {
+        let mut frame = ready!(match &mut self.source {
             Source::Text(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Source::Upstream(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Source::Git(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         });
         if frame.is_some() && self.validity.as_ref().is_some_and(|validity| !validity.stands()) {
             return Poll::Ready(Some(Err(withdrawn())));
+        }
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            trailers_to_client(trailers);
         }
         Poll::Ready(frame)
     }

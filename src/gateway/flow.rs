@@ -330,8 +330,12 @@ async fn forward(
     let validity = Arc::new(validity);
     let request_id = HeaderValue::from(record.request_id());
     let identity = shared.identity.load_full();
+    let upload = |body| {
+        let body = CountedBody::new(body, record);
+        Upload::new(body, Arc::clone(&validity), Arc::clone(&identity))
+    };
     let outgoing = Outgoing {
-        request: request.map(|body| Upload::new(CountedBody::new(body, record), Arc::clone(&validity))),
+        request: request.map(upload),
         validity: Arc::clone(&validity),
         user: &user,
         writes,

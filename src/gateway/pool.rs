@@ -78,7 +78,8 @@ impl Pool {
     }
 
     /// Sends `request` over a kept connection, or a new one. A request that a kept connection turned out to be too old
-    /// for is sent over another one, as long as the host cannot have seen it.
+    /// for is sent over another one, as long as the host cannot have seen it, or it changes nothing: the host may close
+    /// in the very moment in which the request goes out (RFC 9112 section 9.3.1).
     ///
     /// # Errors
     /// [`UpstreamError`].
@@ -96,6 +97,7 @@ impl Pool {
                 None => (self.connect().await?, false),
             };
             let head = request.method() == Method::HEAD;
+            let spare = if kept { repeatable(&request) } else { None };
             let sent = self
                 .await_answer(sender.try_send_request(request), &progress)
                 .await?;
@@ -108,13 +110,15 @@ impl Pool {
                     };
                     return Ok(response.map(|body| PooledBody::new(body, lease, head)));
                 }
-                Err(mut error) => match error.take_message() {
-                    Some(again) if kept => request = again,
-                    _ => {
+                Err(mut error) => {
+                    let unseen = error.take_message().filter(|_| kept);
+                    let spare = spare.filter(|_| !error.error().is_parse());
+                    let Some(again) = unseen.or(spare) else {
                         tracing::debug!(error = %error.error(), upstream = self.destination.authority.as_str(), "no answer");
                         return Err(UpstreamError::Failed);
-                    }
-                },
+                    };
+                    request = again;
+                }
             }
         }
     }
@@ -190,6 +194,16 @@ impl Pool {
             }
         }
     }
+}
+
+/// A copy of a request that does no harm when it is sent twice: a safe method (RFC 9110 section 9.2.1), and no body.
+fn repeatable(request: &Request<Upload>) -> Option<Request<Upload>> {
+    let upload = request.body().repeat().filter(|_| request.method().is_safe())?;
+    let mut copy = Request::new(upload);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 async fn handshake<S>(stream: S) -> Result<SendRequest<Upload>, UpstreamError>

@@ -99,7 +99,10 @@ async fn to_http(
     parts.version = http::Version::HTTP_11;
     parts.uri = target;
     parts.extensions.clear();
-    let response = pool.send(Request::from_parts(parts, upload)).await?;
+    let mut response = pool.send(Request::from_parts(parts, upload)).await?;
+    // An intermediary speaks its own version (RFC 9110 section 6.2). hyper would repeat that of an HTTP/1.0 host, and
+    // end the body by closing, so that the client could not tell a cut one from a whole one.
+    *response.version_mut() = http::Version::HTTP_11;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(UpstreamError::Failed.into());
     }

@@ -134,6 +134,27 @@ pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue) {
     headers.insert(REQUEST_ID, request_id.clone());
 }
 
+/// Takes out of a client's trailers what it may not say in its head either: some servers put the two together.
+pub fn trailers_to_upstream(trailers: &mut HeaderMap, identity: &Identity) {
+    let mut kept = HeaderMap::new();
+    for (name, value) in trailers.iter() {
+        if passes_to_upstream(name.as_str(), &[], identity) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    *trailers = kept;
+}
+
+/// Takes out of an upstream's trailers what its head may not bring either.
+pub fn trailers_to_client(trailers: &mut HeaderMap) {
+    for name in HOP_BY_HOP {
+        trailers.remove(name);
+    }
+    trailers.remove(header::SET_COOKIE);
+    trailers.remove(header::VIA);
+    trailers.remove(REQUEST_ID);
+}
+
 /// Whether the client asks to leave HTTP.
 pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE) || headers.contains_key("http2-settings")
@@ -288,6 +309,23 @@ mod tests {
         assert_eq!(sent.get("te").unwrap(), "trailers");
         assert_eq!(sent.get("trailer").unwrap(), "x-sum");
         assert_eq!(sent.get("content-length").unwrap(), "5");
+    }
+
+    #[test]
+    fn trailers_bring_nothing_that_a_head_may_not() {
+        let mut trailers = map(&[
+            ("x-sum", "1"),
+            ("x-sum", "2"),
+            ("x-webauth-user", "root"),
+            ("x_webauth_user", "root"),
+            ("authorization", "root"),
+            ("x-forwarded-for", "root"),
+        ]);
+        trailers_to_upstream(&mut trailers, &trusted());
+        assert_eq!(trailers, map(&[("x-sum", "1"), ("x-sum", "2")]));
+        let mut trailers = map(&[("x-sum", "1"), ("set-cookie", "a"), ("x-request-id", "a")]);
+        trailers_to_client(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
     }
 
     #[test]

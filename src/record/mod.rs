@@ -228,10 +228,11 @@ impl Record {
     }
 
     /// The request does not pass. Before or instead of a decision `reason` is the verdict; one that comes after it
-    /// (the gateway is at its limit, the upstream fails) leaves the verdict as it stands.
+    /// (the gateway is at its limit, the upstream fails) leaves the verdict as it stands. Where the caller's own body
+    /// broke off, that was the cause, and nobody is blamed.
     pub fn refused(&mut self, reason: Reason) {
         if reason.step() > LAST_STEP {
-            self.failure = Some(reason);
+            self.failure = Some(reason).filter(|_| !self.has_caller_left());
         } else {
             self.edit(|line| {
                 line.verdict = Some(Verdict::Refuse(reason));
@@ -288,6 +289,9 @@ impl Record {
     /// The answer went out whole. A request that got no answer at all is refused where it was refused, and aborted
     /// otherwise.
     pub fn close(mut self) {
+        if self.has_caller_left() && self.forwarded.is_some() && !self.is_forwarded() {
+            return drop(self);
+        }
         let is_refused = self.is_refused();
         self.edit(|line| {
             if line.status.is_none() && is_refused {
@@ -301,10 +305,21 @@ impl Record {
     fn break_off(mut self) {
         if let Some(reason) = self.request_body.withdrawn.get().copied() {
             self.refused(reason);
-        } else if self.failure.is_none() && !self.request_body.broken.load(Ordering::Relaxed) {
+        } else if self.failure.is_none() {
             self.refused(Reason::UpstreamFailed);
         }
         drop(self);
+    }
+
+    /// Whether the caller's body broke off.
+    fn has_caller_left(&self) -> bool {
+        self.request_body.broken.load(Ordering::Relaxed)
+    }
+
+    /// Whether the caller gets the upstream's answer.
+    fn is_forwarded(&self) -> bool {
+        let effect = self.line.as_ref().map(|line| line.effect);
+        effect == Some(Effect::Forwarded)
     }
 
     /// Whether a refusal or an error is what the caller gets.

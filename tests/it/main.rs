@@ -9,6 +9,7 @@
     reason = "tests wait for deadlines and spawn as they like"
 )]
 
+mod bodies;
 mod command;
 mod demo;
 mod documentation;
@@ -16,3 +17,4 @@ mod github_catalog;
 mod reference;
 mod requests;
 mod support;
+mod upstreams;

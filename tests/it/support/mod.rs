@@ -2,4 +2,6 @@
 
 pub(crate) mod gateway;
 pub(crate) mod policy;
+pub(crate) mod secure;
 pub(crate) mod spy;
+pub(crate) mod wire;
