@@ -5,6 +5,7 @@
     reason = "tests wait for deadlines and spawn as they like"
 )]
 
+mod git;
 mod github_catalog;
 mod requests;
 mod support;

@@ -1,5 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod gateway;
+pub(crate) mod git;
+pub(crate) mod nginx;
 pub(crate) mod policy;
 pub(crate) mod spy;
