@@ -13,6 +13,7 @@ mod bodies;
 mod command;
 mod demo;
 mod documentation;
+mod git;
 mod github_catalog;
 mod reference;
 mod requests;

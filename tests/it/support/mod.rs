@@ -1,6 +1,8 @@
 //! What the tests share.
 
 pub(crate) mod gateway;
+pub(crate) mod git;
+pub(crate) mod nginx;
 pub(crate) mod policy;
 pub(crate) mod secure;
 pub(crate) mod spy;
