@@ -11,7 +11,9 @@
 
 mod command;
 mod documentation;
+mod corpus;
 mod github_catalog;
+mod policy_faults;
 mod reference;
 mod requests;
 mod support;
