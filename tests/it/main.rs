@@ -11,10 +11,12 @@
 
 mod bodies;
 mod command;
+mod corpus;
 mod demo;
 mod documentation;
 mod git;
 mod github_catalog;
+mod policy_faults;
 mod reference;
 mod requests;
 mod support;
