@@ -13,8 +13,12 @@ use tokio::sync::mpsc;
 
 use crate::live::Look;
 
-/// How long changes may go on before they are read: several files saved at once are read once.
+/// How long files must be left alone before they are read: an editor that renames, a copy that has written half, and
+/// several files saved at once are read once, when they are whole.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// How often that may happen again before they are read all the same: a change is in force within a second.
+const MOST_SETTLES: usize = 10;
 
 /// How often is looked without an event: a lost event costs no more than this.
 const LOOK_ANYWAY: Duration = Duration::from_secs(1);
@@ -59,8 +63,11 @@ impl Changes {
     pub async fn next(&mut self) -> Look {
         let event = tokio::time::timeout(LOOK_ANYWAY, self.events.recv()).await;
         let look = if let Ok(Some(())) = event {
-            tokio::time::sleep(SETTLE).await;
-            while self.events.try_recv().is_ok() {}
+            for _ in 0..MOST_SETTLES {
+                if tokio::time::timeout(SETTLE, self.events.recv()).await.is_err() {
+                    break;
+                }
+            }
             Look::AtTexts
         } else {
             Look::AtStamps
