@@ -95,6 +95,8 @@ async fn to_http(
         tracing::error!(%error, user = outgoing.user, "not forwarded");
         UpstreamError::Failed
     })?;
+    // HTTP/2 has the client's authority in the URI; the host is asked in origin form, for what was judged.
+    parts.uri = Uri::from(validity.target().as_path_and_query().clone());
     parts.version = http::Version::HTTP_11;
     parts.extensions.clear();
     let response = pool.send(Request::from_parts(parts, upload)).await?;

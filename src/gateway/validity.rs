@@ -52,6 +52,11 @@ impl Validity {
         }
     }
 
+    /// The target that is permitted.
+    pub fn target(&self) -> &CanonicalTarget {
+        &self.asked.target
+    }
+
     /// Whether the policy in force still permits it. Judges again only when the policy has changed.
     pub fn stands(&self) -> bool {
         let judged_by = self.judged_by.load(Ordering::Relaxed);
