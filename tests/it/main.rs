@@ -5,6 +5,8 @@
     reason = "tests wait for deadlines and spawn as they like"
 )]
 
+mod attacks;
 mod github_catalog;
+mod regression;
 mod requests;
 mod support;

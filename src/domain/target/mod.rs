@@ -48,6 +48,9 @@ pub enum TargetError {
     /// A query field that decides the requirement stands more than once.
     #[error("a query field that decides what is needed stands more than once")]
     RepeatedField,
+    /// A query field that frameworks take for the method.
+    #[error("the query holds `_method`; the method stands in the request line and nowhere else")]
+    MethodOverride,
 }
 
 /// A request target with exactly one reading.
