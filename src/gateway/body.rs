@@ -16,6 +16,8 @@ use crate::framing::slot::Answering;
 use crate::gateway::pool::PooledBody;
 use crate::gateway::validity::Validity;
 use crate::git_host::answer::CgiBody;
+use crate::headers::forward::{trailers_to_client, trailers_to_upstream};
+use crate::headers::identity::Identity;
 use crate::record::body::CountedBody;
 
 /// Why a body broke off.
@@ -27,6 +29,7 @@ pub struct Upload {
     inner: CountedBody<Incoming>,
     progress: Arc<Progress>,
     validity: Arc<Validity>,
+    identity: Arc<Identity>,
 }
 
 /// How far an upload has come.
@@ -49,8 +52,8 @@ impl Progress {
 }
 
 impl Upload {
-    /// Passes `inner` on for as long as `validity` stands.
-    pub fn new(inner: CountedBody<Incoming>, validity: Arc<Validity>) -> Self {
+    /// Passes `inner` on for as long as `validity` stands, without trailers that could be taken for `identity`.
+    pub fn new(inner: CountedBody<Incoming>, validity: Arc<Validity>, identity: Arc<Identity>) -> Self {
         let progress = Arc::new(Progress::default());
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Relaxed);
@@ -59,6 +62,7 @@ impl Upload {
             inner,
             progress,
             validity,
+            identity,
         }
     }
 
@@ -76,9 +80,14 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
         if !self.validity.stands() {
             return Poll::Ready(Some(Err(withdrawn())));
+        }
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            *trailers = trailers_to_upstream(trailers, &self.identity);
         }
         match &frame {
             Some(Ok(frame)) => {
@@ -163,13 +172,18 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(match &mut self.source {
+        let mut frame = ready!(match &mut self.source {
             Source::Text(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Source::Upstream(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Source::Git(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         });
         if frame.is_some() && self.validity.as_ref().is_some_and(|validity| !validity.stands()) {
             return Poll::Ready(Some(Err(withdrawn())));
+        }
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            trailers_to_client(trailers);
         }
         Poll::Ready(frame)
     }

@@ -257,6 +257,10 @@ fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalT
     if parts.headers.len() > limits.header_count {
         return Err(Limit::HeaderCount.into());
     }
+    let lengths = parts.headers.get_all(http::header::CONTENT_LENGTH);
+    if lengths.iter().count() > 1 {
+        return Err(FramingError::ContentLength.into());
+    }
     let target = CanonicalTarget::from_path_and_query(target)?;
     let host = client_host(&parts.uri, &parts.headers).ok_or(FramingError::Host)?;
     Ok((host, target))
@@ -338,7 +342,10 @@ async fn forward(
     let request_id = HeaderValue::from(record.request_id());
     let identity = shared.identity.load_full();
     let outgoing = Outgoing {
-        request: request.map(|body| Upload::new(CountedBody::new(body, record), Arc::clone(&validity))),
+        request: request.map(|body| {
+            let counted = CountedBody::new(body, record);
+            Upload::new(counted, Arc::clone(&validity), Arc::clone(&identity))
+        }),
         validity,
         user: &user,
         writes,

@@ -133,8 +133,31 @@ pub fn to_upstream(client: &HeaderMap, hop: &Hop<'_>) -> Result<HeaderMap, UserN
     Ok(headers)
 }
 
+/// The trailer fields that go on to the host: what a client may not say before a body it may not say behind it either.
+pub fn trailers_to_upstream(client: &HeaderMap, identity: &Identity) -> HeaderMap {
+    client
+        .iter()
+        .filter(|(name, _)| passes_to_upstream(name.as_str(), &[], identity))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Takes out of the trailer fields of an upstream's answer what ends at this hop.
+pub fn trailers_to_client(trailers: &mut HeaderMap) {
+    for name in HOP_BY_HOP {
+        trailers.remove(name);
+    }
+    for name in [header::SET_COOKIE, header::CONTENT_LENGTH, REQUEST_ID] {
+        trailers.remove(name);
+    }
+}
+
 /// Takes out of an upstream's answer what ends at this hop, and names this hop.
 pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue) {
+    // Beside chunks a length means nothing (RFC 9112 section 6.3), and we may frame the answer anew.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in connection_names(headers) {
         if let Ok(name) = HeaderName::try_from(name) {
             headers.remove(name);
@@ -306,6 +329,24 @@ mod tests {
         assert_eq!(sent.get("te").unwrap(), "trailers");
         assert_eq!(sent.get("trailer").unwrap(), "x-sum");
         assert_eq!(sent.get("content-length").unwrap(), "5");
+    }
+
+    #[test]
+    fn trailers_are_held_to_the_same() {
+        let client = map(&[
+            ("x_webauth_user", "root"),
+            ("cookie", "1"),
+            ("content_length", "5"),
+            ("x-sum", "1"),
+        ]);
+        assert_eq!(trailers_to_upstream(&client, &trusted()), map(&[("x-sum", "1")]));
+        let mut answer = map(&[
+            ("set-cookie", "1"),
+            ("transfer-encoding", "chunked"),
+            ("x-sum", "1"),
+        ]);
+        trailers_to_client(&mut answer);
+        assert_eq!(answer, map(&[("x-sum", "1")]));
     }
 
     #[test]
