@@ -1,7 +1,7 @@
 //! One test for each way around the gateway that was found and closed.
 
 use crate::attacks::{READER, passed, upstream};
-use crate::support::gateway::{TestGateway, authorization, head, policy_tokens, reason, status};
+use crate::support::gateway::{TestGateway, authorization, head, policy_tokens, reason, status, wait_for};
 use crate::support::http2::{Http2, tls_gateway};
 use crate::support::policy::token;
 use crate::support::spy::Spy;
@@ -108,4 +108,69 @@ fn a_secret_for_a_method_is_not_recorded() {
     assert_eq!(audit.len(), 1);
     assert_eq!(audit[0]["method"], serde_json::Value::Null);
     spy.saw_nothing();
+}
+
+/// A trailer that is called like the identity field reached the host, where it may be read as a field.
+#[test]
+fn trailers_carry_no_identity() {
+    let spy = Spy::start();
+    let gateway = TestGateway::before(spy.address, "git", READER);
+    let lines = "Transfer-Encoding: chunked\r\nTrailer: X-WEBAUTH-USER, X_Webauth_User, X-Forwarded-For, Cookie, X-Sum\r\n";
+    let head = head(
+        "POST",
+        "/acme/alpha.git/git-upload-pack",
+        &format!("{}{lines}", authorization(1)),
+    );
+    let body = "5\r\nhello\r\n0\r\nX-WEBAUTH-USER: evil\r\nX_Webauth_User: evil\r\nX-Forwarded-For: evil\r\nCookie: evil\r\nX-Sum: 1\r\n\r\n";
+    assert_eq!(status(&gateway.raw(head + body)), 200);
+    wait_for("the trailers", || spy.seen().ends_with("x-sum: 1\r\n\r\n"));
+    assert!(!spy.seen().contains("evil"), "{}", spy.seen());
+}
+
+/// The same over HTTP/2, where not even the credential was kept out.
+#[test]
+fn http2_trailers_carry_no_identity() {
+    let spy = Spy::start();
+    let (gateway, certificate) = tls_gateway(&upstream(spy.address, "git"), READER);
+    let bearer = format!("Bearer {}", token(1));
+    let mut fields = fields(&bearer, &[("trailer", "x-webauth-user, authorization, x-sum")]);
+    fields[0] = (":method", "POST");
+    fields[3] = (":path", "/acme/alpha.git/git-upload-pack");
+    let trailers = [
+        ("x-webauth-user", "evil"),
+        ("authorization", bearer.as_str()),
+        ("x-sum", "1"),
+    ];
+    let outcome = Http2::connect(&gateway, &certificate).send(&fields, Some(b"hello"), &trailers);
+    assert_eq!(outcome, passed());
+    wait_for("the trailers", || spy.seen().ends_with("x-sum: 1\r\n\r\n"));
+    assert!(
+        !spy.seen().contains("evil") && !spy.seen().contains(&token(1)),
+        "{}",
+        spy.seen()
+    );
+}
+
+/// Two equal lengths passed over HTTP/2; over HTTP/1.1 they are refused, and so would a host that is strict.
+#[test]
+fn http2_states_one_length() {
+    let spy = Spy::start();
+    let (gateway, certificate) = tls_gateway(&upstream(spy.address, "github"), READER);
+    let bearer = format!("Bearer {}", token(1));
+    let fields = fields(&bearer, &[("content-length", "5"), ("content-length", "5")]);
+    let outcome = Http2::connect(&gateway, &certificate).send(&fields, Some(b"hello"), &[]);
+    assert_ne!(outcome, passed());
+    spy.saw_nothing();
+}
+
+/// Of an answer with a length and chunks the length went on, and cut the answer.
+#[test]
+fn the_length_of_a_chunked_answer_does_not_go_on() {
+    let spy = Spy::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    let gateway = TestGateway::before(spy.address, "github", READER);
+    let answer = gateway.request("GET", "/repos/acme/alpha/commits", "Connection: close\r\n");
+    assert!(!answer.contains("content-length"), "{answer}");
+    assert!(answer.ends_with("5\r\nhello\r\n0\r\n\r\n"), "{answer}");
 }
