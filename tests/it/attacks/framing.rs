@@ -181,7 +181,7 @@ fn request_lines_with_two_readings_end_the_connection() {
 }
 
 /// Chunked bodies that no parser should read.
-const MALFORMED_CHUNKS: [&str; 34] = [
+const MALFORMED_CHUNKS: [&str; 35] = [
     "0x5\r\nhello\r\n0\r\n\r\n",
     "+5\r\nhello\r\n0\r\n\r\n",
     "-5\r\nhello\r\n0\r\n\r\n",
@@ -193,6 +193,7 @@ const MALFORMED_CHUNKS: [&str; 34] = [
     "5\nhello\r\n0\r\n\r\n",
     "5\rhello\r\n0\r\n\r\n",
     "5\r\nhello\n0\r\n\r\n",
+    "5\r\nhellox\n0\r\n\r\n",
     "5\r\nhello0\r\n\r\n",
     "5\r\nhellox\r\n0\r\n\r\n",
     "4\r\nhello\r\n0\r\n\r\n",
