@@ -30,6 +30,10 @@ use crate::record::labels::{Mode, Verdict};
 use crate::record::line::RequestPath;
 use crate::record::{Caller, Judged, Record, RecordHead, Subject};
 
+/// The longest method that is recorded. Registered ones have 17 letters at most; a longer one is somebody's text, maybe
+/// a secret in the wrong place.
+const LONGEST_METHOD: usize = 32;
+
 /// What is known of the connection that a request came over.
 #[derive(Debug, Clone)]
 pub struct Origin {
@@ -113,7 +117,9 @@ fn record_head(worker: &Worker, origin: &Origin, parts: &Parts, fault: Option<He
     let shown = fault.is_none().then_some(parts);
     RecordHead {
         request_id: worker.gateway.request_ids.next(),
-        method: shown.map(|parts| parts.method.clone()),
+        method: shown
+            .map(|parts| parts.method.clone())
+            .filter(|method| method.as_str().len() <= LONGEST_METHOD),
         path: shown.and_then(|parts| raw_target(parts)).map(RequestPath::of),
         peer: origin.peer.ip(),
     }
@@ -256,6 +262,10 @@ fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalT
     }
     if parts.headers.len() > limits.header_count {
         return Err(Limit::HeaderCount.into());
+    }
+    let lengths = parts.headers.get_all(http::header::CONTENT_LENGTH);
+    if lengths.iter().count() > 1 {
+        return Err(FramingError::ContentLength.into());
     }
     let target = CanonicalTarget::from_path_and_query(target)?;
     let host = client_host(&parts.uri, &parts.headers).ok_or(FramingError::Host)?;

@@ -81,7 +81,6 @@ async fn to_http(
     let Outgoing {
         request, validity, ..
     } = outgoing;
-    let target = Uri::from(validity.target().as_path_and_query().clone());
     let (mut parts, upload) = request.into_parts();
     let hop = Hop {
         peer: outgoing.peer.ip(),
@@ -96,8 +95,9 @@ async fn to_http(
         tracing::error!(%error, user = outgoing.user, "not forwarded");
         UpstreamError::Failed
     })?;
+    // HTTP/2 has the client's authority in the URI; the host is asked in origin form, for what was judged.
+    parts.uri = Uri::from(validity.target().as_path_and_query().clone());
     parts.version = http::Version::HTTP_11;
-    parts.uri = target;
     parts.extensions.clear();
     let mut response = pool.send(Request::from_parts(parts, upload)).await?;
     // An intermediary speaks its own version (RFC 9110 section 6.2). hyper would repeat that of an HTTP/1.0 host, and

@@ -55,21 +55,32 @@ impl ForbiddenPlaces {
         })
     }
 
-    /// Some servers part fields at `;` too, and read `token[]` as `token`.
     fn in_query(&self, target: &CanonicalTarget) -> Option<&'static str> {
-        target.query()?;
-        target.query_fields().find_map(|(name, value)| {
-            let hidden = value.split(';').skip(1).chain(name.split(';'));
-            hidden.into_iter().find_map(|field| {
-                let name = field.split(['=', '[']).next().unwrap_or_default().trim();
-                let name = fold(name);
-                self.query
-                    .iter()
-                    .find(|place| place.folded == name)
-                    .map(|place| place.class)
-            })
+        first_in_query(target, |name| {
+            self.query
+                .iter()
+                .find(|place| place.folded == name)
+                .map(|place| place.class)
         })
     }
+}
+
+/// Whether the query has a field called `folded`, in any spelling.
+pub fn query_holds(target: &CanonicalTarget, folded: &str) -> bool {
+    first_in_query(target, |name| (name == folded).then_some(())).is_some()
+}
+
+/// What `found` says first of the query's names, folded. Some servers part fields at `;` too, and read `token[]` as
+/// `token`.
+fn first_in_query<T>(target: &CanonicalTarget, found: impl Fn(&str) -> Option<T>) -> Option<T> {
+    target.query()?;
+    target.query_fields().find_map(|(name, value)| {
+        let hidden = value.split(';').skip(1).chain(name.split(';'));
+        hidden.into_iter().find_map(|field| {
+            let name = field.split(['=', '[']).next().unwrap_or_default().trim();
+            found(&fold(name))
+        })
+    })
 }
 
 /// The one token that the request carries.

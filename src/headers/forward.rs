@@ -32,12 +32,16 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Fields, folded, that a client never speaks for itself with.
-const CLIENT_MAY_NOT_SAY: [&str; 19] = [
+const CLIENT_MAY_NOT_SAY: [&str; 25] = [
+    "-method",
     "authorization",
+    "client-cert",
+    "client-cert-chain",
     "cookie",
     "expect",
     "forwarded",
     "host",
+    "method-override",
     "proxy",
     "remote-addr",
     "remote-user",
@@ -47,7 +51,9 @@ const CLIENT_MAY_NOT_SAY: [&str; 19] = [
     "via",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-gerrit-runas",
     "x-http-method",
+    "x-method",
     "x-method-override",
     "x-real-ip",
     "x-request-id",
@@ -55,18 +61,26 @@ const CLIENT_MAY_NOT_SAY: [&str; 19] = [
 ];
 
 /// Beginnings of fields, folded, that a client never speaks for itself with.
-const CLIENT_MAY_NOT_BEGIN: [&str; 12] = [
+const CLIENT_MAY_NOT_BEGIN: [&str; 20] = [
     "cf-connecting-",
+    "impersonate-",
     "remote-",
+    "ssl-client-",
+    "x-accel-",
+    "x-amzn-oidc-",
     "x-auth-",
     "x-authenticated-",
     "x-authentik-",
+    "x-client-cert",
     "x-forwarded",
     "x-goog-authenticated-",
     "x-http-method-",
+    "x-ms-client-principal",
     "x-original-",
     "x-remote-",
     "x-rewrite-",
+    "x-sendfile-",
+    "x-ssl-client-",
     "x-webauth-",
 ];
 
@@ -121,6 +135,10 @@ pub fn to_upstream(client: &HeaderMap, hop: &Hop<'_>) -> Result<HeaderMap, UserN
 
 /// Takes out of an upstream's answer what ends at this hop, and names this hop.
 pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue) {
+    // Beside chunks a length means nothing (RFC 9112 section 6.3), and we may frame the answer anew.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in connection_names(headers) {
         if let Ok(name) = HeaderName::try_from(name) {
             headers.remove(name);
@@ -150,9 +168,14 @@ pub fn trailers_to_client(trailers: &mut HeaderMap) {
     for name in HOP_BY_HOP {
         trailers.remove(name);
     }
-    trailers.remove(header::SET_COOKIE);
-    trailers.remove(header::VIA);
-    trailers.remove(REQUEST_ID);
+    for name in [
+        header::SET_COOKIE,
+        header::CONTENT_LENGTH,
+        header::VIA,
+        REQUEST_ID,
+    ] {
+        trailers.remove(name);
+    }
 }
 
 /// Whether the client asks to leave HTTP.
@@ -161,9 +184,13 @@ pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
 }
 
 fn passes_to_upstream(name: &str, named: &[String], identity: &Identity) -> bool {
+    let spelled = name;
     let name = fold(name);
     let name = name.as_ref();
-    !(HOP_BY_HOP.contains(&name)
+    // A server that folds names would read a second length.
+    let second_length = name == header::CONTENT_LENGTH.as_str() && spelled != name;
+    !(second_length
+        || HOP_BY_HOP.contains(&name)
         || CLIENT_MAY_NOT_SAY.contains(&name)
         || CLIENT_MAY_NOT_BEGIN.iter().any(|start| name.starts_with(start))
         || identity.could_be(name)
@@ -319,6 +346,7 @@ mod tests {
             ("x-webauth-user", "root"),
             ("x_webauth_user", "root"),
             ("authorization", "root"),
+            ("content_length", "5"),
             ("x-forwarded-for", "root"),
         ]);
         trailers_to_upstream(&mut trailers, &trusted());

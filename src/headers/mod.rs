@@ -8,12 +8,19 @@ pub mod credential;
 pub mod forward;
 pub mod identity;
 
-/// `name` in the one spelling in which it is compared: lower case, `_` and `.` as `-`. Servers that turn fields into
-/// environment variables cannot tell these apart.
+/// `name` in the one spelling in which it is compared: lower case, and `-` for whatever is no letter and no digit.
+/// Servers that turn fields into environment variables cannot tell these apart; some fold `-` only, some everything.
 pub fn fold(name: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| !byte.is_ascii_uppercase() && byte != b'_' && byte != b'.';
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.bytes().all(plain) {
         return Cow::Borrowed(name);
     }
-    Cow::Owned(name.to_ascii_lowercase().replace(['_', '.'], "-"))
+    let folded = |letter: char| {
+        if letter.is_ascii_alphanumeric() {
+            letter.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    Cow::Owned(name.chars().map(folded).collect())
 }

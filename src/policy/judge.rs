@@ -10,13 +10,16 @@ use http::{HeaderMap, Method};
 use crate::catalog::errors::ErrorStyle;
 use crate::domain::grant::{Grant, UnixTime};
 use crate::domain::refusal::Refusal;
-use crate::domain::target::CanonicalTarget;
+use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::domain::token::{TokenDigest, TokenText};
 use crate::headers::credential;
 use crate::headers::forward::asks_for_upgrade;
 use crate::policy::decide::{Circumstances, Permit, check_state, decide};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::{Matched, UpstreamPolicy};
+
+/// The query field, folded, that many frameworks take for the method of a POST (`_method`).
+const METHOD_OVERRIDE: &str = "-method";
 
 /// A request, as far as it is judged.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +92,9 @@ fn steps<'a>(
 ) -> Result<Permit, Refusal> {
     let (index, upstream) = find_upstream(snapshot, question)?;
     found.upstream = Some((index, upstream));
+    if credential::query_holds(question.target, METHOD_OVERRIDE) {
+        return Err(TargetError::MethodOverride.into());
+    }
     let grant = match claim {
         Claim::Presented => {
             let places = upstream.forbidden_places();
@@ -148,14 +154,18 @@ fn find_upstream<'a>(
         .ok_or(Refusal::NoUpstream)
 }
 
-/// The host name of `Host`, lower case, without port (RFC 9110 section 7.2).
+/// The host name of `Host`, lower case, without port (RFC 9110 section 7.2). `None` where something else stands there:
+/// of `a:1@b` some servers read `a`, others `b`.
 fn host_name(host: &str) -> Option<String> {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map(|(name, _)| name)?,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
+    let port = rest.strip_prefix(':').unwrap_or(rest);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-    (!name.is_empty() && name.bytes().all(plain)).then(|| name.to_ascii_lowercase())
+    let whole = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = !name.is_empty() && name.bytes().all(plain);
+    (whole && plain && (rest.is_empty() || rest != port)).then(|| name.to_ascii_lowercase())
 }
 
 impl<'a> Judgment<'a> {

@@ -9,6 +9,7 @@
     reason = "tests wait for deadlines and spawn as they like"
 )]
 
+mod attacks;
 mod bodies;
 mod command;
 mod corpus;
@@ -18,6 +19,7 @@ mod git;
 mod github_catalog;
 mod policy_faults;
 mod reference;
+mod regression;
 mod requests;
 mod support;
 mod upstreams;

@@ -50,6 +50,9 @@ pub enum TargetError {
         "a query field that decides what is needed stands more than once, or in a spelling that hosts may fold"
     )]
     RepeatedField,
+    /// A query field that frameworks take for the method.
+    #[error("the query holds `_method`; the method stands in the request line and nowhere else")]
+    MethodOverride,
 }
 
 /// A request target with exactly one reading.

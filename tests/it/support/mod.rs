@@ -2,6 +2,7 @@
 
 pub(crate) mod gateway;
 pub(crate) mod git;
+pub(crate) mod http2;
 pub(crate) mod nginx;
 pub(crate) mod policy;
 pub(crate) mod secure;

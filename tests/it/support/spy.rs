@@ -40,6 +40,11 @@ impl Spy {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 
+    /// What has arrived behind the first `before` bytes.
+    pub(crate) fn seen_since(&self, before: usize) -> String {
+        self.seen().split_off(before)
+    }
+
     /// Not one byte has arrived.
     #[track_caller]
     pub(crate) fn saw_nothing(&self) {
