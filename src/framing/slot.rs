@@ -40,7 +40,8 @@ impl FaultSlot {
         self.0.fault.get_or_init(|| (ordinal, fault));
     }
 
-    pub(super) fn is_answering(&self) -> bool {
+    /// Whether a request is being answered.
+    pub fn is_answering(&self) -> bool {
         self.0.answering.load(Ordering::Relaxed) > 0
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -15,11 +16,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::framing::head::HeadLimits;
+use crate::framing::slot::FaultSlot;
 use crate::framing::{Guarded, HeadTimeouts};
 use crate::gateway::flow::{Arrived, Origin, answer};
 use crate::gateway::worker::Worker;
@@ -31,6 +33,10 @@ const CONCURRENT_STREAMS: u32 = 128;
 
 /// Hyper's own limit; more than this wants a buffer on the heap for each request.
 const HEADERS_ON_STACK: usize = 100;
+
+/// How long a connection without a request may go on without one while the gateway drains: its client may have sent
+/// one before the listener closed.
+const FIRST_REQUEST_TIME: Duration = Duration::from_millis(500);
 
 /// Serves one connection until it ends, or until its requests are answered after `drain` says so.
 ///
@@ -108,8 +114,10 @@ where
     };
     let (guarded, slot) = Guarded::new(stream, head, timeouts);
     let ordinals = AtomicU64::new(0);
+    let came = Notify::new();
     let service = service_fn(|request: Request<Incoming>| {
         let ordinal = ordinals.fetch_add(1, Ordering::Relaxed);
+        came.notify_one();
         let arrived = Arrived {
             request,
             fault: slot.fault_at(ordinal),
@@ -126,7 +134,7 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(guarded), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = told_to_drain(&mut drain) => {
+        () = told_to_drain(&mut drain, &came) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -143,12 +151,17 @@ where
     let limits = worker.gateway.limits;
     let peer = origin.peer;
     let origin = Arc::new(origin);
+    let came = Arc::new(Notify::new());
+    let streams = Streams::default();
+    let (first, under_way) = (Arc::clone(&came), streams.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
+        first.notify_one();
+        under_way.seen.fetch_add(1, Ordering::Relaxed);
         let arrived = Arrived {
             request,
             fault: None,
-            answering: None,
+            answering: Some(under_way.slot.answering()),
         };
         async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
     });
@@ -156,16 +169,21 @@ where
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(CONCURRENT_STREAMS)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(longest_header_list(limits.header_bytes))
         .adaptive_window(true)
         .keep_alive_interval(limits.idle_time)
         .keep_alive_timeout(limits.header_time);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = told_to_drain(&mut drain) => {
+        () = told_to_drain(&mut drain, &came) => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = streams.idle(limits.idle_time) => {
+            connection.as_mut().graceful_shutdown();
+            // The farewell wants an answer, which a client that has gone silent does not give.
+            timeout(limits.header_time, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
@@ -173,10 +191,40 @@ where
     }
 }
 
-/// Resolves when the process drains; also when whoever could say so is gone.
-async fn told_to_drain(drain: &mut watch::Receiver<bool>) {
+/// Resolves when the process drains; also when whoever could say so is gone. A connection to which no request `came`
+/// yet waits a moment longer for its first one, since hyper would close it at once.
+async fn told_to_drain(drain: &mut watch::Receiver<bool>, came: &Notify) {
     if drain.wait_for(|draining| *draining).await.is_err() {
         tracing::debug!("the worker ended");
+    }
+    if timeout(FIRST_REQUEST_TIME, came.notified()).await.is_err() {
+        tracing::debug!("a connection without a request ends");
+    }
+}
+
+/// The most that hyper takes of a header list before it answers by itself, without a record: more than we take, so
+/// that what is a little too large is refused with its reason.
+fn longest_header_list(header_bytes: usize) -> u32 {
+    u32::try_from(header_bytes.saturating_mul(2)).unwrap_or(u32::MAX)
+}
+
+/// The requests of an HTTP/2 connection.
+#[derive(Debug, Clone, Default)]
+struct Streams {
+    seen: Arc<AtomicU64>,
+    slot: FaultSlot,
+}
+
+impl Streams {
+    /// Resolves when for `period` nothing came and nothing was answered; after twice as long at the latest.
+    async fn idle(&self, period: Duration) {
+        loop {
+            let before = self.seen.load(Ordering::Relaxed);
+            sleep(period).await;
+            if self.seen.load(Ordering::Relaxed) == before && !self.slot.is_answering() {
+                return;
+            }
+        }
     }
 }
 

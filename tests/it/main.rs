@@ -7,6 +7,8 @@
 
 mod bodies;
 mod github_catalog;
+mod limits;
 mod requests;
 mod support;
+mod tls;
 mod upstreams;
