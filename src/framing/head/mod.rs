@@ -230,7 +230,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
     // No early exit, so that the compiler can look at many bytes at once.
     let control = |found, byte: &u8| found | matches!(*byte, 0..=0x08 | 0x0a..=0x1f | 0x7f);
     if value.iter().fold(false, control) {
-        let broken_line = memchr::memchr2(b'\r', 0, value).is_some();
+        let broken_line = memchr2(b'\r', 0, value).is_some();
         return Err(if broken_line {
             FramingError::LineEnd
         } else {
