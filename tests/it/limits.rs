@@ -23,8 +23,10 @@ fn limited(limits: &str, address: std::net::SocketAddr) -> TestGateway {
 
 const SMALL: &str = "header_bytes: 8KiB, header_count: 20, target_bytes: 1KiB";
 
+type Fields = Vec<(String, String)>;
+
 /// Requests over the limits of [`SMALL`], as target and fields, with their status.
-fn too_large() -> [(String, Vec<(String, String)>, u16); 3] {
+fn too_large() -> [(String, Fields, u16); 3] {
     let many = (0..30).map(|number| (format!("x-{number}"), "1".to_owned()));
     [
         (COMMITS.into(), vec![("x-large".into(), "x".repeat(9000))], 431),
@@ -38,11 +40,11 @@ fn heads_over_the_limits_are_refused_over_http1() {
     let spy = Spy::start();
     let gateway = limited(SMALL, spy.address);
     for (target, fields, want) in too_large() {
-        let fields: String = fields
+        let lines: Vec<_> = fields
             .iter()
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
-        let answer = gateway.request("GET", &target, &fields);
+        let answer = gateway.request("GET", &target, &lines.concat());
         assert_eq!(
             (status(&answer), reason(&answer).as_str()),
             (want, "limit_exceeded")
@@ -132,7 +134,8 @@ fn an_idle_http2_connection_ends_and_one_that_waits_for_its_host_does_not() {
         let start = Instant::now();
         client.connection.await.unwrap().unwrap();
         let took = start.elapsed();
-        assert!((0.9..3.0).contains(&took.as_secs_f64()), "{took:?}");
+        // For once to twice its time, and the machine is busy.
+        assert!((0.9..5.0).contains(&took.as_secs_f64()), "{took:?}");
     });
 }
 
@@ -161,12 +164,12 @@ fn connections_over_the_limit_are_refused_counted_and_free_again() {
 #[test]
 fn a_connection_has_a_bounded_number_of_streams() {
     let authority = Authority::new();
-    let (arrived, arrives) = std::sync::mpsc::channel();
+    let (tell, arrives) = std::sync::mpsc::channel();
     let gate = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let opened = std::sync::Arc::clone(&gate);
     let host = Host::start(move |mut wire, _| {
         while wire.head().is_some() {
-            arrived.send(()).unwrap();
+            tell.send(()).unwrap();
             while !opened.load(std::sync::atomic::Ordering::SeqCst) {
                 std::thread::park_timeout(Duration::from_millis(5));
             }

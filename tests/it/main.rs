@@ -2,12 +2,14 @@
 #![cfg(test)]
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests wait for deadlines and spawn as they like"
+    clippy::print_stdout,
+    reason = "tests wait for deadlines, spawn as they like, and show what they measured"
 )]
 
 mod bodies;
 mod github_catalog;
 mod limits;
+mod reload;
 mod requests;
 mod support;
 mod tls;
