@@ -20,6 +20,7 @@ pub struct Reloader {
     gateway: Arc<Gateway>,
     config: Config,
     asked: mpsc::Receiver<()>,
+    changes: Changes,
     /// Certificates, keys and credentials.
     secrets: Vec<PathBuf>,
     seen: Vec<Stamp>,
@@ -39,10 +40,12 @@ impl Reloader {
             });
         let secrets: Vec<_> = certificates.chain(credentials).collect();
         let seen = secrets.iter().flat_map(|file| stamps(file)).collect();
+        let roots = std::iter::once(config.policies.clone()).chain(secrets.iter().cloned());
         Self {
             gateway,
-            config,
             asked,
+            changes: Changes::of(roots.collect()),
+            config,
             secrets,
             seen,
         }
@@ -53,11 +56,9 @@ impl Reloader {
     /// # Cancel safety
     /// A reload is not cut: it has no `.await`.
     pub async fn run(mut self) {
-        let roots = std::iter::once(self.config.policies.clone()).chain(self.secrets.iter().cloned());
-        let mut changes = Changes::of(roots.collect());
         loop {
             let look = tokio::select! {
-                look = changes.next() => look,
+                look = self.changes.next() => look,
                 asked = self.asked.recv() => match asked {
                     Some(()) => Look::AtTexts,
                     None => return,

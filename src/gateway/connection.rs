@@ -17,7 +17,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -34,6 +34,10 @@ const CONCURRENT_STREAMS: u32 = 128;
 
 /// Hyper's own limit; more than this wants a buffer on the heap for each request.
 const HEADERS_ON_STACK: usize = 100;
+
+/// How long a connection without a request may go on without one while the gateway drains: its client may have sent
+/// one before the listener closed.
+const FIRST_REQUEST_TIME: Duration = Duration::from_millis(500);
 
 /// Serves one connection until it ends, or until its requests are answered after `drain` says so.
 ///
@@ -111,8 +115,10 @@ where
     };
     let (guarded, slot) = Guarded::new(stream, head, timeouts);
     let ordinals = AtomicU64::new(0);
+    let came = Notify::new();
     let service = service_fn(|request: Request<Incoming>| {
         let ordinal = ordinals.fetch_add(1, Ordering::Relaxed);
+        came.notify_one();
         let arrived = Arrived {
             request,
             fault: slot.fault_at(ordinal),
@@ -128,7 +134,12 @@ where
     }
     let connection = builder.serve_connection(TokioIo::new(guarded), service);
     // The guard watches for idleness itself.
-    drive(connection, origin.peer, drain, std::future::pending()).await;
+    let ends = Ends {
+        drain,
+        came: &came,
+        farewell: limits.header_time,
+    };
+    drive(connection, origin.peer, ends, std::future::pending()).await;
 }
 
 async fn serve_http2<S>(worker: Arc<Worker>, stream: S, origin: Origin, drain: watch::Receiver<bool>)
@@ -139,9 +150,11 @@ where
     let peer = origin.peer;
     let origin = Arc::new(origin);
     let slot = FaultSlot::default();
-    let shared = slot.clone();
+    let came = Arc::new(Notify::new());
+    let (shared, first) = (slot.clone(), Arc::clone(&came));
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
+        first.notify_one();
         let arrived = Arrived {
             request,
             fault: None,
@@ -153,35 +166,46 @@ where
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(CONCURRENT_STREAMS)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(longest_header_list(limits.header_bytes))
         .adaptive_window(true)
         .keep_alive_interval(limits.idle_time)
         .keep_alive_timeout(limits.header_time);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    drive(connection, peer, drain, idle(&slot, limits.idle_time)).await;
+    let ends = Ends {
+        drain,
+        came: &came,
+        farewell: limits.header_time,
+    };
+    drive(connection, peer, ends, idle(&slot, limits.idle_time)).await;
+}
+
+/// What ends a connection beside itself.
+struct Ends<'a> {
+    drain: watch::Receiver<bool>,
+    /// Notified when a request comes.
+    came: &'a Notify,
+    /// How long the farewell to an idle client may take.
+    farewell: Duration,
 }
 
 /// Runs a connection to its end. Told to drain, or idle, it takes no more requests and ends when those under way are
 /// answered.
-async fn drive<C>(
-    connection: C,
-    peer: SocketAddr,
-    mut drain: watch::Receiver<bool>,
-    idle: impl Future<Output = ()>,
-) where
+async fn drive<C>(connection: C, peer: SocketAddr, mut ends: Ends<'_>, idle: impl Future<Output = ()>)
+where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = told_to_drain(&mut drain) => None,
-        () = idle => None,
-    };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        connection.as_mut().graceful_shutdown();
-        connection.await
+        ended = connection.as_mut() => ended,
+        () = told_to_drain(&mut ends) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = idle => {
+            connection.as_mut().graceful_shutdown();
+            // The farewell wants an answer, which a client that has gone silent does not give.
+            timeout(ends.farewell, connection).await.unwrap_or(Ok(()))
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke off");
@@ -201,11 +225,21 @@ async fn idle(slot: &FaultSlot, time: Duration) {
     }
 }
 
-/// Resolves when the process drains; also when whoever could say so is gone.
-async fn told_to_drain(drain: &mut watch::Receiver<bool>) {
-    if drain.wait_for(|draining| *draining).await.is_err() {
+/// Resolves when the process drains; also when whoever could say so is gone. A connection to which no request came yet
+/// waits a moment longer for its first one, since hyper would close it at once.
+async fn told_to_drain(ends: &mut Ends<'_>) {
+    if ends.drain.wait_for(|draining| *draining).await.is_err() {
         tracing::debug!("the worker ended");
     }
+    if timeout(FIRST_REQUEST_TIME, ends.came.notified()).await.is_err() {
+        tracing::debug!("a connection without a request ends");
+    }
+}
+
+/// The most that hyper takes of a header list before it answers by itself, without a record: more than we take, so
+/// that what is a little too large is refused with its reason.
+fn longest_header_list(header_bytes: usize) -> u32 {
+    u32::try_from(header_bytes.saturating_mul(2)).unwrap_or(u32::MAX)
 }
 
 /// Starts the tasks of HTTP/2 streams on the worker's own runtime.

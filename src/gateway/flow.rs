@@ -267,9 +267,19 @@ fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalT
     if lengths.iter().count() > 1 {
         return Err(FramingError::ContentLength.into());
     }
+    if parts.version == http::Version::HTTP_2 && header_bytes(parts, target.as_str()) > limits.header_bytes {
+        return Err(Limit::HeaderBytes.into());
+    }
     let target = CanonicalTarget::from_path_and_query(target)?;
     let host = client_host(&parts.uri, &parts.headers).ok_or(FramingError::Host)?;
     Ok((host, target))
+}
+
+/// How many bytes a head of HTTP/2 would be in HTTP/1.1, beside the version and the host.
+fn header_bytes(parts: &Parts, target: &str) -> usize {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let fields: usize = parts.headers.iter().map(field).sum();
+    parts.method.as_str().len() + target.len() + fields
 }
 
 /// Tells the record what was found out.

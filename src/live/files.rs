@@ -34,6 +34,25 @@ pub fn read(directory: &Path) -> Result<Vec<Source>, Vec<Fault>> {
     }
 }
 
+/// How often files that change while they are read are read again.
+const ATTEMPTS: usize = 5;
+
+/// What [`read`] gives, and the stamps of what was read. `None` where the files changed while they were read, each time
+/// anew: what was read may be half of one policy and half of the next one.
+#[expect(clippy::type_complexity, reason = "read once, at both places that call it")]
+pub fn read_at_rest(directory: &Path) -> Option<(Vec<Stamp>, Result<Vec<Source>, Vec<Fault>>)> {
+    let mut before = stamps(directory);
+    for _ in 0..ATTEMPTS {
+        let sources = read(directory);
+        let after = stamps(directory);
+        if before == after {
+            return Some((after, sources));
+        }
+        before = after;
+    }
+    None
+}
+
 /// What can be told of a file without reading it: name, length, inode, time of change in nanoseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp(PathBuf, u64, u64, i64);

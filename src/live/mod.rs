@@ -74,7 +74,8 @@ pub struct LivePolicy {
 #[derive(Debug)]
 struct Seen {
     stamps: Vec<Stamp>,
-    last: TextsDigest,
+    /// `None` where they could not be read.
+    last: Option<TextsDigest>,
     in_force: TextsDigest,
 }
 
@@ -84,13 +85,16 @@ impl LivePolicy {
     /// # Errors
     /// All faults of all files.
     pub fn load(inputs: Inputs) -> Result<Self, Vec<Fault>> {
-        let stamps = files::stamps(&inputs.directory);
-        let sources = files::read(&inputs.directory)?;
+        let Some((stamps, sources)) = files::read_at_rest(&inputs.directory) else {
+            let message = "changes all the time; wait until its files are written, and start again";
+            return Err(vec![Fault::of_file(&inputs.directory, message)]);
+        };
+        let sources = sources?;
         let snapshot = compile(&sources, &inputs.upstreams, &inputs.format, 1)?;
         let texts = files::digest(&sources);
         let seen = Mutex::new(Seen {
             stamps,
-            last: texts,
+            last: Some(texts),
             in_force: texts,
         });
         Ok(Self {
@@ -124,16 +128,23 @@ impl LivePolicy {
         if look == Look::AtStamps && stamps == seen.stamps {
             return Reload::Unchanged;
         }
+        // Where the files go on changing, the next look finds other stamps than the last ones.
+        let Some((stamps, sources)) = files::read_at_rest(&self.inputs.directory) else {
+            return Reload::Unchanged;
+        };
         seen.stamps = stamps;
-        let sources = match files::read(&self.inputs.directory) {
+        let sources = match sources {
             Ok(sources) => sources,
-            Err(faults) => return Reload::Refused(faults),
+            Err(faults) => {
+                seen.last = None;
+                return Reload::Refused(faults);
+            }
         };
         let texts = files::digest(&sources);
-        if texts == seen.last {
+        if seen.last == Some(texts) {
             return Reload::Unchanged;
         }
-        seen.last = texts;
+        seen.last = Some(texts);
         if texts == seen.in_force {
             return Reload::Restored;
         }
@@ -185,6 +196,16 @@ mod tests {
         assert!(matches!(live.reload(Look::AtTexts), Reload::Restored));
         std::fs::write(&file, "deny: [{ name: x, route: \"* /x\" }]\n").unwrap();
         assert!(matches!(live.reload(Look::AtTexts), Reload::Replaced(_)));
+        assert_eq!(live.peek().generation, 2);
+        let moved = directory.path().with_extension("moved");
+        std::fs::rename(directory.path(), &moved).unwrap();
+        assert!(matches!(live.reload(Look::AtStamps), Reload::Refused(_)));
+        assert!(
+            matches!(live.reload(Look::AtStamps), Reload::Unchanged),
+            "told once"
+        );
+        std::fs::rename(&moved, directory.path()).unwrap();
+        assert!(matches!(live.reload(Look::AtStamps), Reload::Restored));
         assert_eq!(live.peek().generation, 2);
     }
 }

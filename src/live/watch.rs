@@ -5,10 +5,12 @@
 //! is looked at every second.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::ModifyKind;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use crate::live::Look;
@@ -29,7 +31,8 @@ pub struct Changes {
     events: mpsc::Receiver<()>,
     roots: Vec<PathBuf>,
     watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    /// With their inodes: a folder that was replaced by another one of its name is watched anew.
+    watched: BTreeSet<(PathBuf, u64)>,
 }
 
 impl Changes {
@@ -37,9 +40,10 @@ impl Changes {
     pub fn of(roots: Vec<PathBuf>) -> Self {
         // One place is enough: an event only says that something changed.
         let (sender, events) = mpsc::channel(1);
+        let meant = roots.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let reading = event.is_ok_and(|event| event.kind.is_access());
-            if !reading && let Err(mpsc::error::TrySendError::Closed(())) = sender.try_send(()) {
+            let counts = event.map_or(true, |event| is_meant(&event, &meant));
+            if counts && let Err(mpsc::error::TrySendError::Closed(())) = sender.try_send(()) {
                 tracing::debug!("file events come after the end");
             }
         });
@@ -83,18 +87,23 @@ impl Changes {
         for root in &self.roots {
             collect(root, &mut folders, 0);
         }
+        let folders: BTreeSet<_> = folders
+            .into_iter()
+            .filter_map(|folder| Some((std::fs::metadata(&folder).ok()?.ino(), folder)))
+            .map(|(inode, folder)| (folder, inode))
+            .collect();
         let Some(watcher) = &mut self.watcher else { return };
-        for gone in self.watched.difference(&folders) {
+        for (gone, _) in self.watched.difference(&folders) {
             // The folder is usually gone already, and its watch with it.
             if let Err(error) = watcher.unwatch(gone) {
                 tracing::debug!(%error, "a folder is no longer watched");
             }
         }
-        let mut kept: BTreeSet<PathBuf> = self.watched.intersection(&folders).cloned().collect();
-        for new in folders.difference(&self.watched) {
+        let mut kept: BTreeSet<_> = self.watched.intersection(&folders).cloned().collect();
+        for (new, inode) in folders.difference(&self.watched) {
             match watcher.watch(new, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    kept.insert(new.clone());
+                    kept.insert((new.clone(), *inode));
                 }
                 Err(error) => {
                     tracing::debug!(%error, folder = %new.display(), "cannot be watched; looking every second");
@@ -105,13 +114,31 @@ impl Changes {
     }
 }
 
+/// Whether an event may be about one of `roots`. Their folders hold other files too, which are written all the time (a
+/// log): what is written there says nothing, but what is made, renamed or removed there may be a link that leads to a root.
+fn is_meant(event: &notify::Event, roots: &[PathBuf]) -> bool {
+    let below = |path: &PathBuf| roots.iter().any(|root| path.starts_with(root));
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => event.paths.iter().any(below),
+        EventKind::Modify(ModifyKind::Any | ModifyKind::Name(_) | ModifyKind::Other)
+        | EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => true,
+    }
+}
+
 fn collect(path: &Path, folders: &mut BTreeSet<PathBuf>, depth: usize) {
-    if !path.is_dir() {
+    if depth == 0 {
+        // A root itself may be replaced.
         folders.extend(
             path.parent()
                 .filter(|parent| parent.is_dir())
                 .map(Path::to_path_buf),
         );
+    }
+    if !path.is_dir() {
         return;
     }
     folders.insert(path.to_path_buf());
@@ -161,5 +188,24 @@ mod tests {
         changes.next().await;
         std::fs::write(root.join("tokens/new.yaml"), "x").unwrap();
         noticed(&mut changes, "a write in a new folder").await;
+    }
+
+    #[tokio::test]
+    async fn replaced_folders_are_watched_and_logs_beside_them_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("policies");
+        let other = directory.path().join("other");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(directory.path().join("audit.log"), "").unwrap();
+        let mut changes = Changes::of(vec![root.clone()]);
+        std::fs::write(directory.path().join("audit.log"), "a line").unwrap();
+        assert_eq!(changes.next().await, Look::AtStamps, "a log is no event");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::rename(&root, directory.path().join("old")).unwrap();
+        std::fs::rename(&other, &root).unwrap();
+        assert_eq!(changes.next().await, Look::AtTexts);
+        while changes.next().await == Look::AtTexts {}
+        std::fs::write(root.join("new.yaml"), "x").unwrap();
+        noticed(&mut changes, "a write in the replaced folder").await;
     }
 }

@@ -2,11 +2,8 @@
 #![cfg(test)]
 #![expect(
     clippy::print_stdout,
-    reason = "a test that is skipped says so, and measurements are shown"
-)]
-#![expect(
     clippy::disallowed_methods,
-    reason = "tests wait for deadlines and spawn as they like"
+    reason = "a test that is skipped says so, measurements are shown; tests wait for deadlines and spawn as they like"
 )]
 
 mod attacks;
@@ -15,11 +12,16 @@ mod command;
 mod corpus;
 mod demo;
 mod documentation;
+mod drain;
 mod git;
 mod github_catalog;
+mod limits;
 mod policy_faults;
 mod reference;
 mod regression;
+mod reload;
 mod requests;
+mod seeing;
 mod support;
+mod tls;
 mod upstreams;

@@ -49,12 +49,12 @@ fn connections_are_kept_and_used_again() {
 
 #[test]
 fn a_kept_connection_that_the_host_closed_is_replaced() {
-    let (closed, closes) = mpsc::channel();
+    let (tell, closes) = mpsc::channel();
     let host = Host::start(move |mut wire, _| {
         wire.head();
         wire.send(ok("hello"));
         drop(wire);
-        closed.send(()).unwrap();
+        tell.send(()).unwrap();
     });
     let gateway = simple(&format!("http://{}", host.address), "");
     let mut client = Wire::connect(gateway.address());
@@ -93,10 +93,10 @@ fn hosts_that_close_under_load_cost_no_reading_request() {
 
 #[test]
 fn a_request_that_changes_something_is_never_sent_twice() {
-    let (seen, sees) = mpsc::channel();
+    let (show, shown) = mpsc::channel();
     let host = Host::start(move |mut wire, _| {
         while let Some(head) = wire.head() {
-            seen.send(head.clone()).unwrap();
+            show.send(head.clone()).unwrap();
             if head.starts_with("PUT") {
                 return;
             }
@@ -115,7 +115,7 @@ fn a_request_that_changes_something_is_never_sent_twice() {
     ));
     let (head, body) = client.answer();
     assert_eq!(reason(&(head + &body)), "upstream_failed");
-    assert_eq!(sees.try_iter().count(), 2);
+    assert_eq!(shown.try_iter().count(), 2);
 }
 
 #[test]

@@ -49,8 +49,17 @@ impl TestGateway {
             write(&root.join("policies").join(name), text);
         }
         let file = root.join("portcullis.yaml");
+        let unless_said = |line: &str| {
+            let name = line.split_once(':').unwrap().0;
+            let said = top.lines().any(|line| line.starts_with(name));
+            if said { String::new() } else { format!("{line}\n") }
+        };
+        let (drain, audit) = (
+            unless_said("drain: 5s"),
+            unless_said("audit: { file: audit.log }"),
+        );
         let text = format!(
-            "{top}\ncontrol: {{ bind: 127.0.0.1:0 }}\npolicies: policies/\nworkers: 2\ndrain: 5s\naudit: {{ file: audit.log }}\nupstreams:\n{upstreams}\n"
+            "{top}\ncontrol: {{ bind: 127.0.0.1:0 }}\npolicies: policies/\nworkers: 2\n{drain}{audit}upstreams:\n{upstreams}\n"
         );
         fs::write(&file, text).unwrap();
         let config = config::load(&file).unwrap_or_else(|faults| panic!("{}", describe(&faults)));
@@ -101,13 +110,15 @@ impl TestGateway {
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// Stops it as SIGTERM does.
+    pub(crate) fn stop(&mut self) {
+        self.running.take().unwrap().stop().unwrap();
+    }
+
     /// The audit lines, once the gateway has stopped.
     pub(crate) fn audit(mut self) -> Vec<serde_json::Value> {
-        self.running.take().unwrap().stop().unwrap();
-        let text = fs::read_to_string(self.directory.path().join("audit.log")).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        self.stop();
+        audit_lines(&self.directory.path().join("audit.log"))
     }
 
     /// Sends bytes over a new connection, and gives back all that comes until the gateway closes, or until a whole
@@ -132,6 +143,14 @@ impl Drop for TestGateway {
             assert!(stopped.is_ok() || std::thread::panicking(), "{stopped:?}");
         }
     }
+}
+
+/// The lines of an audit file.
+pub(crate) fn audit_lines(file: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// `policies/tokens/test.yaml`.

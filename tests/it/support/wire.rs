@@ -75,7 +75,7 @@ impl Wire {
     }
 
     fn fill(&mut self) -> io::Result<usize> {
-        let mut buffer = [0; 65536];
+        let mut buffer = vec![0; 64 * 1024];
         let count = self.stream.read(&mut buffer)?;
         self.unread.extend_from_slice(&buffer[..count]);
         Ok(count)
