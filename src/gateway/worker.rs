@@ -114,13 +114,24 @@ impl Accept {
                 }
             }
         }
-        self.accept_the_rest(&listener).await;
+        if let Err(error) = self.accept_the_rest(listener) {
+            tracing::warn!(%error, "connections that waited to be accepted are lost");
+        }
     }
 
-    /// Connections that the kernel has taken already would be reset when the listener closes.
-    async fn accept_the_rest(&self, listener: &TcpListener) {
-        while let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, listener.accept()).await {
-            self.start(stream, peer);
+    /// Connections that the kernel has taken already would be reset when the listener closes. Asks the kernel itself:
+    /// the runtime may not have heard of them yet.
+    fn accept_the_rest(&self, listener: TcpListener) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true)?;
+                    self.start(TcpStream::from_std(stream)?, peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 )]
 
 mod bodies;
+mod drain;
 mod github_catalog;
 mod limits;
 mod reload;
