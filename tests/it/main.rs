@@ -12,6 +12,7 @@ mod github_catalog;
 mod limits;
 mod reload;
 mod requests;
+mod seeing;
 mod support;
 mod tls;
 mod upstreams;
