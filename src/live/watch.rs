@@ -182,4 +182,23 @@ mod tests {
         std::fs::write(root.join("tokens/new.yaml"), "x").unwrap();
         noticed(&mut changes, "a write in a new folder").await;
     }
+
+    #[tokio::test]
+    async fn replaced_folders_are_watched_and_logs_beside_them_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("policies");
+        let other = directory.path().join("other");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(directory.path().join("audit.log"), "").unwrap();
+        let mut changes = Changes::of(vec![root.clone()]);
+        std::fs::write(directory.path().join("audit.log"), "a line").unwrap();
+        assert_eq!(changes.next().await, Look::AtStamps, "a log is no event");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::rename(&root, directory.path().join("old")).unwrap();
+        std::fs::rename(&other, &root).unwrap();
+        assert_eq!(changes.next().await, Look::AtTexts);
+        while changes.next().await == Look::AtTexts {}
+        std::fs::write(root.join("new.yaml"), "x").unwrap();
+        noticed(&mut changes, "a write in the replaced folder").await;
+    }
 }
