@@ -114,12 +114,6 @@ impl<'a> TokenCompiler<'a> {
             );
         }
         let networks = self.networks(document.networks.as_deref().unwrap_or_default());
-        if document.networks.as_ref().is_some_and(Vec::is_empty) {
-            self.fault(
-                token,
-                "`networks` is empty; leave it out where the token may be used from anywhere",
-            );
-        }
         let grant = Grant {
             name: name.as_str().into(),
             user: self.interner.name(&user.value),
