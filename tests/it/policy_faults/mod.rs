@@ -85,6 +85,11 @@ fn organizations() {
         "2:24",
         "unknown field `max_lifetimes`",
     );
+}
+
+#[test]
+fn ceilings() {
+    let check = |text: &str, place: &str, part: &str| check(ORGANIZATION, text, place, part);
     check(
         "organization: acme\nceiling: { content: write }\n",
         "2:12",
