@@ -26,7 +26,7 @@ use crate::reference::requests::{Request, request};
 use crate::support::policy::{snapshot, upstream};
 
 /// How many requests each policy is asked.
-const REQUESTS: usize = 24;
+const REQUESTS: usize = 48;
 
 /// The same cases at every run, so that a red one stays red while it is looked at. `PROPTEST_RNG_SEED` and
 /// `PROPTEST_CASES` give others, and more.

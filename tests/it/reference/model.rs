@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis::domain::token::TokenDigest;
 use portcullis::policy::compile::Source;
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
+use proptest::sample::{Index, select, subsequence};
 use serde_json::{Map, Value, json};
 
 use crate::support::policy::{source, token};
@@ -325,8 +325,12 @@ pub(crate) fn deny() -> impl Strategy<Value = Deny> {
 }
 
 fn permissions() -> impl Strategy<Value = BTreeMap<&'static str, &'static str>> {
-    let level = |(name, levels): (&'static str, &'static [&'static str])| (Just(name), select(levels));
-    subsequence(GRANTABLE.to_vec(), 0..=GRANTABLE.len())
+    let level = |(name, levels): (&'static str, &'static [&'static str])| {
+        let most = levels.last().copied().unwrap_or_default();
+        (Just(name), prop_oneof![2 => Just(most), 1 => select(levels)])
+    };
+    let some = prop_oneof![3 => 3..=GRANTABLE.len(), 1 => 0..=2_usize];
+    some.prop_flat_map(|some| subsequence(GRANTABLE.to_vec(), some))
         .prop_flat_map(move |held| held.into_iter().map(level).collect::<Vec<_>>())
         .prop_map(|held| held.into_iter().collect())
 }
@@ -339,24 +343,14 @@ fn token_strategy() -> impl Strategy<Value = Token> {
         4 => Just(vec!["acme"]),
         2 => subsequence(OWNERS.to_vec(), 1..=3),
     ];
-    let state = select(vec![
-        None,
-        None,
-        None,
-        None,
-        Some("active"),
-        Some("pending"),
-        Some("revoked"),
-    ]);
-    let expires_at = select(vec![
-        "2027-06-30",
-        "2027-06-30",
-        "2026-12-20",
-        "2026-12-20",
-        "2026-11-22T00:00:01Z",
-        "2026-11-22",
-        "2026-11-21",
-    ]);
+    let state = prop_oneof![
+        12 => Just(None),
+        3 => select(vec![Some("active"), Some("pending"), Some("revoked")]),
+    ];
+    let expires_at = prop_oneof![
+        12 => select(vec!["2027-06-30", "2026-12-20", "2026-11-22T00:00:01Z"]),
+        1 => select(vec!["2026-11-22", "2026-11-21"]),
+    ];
     let created_at = select(vec![
         None,
         Some("2026-01-01"),
@@ -364,6 +358,8 @@ fn token_strategy() -> impl Strategy<Value = Token> {
         Some("2027-05-01"),
     ]);
     let networks = select(vec![
+        vec![],
+        vec![],
         vec![],
         vec![],
         vec!["10.0.0.0/8"],
@@ -431,22 +427,43 @@ fn organization() -> impl Strategy<Value = Organization> {
 }
 
 /// A policy that may hold conflicts.
+/// A policy that may hold conflicts. Two of three deny rules close a route that there is, or what lies below it.
 pub(crate) fn any_policy() -> impl Strategy<Value = Policy> {
-    let organizations =
-        prop::collection::btree_map(select(vec!["acme", "acme", "other"]), organization(), 0..=2);
+    let organizations = (
+        prop::option::weighted(0.7, organization()),
+        prop::option::weighted(0.3, organization()),
+    );
+    let of_route = (any::<Index>(), select(vec!["", "", "/a", "/{rest...}"]));
+    let closed = (deny(), prop::option::weighted(0.7, of_route));
     (
         prop::collection::vec(route(), 1..10),
-        prop::collection::vec(deny(), 0..3),
+        prop::collection::vec(closed, 0..3),
         organizations,
         prop::collection::vec(token_strategy(), 1..=2),
         select(vec![None, Some("admin"), Some("read")]),
     )
-        .prop_map(|(routes, deny, organizations, tokens, write_role)| Policy {
-            routes,
-            deny,
-            organizations,
-            tokens,
-            write_role,
+        .prop_map(|(routes, closed, (acme, other), tokens, write_role)| {
+            let close = |(mut deny, of_route): (Deny, Option<(Index, &str)>)| {
+                if let Some((index, end)) = of_route {
+                    let template = &routes[index.index(routes.len())].template;
+                    let begin = template.trim_end_matches("/{rest...}");
+                    if !begin.ends_with('/') && !begin.is_empty() {
+                        deny.template = format!("{begin}{end}");
+                    }
+                }
+                deny
+            };
+            let organizations = [("acme", acme), ("other", other)];
+            Policy {
+                deny: closed.into_iter().map(close).collect(),
+                organizations: organizations
+                    .into_iter()
+                    .filter_map(|(name, policy)| Some((name, policy?)))
+                    .collect(),
+                routes,
+                tokens,
+                write_role,
+            }
         })
 }
 

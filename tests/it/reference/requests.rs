@@ -114,14 +114,15 @@ fn bend() -> impl Strategy<Value = Bend> {
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let bends = prop_oneof![
-        2 => Just(Vec::new()),
+        3 => Just(Vec::new()),
         1 => prop::collection::vec((bend(), any::<Index>()), 1..3),
     ];
+    let value = prop_oneof![2 => select(vec!["7", "a", "b", "refs"]), 1 => select(&VALUES[..])];
     let path = (
         any::<Index>(),
-        select(&OWNERS[..]),
-        select(&NAMES[..]),
-        prop::collection::vec(select(&VALUES[..]), 4),
+        prop_oneof![3 => Just("acme"), 1 => select(&OWNERS[..])],
+        prop_oneof![2 => Just("alpha"), 1 => select(&NAMES[..])],
+        prop::collection::vec(value, 4),
         bends,
     );
     let rest = (
