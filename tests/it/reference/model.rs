@@ -291,7 +291,7 @@ fn template() -> impl Strategy<Value = String> {
     ];
     let piece = select(vec!["a", "b", "refs", "{x}", "{x}", "{x%}", "{x}.diff"]);
     let pieces = prop::collection::vec(piece, 0..3);
-    let end = select(vec!["", "", "", "/{rest...}", "/"]);
+    let end = select(vec!["", "", "", "/{rest...}", "/{rest...}", "/"]);
     (select(heads), pieces, end).prop_map(|(head, pieces, end)| {
         let path = pieces
             .iter()
@@ -408,7 +408,7 @@ fn organization() -> impl Strategy<Value = Organization> {
     );
     (
         prop::bool::weighted(0.1),
-        select(vec![None, None, Some("30d"), Some("400d")]),
+        select(vec![None, None, Some("90d"), Some("400d")]),
         select(vec![vec![], vec!["alice"], vec!["carol"]]),
         members,
         ceiling,
@@ -433,7 +433,10 @@ pub(crate) fn any_policy() -> impl Strategy<Value = Policy> {
         prop::option::weighted(0.7, organization()),
         prop::option::weighted(0.3, organization()),
     );
-    let of_route = (any::<Index>(), select(vec!["", "", "/a", "/{rest...}"]));
+    let of_route = (
+        any::<Index>(),
+        select(vec!["", "", "/a/b", "/a/{rest...}", "/{rest...}"]),
+    );
     let closed = (deny(), prop::option::weighted(0.7, of_route));
     (
         prop::collection::vec(route(), 1..10),

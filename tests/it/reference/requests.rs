@@ -115,6 +115,7 @@ fn bend() -> impl Strategy<Value = Bend> {
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let bends = prop_oneof![
         3 => Just(Vec::new()),
+        1 => any::<Index>().prop_map(|at| vec![(Bend::EncodeSlash, at)]),
         1 => prop::collection::vec((bend(), any::<Index>()), 1..3),
     ];
     let value = prop_oneof![2 => select(vec!["7", "a", "b", "refs"]), 1 => select(&VALUES[..])];
