@@ -25,6 +25,7 @@ use crate::framing::head::HeadLimits;
 use crate::framing::slot::FaultSlot;
 use crate::framing::{Guarded, HeadTimeouts};
 use crate::gateway::flow::{Arrived, Origin, answer};
+use crate::gateway::linger::lend;
 use crate::gateway::worker::Worker;
 use crate::record::labels::Handshake;
 use crate::tasks;
@@ -63,6 +64,7 @@ pub async fn serve(
         return serve_http1(worker, stream, origin, drain).await;
     };
     let metrics = &worker.gateway.recorder.metrics;
+    let (stream, owner) = lend(stream);
     let accepted = timeout(
         worker.gateway.limits.header_time,
         TlsAcceptor::from(config).accept(stream),
@@ -93,6 +95,7 @@ pub async fn serve(
     };
     if speaks_http2 {
         serve_http2(worker, stream, origin, drain).await;
+        owner.linger().await;
     } else {
         serve_http1(worker, stream, origin, drain).await;
     }

@@ -143,17 +143,18 @@ pub(super) fn clones_over_the_dumb_protocol(stage: &mut Stage) {
 /// So much to negotiate that git compresses it.
 pub(super) fn negotiates_about_many_refs(stage: &mut Stage) {
     let repository = stage.repository("alpha");
-    let mut refs = String::new();
     stage.server.commit("root/acme/alpha.git", "many", 300);
-    for (at, commit) in stage
-        .server
-        .ok(&format!("-C {repository} rev-list many"))
+    let commits = stage.server.ok(&format!("-C {repository} rev-list many"));
+    let mut names: Vec<_> = (0..300).map(|at| format!("refs/heads/many-{at}")).collect();
+    names.sort();
+    let lines = commits
         .lines()
-        .enumerate()
-    {
-        refs += &format!("{commit} refs/heads/many-{at}\n");
-    }
-    let packed = format!("# pack-refs with: peeled fully-peeled sorted \n{}", sorted(&refs));
+        .zip(&names)
+        .map(|(commit, name)| format!("{commit} {name}\n"));
+    let packed = format!(
+        "# pack-refs with: peeled fully-peeled sorted \n{}",
+        lines.collect::<String>()
+    );
     std::fs::write(format!("{repository}/packed-refs"), packed).unwrap();
     for version in ["0", "2"] {
         let client = stage
@@ -172,10 +173,7 @@ fn clones_compressed(stage: &Stage, client: &Git) {
     let branches = client.ok("-C work for-each-ref --format=%(refname) refs/remotes/origin/many-*");
     assert_eq!(branches.lines().count(), 300);
     // The same the other way: commits that the server does not have.
-    for at in 0..40 {
-        client.ok(&format!("-C work checkout --quiet --orphan own-{at}"));
-        client.ok("-C work commit --quiet --allow-empty -m own");
-    }
+    client.commit("work/.git", "own", 300);
     let new = format!("new-{}", client.home.path().file_name().unwrap().display());
     stage.server.commit("root/acme/alpha.git", &new, 1);
     let said = client.trace("-C work fetch --quiet origin").to_ascii_lowercase();
@@ -184,12 +182,6 @@ fn clones_compressed(stage: &Stage, client: &Git) {
         client.ok(&format!("-C work rev-parse origin/{new}")),
         stage.server_has("alpha", &new)
     );
-}
-
-fn sorted(lines: &str) -> String {
-    let mut lines: Vec<_> = lines.lines().collect();
-    lines.sort_by_key(|line| line.split_once(' ').map(|(_, name)| name));
-    lines.join("\n") + "\n"
 }
 
 /// Names without regard to case, with `.git` or without: one repository, one grant.

@@ -92,7 +92,5 @@ fn a_clone_outlives_the_gateway() {
 
 #[test]
 fn a_large_push_streams() {
-    for way in [Way::Plain, Way::TlsHttp2] {
-        on(HOST, way, large::a_push_streams);
-    }
+    on(HOST, Way::TlsHttp2, large::a_push_streams);
 }

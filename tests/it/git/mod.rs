@@ -9,6 +9,7 @@ mod nginx;
 mod refusals;
 mod relay;
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -196,9 +197,11 @@ fn policy(active: &[u8]) -> String {
             continue;
         }
         let digest = TokenDigest::of(&token(seed));
-        text += &format!(
-            "  - {{ name: token {seed}, sha256: {digest}, user: user{seed}, expires_at: {expires_at}, {body} }}\n"
-        );
+        writeln!(
+            text,
+            "  - {{ name: token {seed}, sha256: {digest}, user: user{seed}, expires_at: {expires_at}, {body} }}"
+        )
+        .unwrap();
     }
     text
 }

@@ -66,9 +66,7 @@ fn refuses_what_has_no_route() {
 
 #[test]
 fn a_clone_ends_with_its_token() {
-    for way in [Way::Plain, Way::TlsHttp2] {
-        on(HOST, way, cut::a_clone_ends_with_its_token);
-    }
+    on(HOST, Way::Plain, cut::a_clone_ends_with_its_token);
 }
 
 #[test]
@@ -78,21 +76,15 @@ fn a_clone_outlives_other_edits() {
 
 #[test]
 fn a_push_ends_with_its_token() {
-    for way in [Way::Plain, Way::TlsHttp2] {
-        on(HOST, way, cut::a_push_ends_with_its_token);
-    }
+    on(HOST, Way::Plain, cut::a_push_ends_with_its_token);
 }
 
 #[test]
 fn a_clone_outlives_the_gateway() {
-    for way in [Way::Plain, Way::TlsHttp2] {
-        on(HOST, way, cut::a_clone_outlives_the_gateway);
-    }
+    on(HOST, Way::Plain, cut::a_clone_outlives_the_gateway);
 }
 
 #[test]
 fn a_large_push_streams() {
-    for way in [Way::Plain, Way::TlsHttp2] {
-        on(HOST, way, large::a_push_streams);
-    }
+    on(HOST, Way::Plain, large::a_push_streams);
 }

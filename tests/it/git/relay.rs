@@ -88,7 +88,7 @@ impl Relay {
 
 impl Gate {
     fn pass(&self, mut from: TcpStream, mut to: TcpStream, direction: Direction) {
-        let mut buffer = [0; 65536];
+        let mut buffer = vec![0; 65536];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             if direction == self.direction {
                 self.count(count as u64);

@@ -100,8 +100,12 @@ impl Drop for Nginx {
     fn drop(&mut self) {
         for child in &mut self.children {
             if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                let ended = kill_process_group(group, Signal::KILL).and(Ok(child.wait()));
-                assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
+                let killed = kill_process_group(group, Signal::KILL);
+                let ended = child.wait();
+                assert!(
+                    killed.is_ok() && ended.is_ok() || std::thread::panicking(),
+                    "{killed:?} {ended:?}"
+                );
             }
         }
     }
