@@ -1,15 +1,14 @@
 #!/bin/sh
-# Installs what the tests run beside the gateway: git, nginx and fcgiwrap. Starts nothing. Does nothing where all of it
-# is there; on other systems than Debian's, or without the right to install, it says what is missing.
+# Installs the programs that are named: git, nginx, fcgiwrap. Starts nothing. Does nothing where all of them are there;
+# on other systems than Debian's, or without the right to install, it says what is missing.
 set -eu
 
 missing=
-need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
-
 PATH="$PATH:/usr/sbin:/sbin"
-need git git
-need nginx nginx-light
-need fcgiwrap fcgiwrap
+for program in "$@"; do
+    case "$program" in nginx) package=nginx-light ;; *) package=$program ;; esac
+    command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
+done
 [ -n "$missing" ] || exit 0
 
 as_root=
@@ -18,7 +17,7 @@ if [ "$(id -u)" -ne 0 ]; then
     sudo -n true >/dev/null 2>&1 || as_root=none
 fi
 if [ "$as_root" = none ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "the tests skip what needs:$missing; on Debian: sudo apt-get install --no-install-recommends$missing" >&2
+    echo "missing:$missing; tests that need them are skipped. On Debian: sudo apt-get install --no-install-recommends$missing" >&2
     exit 0
 fi
 
@@ -38,10 +37,10 @@ install() {
 }
 if install >"$log" 2>&1; then
     rm -f "$log"
-    echo "installed for the tests:$missing"
+    echo "installed:$missing"
 else
     cat "$log" >&2
     rm -f "$log"
-    echo "the tests' packages cannot be installed:$missing" >&2
+    echo "cannot be installed:$missing" >&2
     exit 1
 fi
