@@ -44,7 +44,7 @@ pub(crate) fn tokens(declared: &[(u8, &str)]) -> Source {
         let digest = TokenDigest::of(&token(*seed));
         writeln!(
             text,
-            "  - name: token {seed}\n    sha256: {digest}\n    user: user{seed}\n    expires_at: 2027-01-31"
+            "  - name: token {seed}\n    sha256: {digest}\n    user: user{seed}\n    expires_at: 2999-01-31"
         )
         .unwrap();
         for line in body.lines() {
