@@ -142,8 +142,8 @@ impl Table {
         }
     }
 
-    /// A template that takes `method` on `target` in any reading: with its encoded slashes as they came or decoded, and
-    /// whatever stands where a name or a value is expected. For rules that close: no spelling leads around them.
+    /// A template that takes `method` on `target` in any reading: with its encoded slashes as they came or decoded, with
+    /// or without a slash at its end, and whatever stands where a name or a value is expected. For rules that close: no spelling leads around them.
     pub fn covers(&self, method: &Method, target: &CanonicalTarget) -> Option<usize> {
         let covers = |path: &str| {
             let mut walk = Walk {
@@ -154,7 +154,9 @@ impl Table {
             let hit = walk.descend(&self.root, Segments::of(path), Captures::default());
             hit.map(|hit| hit.index)
         };
-        covers(target.path()).or_else(|| covers(&with_slashes_decoded(target.path())?))
+        // Hosts read `x/` as `x`, and a route that ends in `{name...}` lets it through.
+        let folded = |path: &str| covers(path).or_else(|| covers(path.strip_suffix('/')?));
+        folded(target.path()).or_else(|| folded(&with_slashes_decoded(target.path())?))
     }
 }
 

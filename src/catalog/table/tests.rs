@@ -127,6 +127,8 @@ fn an_open_question_is_covered() {
         ("* /x/secret/{path...}", "PUT /x/secret/a"),
         ("* /x/secret/{path...}", "PUT /x/secret%2Fa"),
         ("* /x/secret/{path...}", "PUT /x/secret/"),
+        ("* /x/secret", "PUT /x/secret/"),
+        ("* /x/secret/a", "PUT /x/secret%2Fa/"),
         ("* /x/{n}", "GET /x/a%2Fb"),
         ("* /x/{n}", "GET /x/a%23b"),
         ("GET /{owner}/{repo}/x", "HEAD /ac%6de/alpha./x"),
