@@ -19,5 +19,6 @@ mod github_catalog;
 mod policy_faults;
 mod reference;
 mod requests;
+mod stalls;
 mod support;
 mod upstreams;
