@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, Version};
+use http::{HeaderName, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::catalog::errors::ErrorStyle;
@@ -257,6 +257,9 @@ fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalT
     }
     if parts.headers.len() > limits.header_count {
         return Err(Limit::HeaderCount.into());
+    }
+    if parts.headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
+        return Err(FramingError::ContentLength.into());
     }
     let target = CanonicalTarget::from_path_and_query(target)?;
     let host = client_host(&parts.uri, &parts.headers).ok_or(FramingError::Host)?;

@@ -16,6 +16,7 @@ mod demo;
 mod documentation;
 mod git;
 mod github_catalog;
+mod http2;
 mod policy_faults;
 mod reference;
 mod requests;
