@@ -23,7 +23,7 @@ fn secure(host: &Host) -> (Authority, TestGateway) {
 /// Two lengths are one too many, also where a host folds names.
 #[test]
 fn a_second_length_does_not_pass() {
-    let host = Host::answering(|head| ok(head));
+    let host = Host::answering(ok);
     let (authority, gateway) = secure(&host);
     run(async {
         let mut client = Http2::connect(gateway.address(), &authority).await;
@@ -42,7 +42,7 @@ fn a_second_length_does_not_pass() {
 /// A host's name with something behind it that is no port reaches nobody: the host might read another name there.
 #[test]
 fn what_stands_behind_a_name_is_a_port() {
-    let host = Host::answering(|head| ok(head));
+    let host = Host::answering(ok);
     let (authority, gateway) = secure(&host);
     run(async {
         let mut client = Http2::connect(gateway.address(), &authority).await;

@@ -35,7 +35,8 @@ fn endless() -> (Host, Receiver<()>) {
         wire.socket().set_write_timeout(None).unwrap();
         let length = 1_u64 << 40;
         wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
-        while wire.try_send([b'x'; 65536]).is_ok() {}
+        let block = vec![b'x'; 65536];
+        while wire.try_send(&block).is_ok() {}
         left.send(()).unwrap();
     });
     (host, ended)
