@@ -1,7 +1,7 @@
 //! The grammar of a route: `GET|POST /repos/{owner}/{repo}/contents/{path...}`.
 //!
 //! A segment is a literal, `{name}` (one segment), `{name%}` (one segment that may encode delimiters) or `{name...}`
-//! (one or more segments, to the end); `{name}` may be followed by a literal suffix.
+//! (one or more segments, to the end; `{name...!:}` without a colon); `{name}` may be followed by a literal suffix.
 
 use http::Method;
 use thiserror::Error;
@@ -15,8 +15,8 @@ pub enum Piece {
     Literal(String),
     /// One segment.
     Parameter(Parameter),
-    /// The rest of the path, at least one segment.
-    Tail,
+    /// The rest of the path, at least one segment; where a character is named, only without it.
+    Tail(Option<char>),
 }
 
 /// A parameter of one segment.
@@ -65,7 +65,7 @@ pub enum TemplateError {
     Method(String),
     /// A segment that does not follow the grammar.
     #[error(
-        "`{0}` is no segment; expected text, `{{name}}`, `{{name%}}`, `{{name...}}` or `{{name}}.suffix`"
+        "`{0}` is no segment; expected text, `{{name}}`, `{{name%}}`, `{{name...}}`, `{{name...!:}}` or `{{name}}.suffix`"
     )]
     Segment(String),
     /// Something after `{name...}`.
@@ -103,7 +103,12 @@ impl Template {
             .enumerate()
             .map(|(at, segment)| piece(segment, at == last, resources))
             .collect::<Result<_, _>>()?;
-        if pieces.iter().rev().skip(1).any(|piece| *piece == Piece::Tail) {
+        if pieces
+            .iter()
+            .rev()
+            .skip(1)
+            .any(|piece| matches!(piece, Piece::Tail(_)))
+        {
             return Err(TemplateError::AfterTail);
         }
         let template = Self {
@@ -128,7 +133,7 @@ impl Template {
     fn kinds(&self) -> impl Iterator<Item = ParameterKind> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Parameter(parameter) => Some(parameter.kind),
-            Piece::Literal(_) | Piece::Tail => None,
+            Piece::Literal(_) | Piece::Tail(_) => None,
         })
     }
 
@@ -171,9 +176,14 @@ fn piece(segment: &str, last: bool, resources: &ResourceParameters) -> Result<Pi
         };
     };
     let (name, suffix) = body.split_once('}').ok_or_else(error)?;
-    if let Some(name) = name.strip_suffix("...") {
+    if let Some((name, without)) = name.split_once("...") {
+        let without = match without {
+            "" => None,
+            "!:" => Some(':'),
+            _ => return Err(error()),
+        };
         return if is_name(name) && suffix.is_empty() {
-            Ok(Piece::Tail)
+            Ok(Piece::Tail(without))
         } else {
             Err(error())
         };
@@ -234,6 +244,7 @@ mod tests {
             "* /x",
             "GET /a/",
             "GET /repos/{owner}/{repo}/contents/{path...}",
+            "GET /repos/{owner}/{repo}/compare/{basehead...!:}",
             "GET /p/{id%}/x",
             "GET /{owner}/{repo}/pull/{n}.diff",
             "GET /users/github-actions[bot]",
@@ -245,7 +256,8 @@ mod tests {
         check("get /", Some(TemplateError::Method("get".into())));
         check("GET| /", Some(TemplateError::Method(String::new())));
         for segment in [
-            "{}", "{a b}", "{owner%}", "{a", "a}", "{a...}x", "a{b}", "%2f", "{a}{b}", "a b",
+            "{}", "{a b}", "{owner%}", "{a", "a}", "{a...}x", "{a...!}", "{a!:}", "a{b}", "%2f", "{a}{b}",
+            "a b",
         ] {
             check(
                 &format!("GET /{segment}"),

@@ -10,9 +10,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::framing::slot::Answering;
+use crate::gateway::patience::{PatientBody, Taking};
 use crate::gateway::pool::PooledBody;
 use crate::gateway::validity::Validity;
 use crate::git_host::answer::CgiBody;
@@ -27,7 +27,7 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub struct Upload {
     /// `None` where there is nothing to read, and never was.
-    inner: Option<CountedBody<Incoming>>,
+    inner: Option<CountedBody<PatientBody>>,
     progress: Arc<Progress>,
     validity: Arc<Validity>,
     identity: Arc<Identity>,
@@ -54,7 +54,7 @@ impl Progress {
 
 impl Upload {
     /// Passes `inner` on for as long as `validity` stands, to a host that is told by `identity` who calls.
-    pub fn new(inner: CountedBody<Incoming>, validity: Arc<Validity>, identity: Arc<Identity>) -> Self {
+    pub fn new(inner: CountedBody<PatientBody>, validity: Arc<Validity>, identity: Arc<Identity>) -> Self {
         let progress = Arc::new(Progress::default());
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Relaxed);
@@ -112,7 +112,7 @@ impl Body for Upload {
             Some(Err(_)) => {}
             None => self.progress.ended.store(true, Ordering::Relaxed),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -133,6 +133,8 @@ pub struct AnswerBody {
     /// Where the answer is somebody's data: the permit must go on standing.
     validity: Option<Arc<Validity>>,
     answering: Option<Answering>,
+    /// Where it goes out over HTTP/2.
+    taking: Option<Arc<Taking>>,
 }
 
 #[derive(Debug)]
@@ -149,6 +151,7 @@ impl AnswerBody {
             source: Source::Text(Full::new(text.into())),
             validity: None,
             answering: None,
+            taking: None,
         }
     }
 
@@ -158,6 +161,7 @@ impl AnswerBody {
             source: Source::Upstream(body),
             validity: Some(validity),
             answering: None,
+            taking: None,
         }
     }
 
@@ -167,13 +171,15 @@ impl AnswerBody {
             source: Source::Git(body),
             validity: Some(validity),
             answering: None,
+            taking: None,
         }
     }
 
-    /// Keeps `answering` until the answer has ended.
+    /// Keeps `answering` until the answer has ended, and tells the current task how the answer is taken.
     #[must_use]
     pub fn while_answering(mut self, answering: Option<Answering>) -> Self {
         self.answering = answering;
+        self.taking = Taking::of_task();
         self
     }
 }
@@ -186,6 +192,9 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(taking) = &self.taking {
+            taking.asked();
+        }
         let mut frame = ready!(match &mut self.source {
             Source::Text(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Source::Upstream(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
@@ -198,6 +207,9 @@ impl Body for AnswerBody {
             && let Some(trailers) = frame.trailers_mut()
         {
             trailers_to_client(trailers);
+        }
+        if let Some(taking) = &self.taking {
+            taking.given();
         }
         Poll::Ready(frame)
     }

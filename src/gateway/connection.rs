@@ -26,12 +26,17 @@ use crate::framing::slot::FaultSlot;
 use crate::framing::{Guarded, HeadTimeouts};
 use crate::gateway::flow::{Arrived, Origin, answer};
 use crate::gateway::linger::lend;
+use crate::gateway::patience::{PatientSocket, while_taken};
 use crate::gateway::worker::Worker;
 use crate::record::labels::Handshake;
 use crate::tasks;
 
 /// How many requests a client may have under way on one HTTP/2 connection.
 const CONCURRENT_STREAMS: u32 = 128;
+
+/// How many bytes of each of these answers wait for a client that does not read, beside the piece at hand. Hyper's own
+/// number, 400 KiB, would be 50 MiB a connection.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// Hyper's own limit; more than this wants a buffer on the heap for each request.
 const HEADERS_ON_STACK: usize = 100;
@@ -55,19 +60,20 @@ pub async fn serve(
         tracing::debug!(%error, "a client left before it was served");
         return;
     }
+    let patience = worker.gateway.limits.body_idle_time;
     let Some(config) = tls else {
         let origin = Origin {
             peer,
             scheme: "http",
             server_name: None,
         };
-        return serve_http1(worker, stream, origin, drain).await;
+        return serve_http1(worker, PatientSocket::new(stream, patience), origin, drain).await;
     };
     let metrics = &worker.gateway.recorder.metrics;
     let (stream, owner) = lend(stream);
     let accepted = timeout(
         worker.gateway.limits.header_time,
-        TlsAcceptor::from(config).accept(stream),
+        TlsAcceptor::from(config).accept(PatientSocket::new(stream, patience)),
     )
     .await;
     let stream = match accepted {
@@ -165,12 +171,16 @@ where
         };
         async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
     });
-    let mut builder = http2::Builder::new(Tasks);
+    let tasks = Tasks {
+        patience: limits.body_idle_time,
+    };
+    let mut builder = http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .max_header_list_size(longest_header_list(limits.header_bytes))
         .adaptive_window(true)
+        .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(limits.idle_time)
         .keep_alive_timeout(limits.header_time);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -247,7 +257,10 @@ fn longest_header_list(header_bytes: usize) -> u32 {
 
 /// Starts the tasks of HTTP/2 streams on the worker's own runtime.
 #[derive(Debug, Clone, Copy)]
-struct Tasks;
+struct Tasks {
+    /// How long a client may take nothing of its answer.
+    patience: Duration,
+}
 
 impl<F> Executor<F> for Tasks
 where
@@ -255,6 +268,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        drop(tasks::spawn("stream", future));
+        drop(tasks::spawn("stream", while_taken(future, self.patience)));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::catalog::errors::ErrorStyle;
@@ -17,6 +17,7 @@ use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
 use crate::framing::slot::Answering;
 use crate::gateway::body::{AnswerBody, Upload};
+use crate::gateway::patience::PatientBody;
 use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::{Outgoing, client_host};
 use crate::gateway::validity::{Asked, Validity};
@@ -263,11 +264,11 @@ fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalT
     if parts.headers.len() > limits.header_count {
         return Err(Limit::HeaderCount.into());
     }
-    let lengths = parts.headers.get_all(http::header::CONTENT_LENGTH);
+    let lengths = parts.headers.get_all(header::CONTENT_LENGTH);
     if lengths.iter().count() > 1 {
         return Err(FramingError::ContentLength.into());
     }
-    if parts.version == http::Version::HTTP_2 && header_bytes(parts, target.as_str()) > limits.header_bytes {
+    if parts.version == Version::HTTP_2 && header_bytes(parts, target.as_str()) > limits.header_bytes {
         return Err(Limit::HeaderBytes.into());
     }
     let target = CanonicalTarget::from_path_and_query(target)?;
@@ -350,8 +351,10 @@ async fn forward(
     let validity = Arc::new(validity);
     let request_id = HeaderValue::from(record.request_id());
     let identity = shared.identity.load_full();
+    // Bodies of HTTP/1 are watched by the guard.
+    let patience = (request.version() == Version::HTTP_2).then_some(gateway.limits.body_idle_time);
     let upload = |body| {
-        let body = CountedBody::new(body, record);
+        let body = CountedBody::new(PatientBody::new(body, patience), record);
         Upload::new(body, Arc::clone(&validity), Arc::clone(&identity))
     };
     let outgoing = Outgoing {

@@ -7,6 +7,7 @@ pub mod body;
 pub mod connection;
 pub mod flow;
 pub mod linger;
+pub mod patience;
 pub mod pool;
 pub mod refuse;
 pub mod upstream;

@@ -76,6 +76,8 @@ struct Seen {
     stamps: Vec<Stamp>,
     /// `None` where they could not be read.
     last: Option<TextsDigest>,
+    /// Why they could not be read.
+    unreadable: Vec<Fault>,
     in_force: TextsDigest,
 }
 
@@ -95,6 +97,7 @@ impl LivePolicy {
         let seen = Mutex::new(Seen {
             stamps,
             last: Some(texts),
+            unreadable: Vec::new(),
             in_force: texts,
         });
         Ok(Self {
@@ -135,11 +138,9 @@ impl LivePolicy {
         seen.stamps = stamps;
         let sources = match sources {
             Ok(sources) => sources,
-            Err(faults) => {
-                seen.last = None;
-                return Reload::Refused(faults);
-            }
+            Err(faults) => return seen.could_not_read(faults),
         };
+        seen.unreadable.clear();
         let texts = files::digest(&sources);
         if seen.last == Some(texts) {
             return Reload::Unchanged;
@@ -161,9 +162,58 @@ impl LivePolicy {
     }
 }
 
+impl Seen {
+    /// What keeps files from being read may pass without a change of any file (no file descriptor was left), so the next
+    /// look does not trust their stamps. The same faults are told once.
+    fn could_not_read(&mut self, faults: Vec<Fault>) -> Reload {
+        self.stamps.clear();
+        self.last = None;
+        if faults == self.unreadable {
+            return Reload::Unchanged;
+        }
+        self.unreadable.clone_from(&faults);
+        Reload::Refused(faults)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_could_not_be_read_are_read_again_though_no_stamp_has_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let inputs = Inputs {
+            directory: directory.path().join("policies"),
+            upstreams: Vec::new(),
+            format: TokenFormat::default(),
+        };
+        std::fs::create_dir(&inputs.directory).unwrap();
+        let file = inputs.directory.join("deny.yaml");
+        std::fs::write(&file, "deny: []\n").unwrap();
+        let live = LivePolicy::load(inputs.clone()).unwrap();
+        std::fs::write(&file, "deny: []   # changed\n").unwrap();
+        let stamps = files::stamps(&inputs.directory);
+        let fault = || {
+            vec![Fault::of_file(
+                &file,
+                "cannot be read: no file descriptor is left",
+            )]
+        };
+        {
+            // As `reload` leaves it when the stamps could be taken, and the texts could not.
+            let mut seen = live.seen.lock().unwrap();
+            seen.stamps = stamps;
+            assert!(matches!(seen.could_not_read(fault()), Reload::Refused(_)));
+            assert!(
+                matches!(seen.could_not_read(fault()), Reload::Unchanged),
+                "told once"
+            );
+        }
+        assert!(matches!(live.reload(Look::AtStamps), Reload::Replaced(_)));
+        live.seen.lock().unwrap().could_not_read(fault());
+        assert!(matches!(live.reload(Look::AtStamps), Reload::Restored));
+    }
 
     #[test]
     fn a_bad_set_of_files_never_replaces_a_good_one() {

@@ -154,18 +154,21 @@ fn find_upstream<'a>(
         .ok_or(Refusal::NoUpstream)
 }
 
-/// The host name of `Host`, lower case, without port (RFC 9110 section 7.2). `None` where something else stands there:
-/// of `a:1@b` some servers read `a`, others `b`.
+/// The host name of `Host`, lower case, without port (RFC 9110 section 7.2).
+///
+/// The whole field goes on to the host, so what stands behind the name must be a port: another reader might take a
+/// name out of it (`git.example.com:x@evil.example`).
 fn host_name(host: &str) -> Option<String> {
-    let (name, rest) = match host.strip_prefix('[') {
+    let (name, port) = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    let port = rest.strip_prefix(':').unwrap_or(rest);
+    let is_port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-    let whole = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-    let plain = !name.is_empty() && name.bytes().all(plain);
-    (whole && plain && (rest.is_empty() || rest != port)).then(|| name.to_ascii_lowercase())
+    (is_port && !name.is_empty() && name.bytes().all(plain)).then(|| name.to_ascii_lowercase())
 }
 
 impl<'a> Judgment<'a> {
@@ -175,6 +178,39 @@ impl<'a> Judgment<'a> {
             (Some(matched), _) => Arc::clone(matched.style),
             (None, Some((_, upstream))) => Arc::clone(upstream.style_for(question.method, question.target)),
             (None, None) => Arc::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(host: &str, want: Option<&str>) {
+        assert_eq!(host_name(host).as_deref(), want, "{host}");
+    }
+
+    #[test]
+    fn behind_the_name_stands_a_port_or_nothing() {
+        check("Git.Example.com", Some("git.example.com"));
+        check("git.example.com:", Some("git.example.com"));
+        check("git.example.com:8443", Some("git.example.com"));
+        check("[::1]:8443", Some("::1"));
+        check("[::1]", Some("::1"));
+        for host in [
+            "",
+            ":80",
+            "git.example.com:x@evil.example",
+            "git.example.com:evil.example",
+            "git.example.com:80:81",
+            "git.example.com:80, evil.example",
+            "git.example.com:\"",
+            "[::1]evil.example",
+            "[::1",
+            "x@git.example.com",
+        ] {
+            check(host, None);
         }
     }
 }

@@ -41,6 +41,8 @@ struct Node {
     parameters: Vec<(Parameter, Self)>,
     here: Methods,
     tail: Methods,
+    /// What the tail may not hold.
+    tail_without: Option<char>,
 }
 
 /// Method to index; `None` is any method.
@@ -75,18 +77,17 @@ impl Table {
         for segment in prefix {
             node = node.literal(segment);
         }
-        let mut methods = None;
+        let mut tail = None;
         for piece in &template.pieces {
             match piece {
                 Piece::Literal(text) => node = node.literal(text),
                 Piece::Parameter(parameter) => node = node.parameter(parameter)?,
-                Piece::Tail => methods = Some(()),
+                Piece::Tail(without) => tail = Some(*without),
             }
         }
-        let methods = if methods.is_some() {
-            &mut node.tail
-        } else {
-            &mut node.here
+        let methods = match tail {
+            None => &mut node.here,
+            Some(without) => node.tail(without)?,
         };
         methods.add(&template.methods, index)
     }
@@ -135,15 +136,15 @@ impl Table {
             doubt: Doubt::Refuses,
             complaint: None,
         };
-        let hit = walk.descend(&self.root, Segments::of(path), Captures::default());
+        let hit = walk.descend(&self.root, &Segments::of(path), Captures::default());
         match (hit, walk.complaint) {
             (None, Some(complaint)) => Err(complaint),
             (hit, _) => Ok(hit),
         }
     }
 
-    /// A template that takes `method` on `target` in any reading: with its encoded slashes as they came or decoded, and
-    /// whatever stands where a name or a value is expected. For rules that close: no spelling leads around them.
+    /// A template that takes `method` on `target` in any reading: with its encoded slashes as they came or decoded, with
+    /// or without a slash at its end, and whatever stands where a name or a value is expected. For rules that close: no spelling leads around them.
     pub fn covers(&self, method: &Method, target: &CanonicalTarget) -> Option<usize> {
         let covers = |path: &str| {
             let mut walk = Walk {
@@ -151,10 +152,12 @@ impl Table {
                 doubt: Doubt::Fits,
                 complaint: None,
             };
-            let hit = walk.descend(&self.root, Segments::of(path), Captures::default());
+            let hit = walk.descend(&self.root, &Segments::of(path), Captures::default());
             hit.map(|hit| hit.index)
         };
-        covers(target.path()).or_else(|| covers(&with_slashes_decoded(target.path())?))
+        // Hosts read `x/` as `x`, and a route that ends in `{name...}` lets it through.
+        let folded = |path: &str| covers(path).or_else(|| covers(path.strip_suffix('/')?));
+        folded(target.path()).or_else(|| folded(&with_slashes_decoded(target.path())?))
     }
 }
 
@@ -202,10 +205,10 @@ impl Walk<'_> {
     fn descend<'a>(
         &mut self,
         node: &Node,
-        segments: Segments<'a>,
+        segments: &Segments<'a>,
         captures: Captures<'a>,
     ) -> Option<Hit<'a>> {
-        let mut after = segments;
+        let mut after = segments.clone();
         let Some(segment) = after.next() else {
             return node.here.find(self.method).map(|index| Hit {
                 index,
@@ -215,7 +218,7 @@ impl Walk<'_> {
         };
         let below = node
             .literal_for(segment)
-            .and_then(|node| self.descend(node, after.clone(), captures));
+            .and_then(|node| self.descend(node, &after, captures));
         if below.is_some() {
             return below;
         }
@@ -228,10 +231,15 @@ impl Walk<'_> {
                     None
                 }
             };
-            let below = with_value.and_then(|captures| self.descend(node, after.clone(), captures));
+            let below = with_value.and_then(|captures| self.descend(node, &after, captures));
             if below.is_some() {
                 return below;
             }
+        }
+        let rest = segments.rest().unwrap_or_default();
+        let fits = |without: char| self.doubt == Doubt::Fits || !decode_once(rest).contains(without);
+        if !node.tail_without.is_none_or(fits) {
+            return None;
         }
         node.tail.find(self.method).map(|index| Hit {
             index,
@@ -324,6 +332,14 @@ impl Node {
             .binary_search_by(|(known, _)| known.as_str().cmp(&text))
             .ok()?;
         self.literals.get(at).map(|(_, node)| node)
+    }
+
+    fn tail(&mut self, without: Option<char>) -> Result<&mut Methods, Conflict> {
+        if !self.tail.0.is_empty() && self.tail_without != without {
+            return Err(Conflict::Kinds);
+        }
+        self.tail_without = without;
+        Ok(&mut self.tail)
     }
 
     fn parameter(&mut self, parameter: &Parameter) -> Result<&mut Self, Conflict> {

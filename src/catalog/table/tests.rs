@@ -3,7 +3,7 @@
 use super::*;
 use crate::catalog::document::ResourceParameters;
 
-const ROUTES: [&str; 12] = [
+const ROUTES: [&str; 13] = [
     "GET /repos/{owner}/{repo}",
     "GET|PUT /repos/{owner}/{repo}/contents/{path...}",
     "PUT /repos/{owner}/{repo}/contents/.github/workflows/{path...}",
@@ -16,6 +16,7 @@ const ROUTES: [&str; 12] = [
     "GET /orgs/{owner}/",
     "* /any",
     "GET /archive/{owner}/{repo}.zip",
+    "GET /repos/{owner}/{repo}/compare/{basehead...!:}",
 ];
 
 fn table() -> Table {
@@ -127,6 +128,9 @@ fn an_open_question_is_covered() {
         ("* /x/secret/{path...}", "PUT /x/secret/a"),
         ("* /x/secret/{path...}", "PUT /x/secret%2Fa"),
         ("* /x/secret/{path...}", "PUT /x/secret/"),
+        ("* /x/secret", "PUT /x/secret/"),
+        ("* /x/{path...!:}", "PUT /x/a:b"),
+        ("* /x/secret/a", "PUT /x/secret%2Fa/"),
         ("* /x/{n}", "GET /x/a%2Fb"),
         ("* /x/{n}", "GET /x/a%23b"),
         ("GET /{owner}/{repo}/x", "HEAD /ac%6de/alpha./x"),
@@ -196,6 +200,23 @@ fn an_encoded_slash_has_one_judgment() {
     );
 }
 
+/// `owner:branch` names another repository of the same network.
+#[test]
+fn a_tail_without_a_colon() {
+    let alpha = Ok(Some((ROUTES[12], "acme/alpha")));
+    check("GET /repos/acme/alpha/compare/main...feature/x", alpha);
+    for basehead in [
+        "main...mallory:main",
+        "main...mallory:secret:main",
+        "main...mallory%3Amain",
+        "main...mallory%3amain",
+        "a/b%2Fmain...mallory:main",
+        "acme:main...main",
+    ] {
+        check(&format!("GET /repos/acme/alpha/compare/{basehead}"), Ok(None));
+    }
+}
+
 #[test]
 fn conflicts() {
     let resources = ResourceParameters {
@@ -209,4 +230,9 @@ fn conflicts() {
         Err(Conflict::Kinds)
     );
     assert_eq!(table.add(&[], &template("GET /"), 20), Err(Conflict::Same(7)));
+    assert_eq!(table.add(&[], &template("PUT /x/{a...}"), 20), Ok(()));
+    assert_eq!(
+        table.add(&[], &template("GET /x/{a...!:}"), 21),
+        Err(Conflict::Kinds)
+    );
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::support::gateway::{DEADLINE, TestGateway};
@@ -124,29 +125,39 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.expect("in time") })
 }
 
+/// A client's HTTP/2 connection for bodies of a kind, and what ends with it.
+pub(crate) async fn http2<B>(
+    address: SocketAddr,
+    authority: &Authority,
+) -> (SendRequest<B>, JoinHandle<hyper::Result<()>>)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("git.example.com").unwrap();
+    let connector = TlsConnector::from(Arc::new(authority.client(&["h2"])));
+    let stream = connector.connect(name, stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(1 << 20)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    (sender, tokio::spawn(connection))
+}
+
 /// A client's HTTP/2 connection.
 pub(crate) struct Http2 {
     pub(crate) sender: SendRequest<Full<Bytes>>,
     /// Ends with the connection.
-    pub(crate) connection: tokio::task::JoinHandle<hyper::Result<()>>,
+    pub(crate) connection: JoinHandle<hyper::Result<()>>,
 }
 
 impl Http2 {
     pub(crate) async fn connect(address: SocketAddr, authority: &Authority) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let name = ServerName::try_from("git.example.com").unwrap();
-        let connector = TlsConnector::from(Arc::new(authority.client(&["h2"])));
-        let stream = connector.connect(name, stream).await.unwrap();
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .max_header_list_size(1 << 20)
-            .handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        Self {
-            sender,
-            connection: tokio::spawn(connection),
-        }
+        let (sender, connection) = http2(address, authority).await;
+        Self { sender, connection }
     }
 
     /// Sends with token 1 what `request` says beside its target.
