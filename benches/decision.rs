@@ -43,18 +43,22 @@ fn source(name: &str, text: String) -> Source {
     }
 }
 
-/// `count` declared tokens, each for three repositories of one organization.
-fn tokens(count: u32, permissions: &str) -> anyhow::Result<Source> {
-    let mut text = String::from("tokens:\n");
+/// `count` declared tokens, 10,000 a file, each for three repositories of one organization.
+fn tokens(count: u32, permissions: &str) -> anyhow::Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
     for number in 0..count {
+        if number % 10_000 == 0 {
+            sources.push(source(&format!("tokens/{number}.yaml"), "tokens:\n".into()));
+        }
+        let file = sources.last_mut().context("no file")?;
         let digest = TokenDigest::of(&token(number)?);
         writeln!(
-            text,
+            file.text,
             "  - {{ name: t{number}, sha256: {digest}, user: u{number}, resource_owner: acme, \
              repositories: [alpha, beta, r{number}], permissions: {permissions}, expires_at: 2027-01-31 }}"
         )?;
     }
-    Ok(source("tokens/bench.yaml", text))
+    Ok(sources)
 }
 
 /// An organization whose rules are all looked at.
@@ -210,7 +214,8 @@ fn refusals(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
 }
 
 fn compiling(criterion: &mut Criterion) -> anyhow::Result<()> {
-    let sources = [tokens(1_000, "{ contents: read }")?, organization()];
+    let mut sources = tokens(1_000, "{ contents: read }")?;
+    sources.push(organization());
     criterion.bench_function("compile/1000_tokens", |bencher| {
         bencher.iter_batched(
             || sources.clone(),
@@ -225,10 +230,8 @@ fn main() -> anyhow::Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     targets(&mut criterion);
     let github = |count| -> anyhow::Result<Scene> {
-        let sources = [
-            tokens(count, "{ contents: read, issues: write }")?,
-            organization(),
-        ];
+        let mut sources = tokens(count, "{ contents: read, issues: write }")?;
+        sources.push(organization());
         Scene::new(snapshot(&sources, &["git", "github"])?, count / 2)
     };
     let few = github(1_000)?;
@@ -237,7 +240,8 @@ fn main() -> anyhow::Result<()> {
     whole(&mut criterion, "1000_tokens", &few);
     whole(&mut criterion, "100000_tokens", &github(100_000)?);
     for count in [20, 400] {
-        let sources = [tokens(10, "{ contents: read }")?, catalog(count)?];
+        let mut sources = tokens(10, "{ contents: read }")?;
+        sources.push(catalog(count)?);
         let scene = Scene::new(snapshot(&sources, &["bench"])?, 5)?;
         whole(&mut criterion, &format!("{count}_routes"), &scene);
     }
