@@ -40,6 +40,9 @@ use crate::{clock, tls};
 /// How long a request for the embedded git host waits for a place.
 const GIT_QUEUE_TIME: Duration = Duration::from_secs(10);
 
+/// Open files beside sockets: policy files, logs, pipes of git.
+const SPARE_FILES: u64 = 256;
+
 /// What policy is compiled with of the configuration in `file`.
 pub fn inputs(config: &Config, file: &Path) -> Inputs {
     let spec = |upstream: &config::Upstream| UpstreamSpec {
@@ -77,6 +80,7 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
         .iter()
         .map(|upstream| host(upstream, &recorder))
         .collect::<Result<Vec<_>, _>>()?;
+    allow_sockets(config.limits.connections);
     let (listeners, sockets) = listen(config)?;
     let control = config.control.map(listen_control).transpose()?;
     let control_address = control.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -205,6 +209,7 @@ fn gateway(
         request_ids,
         limits: config.limits,
         places: Arc::new(Semaphore::new(config.limits.connections)),
+        under_way: Arc::new(Semaphore::new(config.limits.connections)),
         upstreams,
         listeners,
     })
@@ -306,6 +311,31 @@ fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, Ap
                     source,
                 })
         }
+    }
+}
+
+/// Raises the limit of open files as far as the system lets, and says where it does not do for `connections`: each may
+/// take a socket to the client and one to a host.
+fn allow_sockets(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+    let needed = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(2)
+        .saturating_add(SPARE_FILES);
+    if let Some(most) = getrlimit(Resource::Nofile).current.filter(|most| *most < needed) {
+        tracing::warn!(
+            most,
+            needed,
+            "too few open files for `limits.connections`; raise the hard limit, or lower it"
+        );
     }
 }
 

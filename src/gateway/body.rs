@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::framing::slot::Answering;
 use crate::gateway::patience::{PatientBody, Taking};
 use crate::gateway::pool::PooledBody;
@@ -135,6 +137,7 @@ pub struct AnswerBody {
     answering: Option<Answering>,
     /// Where it goes out over HTTP/2.
     taking: Option<Arc<Taking>>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -152,6 +155,7 @@ impl AnswerBody {
             validity: None,
             answering: None,
             taking: None,
+            place: None,
         }
     }
 
@@ -162,6 +166,7 @@ impl AnswerBody {
             validity: Some(validity),
             answering: None,
             taking: None,
+            place: None,
         }
     }
 
@@ -172,7 +177,15 @@ impl AnswerBody {
             validity: Some(validity),
             answering: None,
             taking: None,
+            place: None,
         }
+    }
+
+    /// Keeps `place` until the answer has ended.
+    #[must_use]
+    pub fn in_place(mut self, place: OwnedSemaphorePermit) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// Keeps `answering` until the answer has ended, and tells the current task how the answer is taken.

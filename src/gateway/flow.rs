@@ -368,8 +368,12 @@ async fn forward(
         request_id: &request_id,
         identity: &identity,
     };
+    let place = Arc::clone(&gateway.under_way)
+        .try_acquire_owned()
+        .map_err(|_| refused(Refusal::Overloaded))?;
     record.forwarding();
     let sent = backend.forward(permit, outgoing).await;
+    let sent = sent.map(|response| response.map(|body| body.in_place(place)));
     // An upload that was cut because its permit no longer stands looks like a failure of the host.
     sent.map_err(|refusal| refused(validity.refusal().cloned().unwrap_or(refusal)))
 }

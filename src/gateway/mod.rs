@@ -40,6 +40,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// How many client connections there may still be.
     pub places: Arc<Semaphore>,
+    /// How many requests may still be under way to hosts: HTTP/2 has many on one connection, and each takes a socket.
+    pub under_way: Arc<Semaphore>,
     /// What belongs to each upstream, in the order of the configuration.
     pub upstreams: Vec<Upstream>,
     /// What belongs to each listener, in the order of the configuration.

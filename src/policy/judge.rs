@@ -160,7 +160,7 @@ fn find_upstream<'a>(
 /// name out of it (`git.example.com:x@evil.example`).
 fn host_name(host: &str) -> Option<String> {
     let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
+        Some(rest) => rest.split_once(']').filter(|(name, _)| name.contains(':'))?,
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
     let is_port = port.is_empty()

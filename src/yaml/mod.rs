@@ -27,6 +27,12 @@ pub type Spanned<T> = serde_yaml::Spanned<T>;
 /// How deep lists and mappings may nest.
 const MAX_DEPTH: usize = 32;
 
+/// How many values a document may hold: those of a million declared tokens.
+const MAX_NODES: usize = 32 << 20;
+
+/// How much text they may be, bytes.
+const MAX_SCALAR_BYTES: usize = 1 << 30;
+
 /// Reads one document out of `text`, the whole text of `file`.
 ///
 /// # Errors
@@ -39,6 +45,9 @@ pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Fault> {
             max_anchors: 0,
             max_depth: MAX_DEPTH,
             max_documents: 1,
+            max_nodes: MAX_NODES,
+            max_events: MAX_NODES * 2,
+            max_total_scalar_bytes: MAX_SCALAR_BYTES,
         },
         duplicate_keys: DuplicateKeyPolicy::Error,
         merge_keys: MergeKeyPolicy::Error,

@@ -36,6 +36,9 @@ pub enum TargetError {
     /// `;`, plain or encoded, in the path: some servers cut a segment there.
     #[error("the request path holds a `;`")]
     PathParameter,
+    /// Escapes that are not UTF-8; an overlong form of `.` or `/` is none.
+    #[error("the request path encodes bytes that are not UTF-8")]
+    NotUtf8,
     /// An escape that decodes to an escape.
     #[error("the request path is encoded twice")]
     DoubleEncoding,
@@ -173,8 +176,12 @@ pub fn decode_once(text: &str) -> Cow<'_, str> {
     if memchr::memchr(b'%', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
+    Cow::Owned(String::from_utf8_lossy(&decode_bytes(text.as_bytes())).into_owned())
+}
+
+fn decode_bytes(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
+    let mut bytes = text;
     while let Some(&byte) = bytes.first() {
         let (value, width) = match (byte, escape(bytes)) {
             (b'%', Some(value)) => (value, 3),
@@ -183,7 +190,7 @@ pub fn decode_once(text: &str) -> Cow<'_, str> {
         decoded.push(value);
         bytes = bytes.get(width..).unwrap_or_default();
     }
-    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+    decoded
 }
 
 /// A query name or value: `+` is a space, escapes are decoded once.
@@ -278,7 +285,20 @@ fn check_path(path: &[u8]) -> Result<(), TargetError> {
         }
         rest = rest.get(width..).unwrap_or_default();
     }
-    piece.end(true)
+    piece.end(true)?;
+    check_utf8(path)
+}
+
+/// Some servers read an overlong form, which is no UTF-8, as the character that it would be.
+fn check_utf8(path: &[u8]) -> Result<(), TargetError> {
+    let beyond_ascii = memchr::memchr_iter(b'%', path).any(|at| {
+        path.get(at + 1)
+            .is_some_and(|high| matches!(hex(*high), Some(8..)))
+    });
+    if beyond_ascii && str::from_utf8(&decode_bytes(path)).is_err() {
+        return Err(TargetError::NotUtf8);
+    }
+    Ok(())
 }
 
 /// `value` is what an escape in the path stands for, `after` what follows the escape.

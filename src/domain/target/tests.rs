@@ -96,6 +96,17 @@ fn escapes() {
     for target in ["/a%00", "/a%5cb", "/a%5Cb", "/a%0d%0ab", "/a%7f", "/a?b=%00"] {
         check(target, Err(TargetError::EncodedControl));
     }
+    for target in [
+        "/a/%c0%ae%c0%ae/b",
+        "/a%c0%afb",
+        "/a%e0%80%ae",
+        "/a%F0%80%80%AF",
+        "/a%ff",
+        "/a%e4",
+    ] {
+        check(target, Err(TargetError::NotUtf8));
+    }
+    check("/a%c3%a4", Ok(()));
     for target in ["/a;b", "/a/..;x/b", "/a%3bb", "/a%3B"] {
         check(target, Err(TargetError::PathParameter));
     }

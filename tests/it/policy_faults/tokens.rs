@@ -3,7 +3,7 @@
 use portcullis::domain::fault::describe;
 
 use crate::policy_faults::{TOKENS, check, digest, faults_of};
-use crate::support::policy::{source, upstream};
+use crate::support::policy::{snapshot, source, upstream};
 
 /// One token; `body` is what comes after its name, digest and user.
 #[track_caller]
@@ -198,4 +198,19 @@ fn a_permission_of_a_user_belongs_to_that_user() {
         "{foreign}"
     );
     assert_eq!(faults("bob"), "");
+}
+
+#[test]
+fn one_file_holds_many_tokens() {
+    let token = |number: u32| {
+        format!(
+            "  - {{ name: t, sha256: {number:064x}, user: bot, resource_owner: acme, repositories: all, permissions: {{ contents: read }}, expires_at: 2999-01-31 }}\n"
+        )
+    };
+    let text: String = (0..15_000).map(token).collect();
+    let snapshot = snapshot(
+        &[source("tokens/many.yaml", format!("tokens:\n{text}"))],
+        &["git"],
+    );
+    assert_eq!(snapshot.tokens.len(), 15_000);
 }
