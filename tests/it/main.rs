@@ -15,6 +15,7 @@ mod documentation;
 mod drain;
 mod git;
 mod github_catalog;
+mod inspect;
 mod layers;
 mod limits;
 mod policy_faults;
