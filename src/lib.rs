@@ -15,6 +15,7 @@ pub mod git_host;
 pub mod headers;
 pub mod live;
 pub mod policy;
+pub mod protocol;
 pub mod record;
 pub mod tasks;
 pub mod tls;

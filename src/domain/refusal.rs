@@ -25,6 +25,12 @@ pub enum Limit {
     /// The headers did not arrive in time.
     #[error("the request's headers did not arrive in time")]
     HeaderTime,
+    /// More bytes than are looked into, of a body that must be.
+    #[error("the request's body is larger than this gateway looks into, and it must be looked into")]
+    BodyBytes,
+    /// The body did not arrive in time.
+    #[error("the request's body did not arrive in time")]
+    BodyTime,
 }
 
 /// A message that two parsers could cut differently (RFC 9112).
@@ -76,6 +82,14 @@ pub enum CredentialError {
     /// A scheme other than Bearer, token and Basic, or a value that cannot be read.
     #[error("`Authorization` must be `Bearer`, `token` or `Basic` followed by a credential")]
     Scheme,
+    /// A body that names the caller to the host.
+    #[error("the body holds `sudo`; leave it out, the gateway tells the host who calls")]
+    Caller,
+    /// A body that could name the caller to the host, unseen.
+    #[error(
+        "the body could hold `sudo` for all that can be seen; send JSON or a URL-encoded form, whole, in UTF-8, with its Content-Type and without Content-Encoding"
+    )]
+    Body,
 }
 
 /// What went wrong behind the gateway.
@@ -178,7 +192,11 @@ impl Refusal {
             Self::NoUpstream | Self::Misdirected => Reason::NoUpstream,
             Self::Credential(CredentialError::Missing) => Reason::NoCredentials,
             Self::Credential(
-                CredentialError::Several | CredentialError::Place(_) | CredentialError::Scheme,
+                CredentialError::Several
+                | CredentialError::Place(_)
+                | CredentialError::Scheme
+                | CredentialError::Caller
+                | CredentialError::Body,
             ) => Reason::AmbiguousCredentials,
             Self::Token(_) => Reason::MalformedToken,
             Self::UnknownToken => Reason::BadCredentials,
@@ -203,7 +221,8 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Limit(Limit::TargetLength) => StatusCode::URI_TOO_LONG,
-            Self::Limit(Limit::HeaderTime) => StatusCode::REQUEST_TIMEOUT,
+            Self::Limit(Limit::HeaderTime | Limit::BodyTime) => StatusCode::REQUEST_TIMEOUT,
+            Self::Limit(Limit::BodyBytes) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Limit(Limit::HeaderBytes | Limit::HeaderCount) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
@@ -212,7 +231,11 @@ impl Refusal {
             | Self::Target(_)
             | Self::Upgrade
             | Self::Credential(
-                CredentialError::Several | CredentialError::Place(_) | CredentialError::Scheme,
+                CredentialError::Several
+                | CredentialError::Place(_)
+                | CredentialError::Scheme
+                | CredentialError::Caller
+                | CredentialError::Body,
             ) => StatusCode::BAD_REQUEST,
             Self::NoUpstream | Self::NotGranted => StatusCode::NOT_FOUND,
             Self::Credential(CredentialError::Missing)

@@ -3,16 +3,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::domain::refusal::{FramingError, Limit, Refusal};
 use crate::framing::slot::Answering;
 use crate::gateway::patience::{PatientBody, Taking};
 use crate::gateway::pool::PooledBody;
@@ -29,10 +29,62 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub struct Upload {
     /// `None` where there is nothing to read, and never was.
-    inner: Option<CountedBody<PatientBody>>,
+    inner: Option<Inbound>,
     progress: Arc<Progress>,
     validity: Arc<Validity>,
     identity: Arc<Identity>,
+}
+
+/// Where an upload comes from.
+#[derive(Debug)]
+pub enum Inbound {
+    /// The client, as it sends.
+    Streamed(CountedBody<PatientBody>),
+    /// What was collected and looked into.
+    Collected(Full<Bytes>),
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Streamed(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Collected(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Streamed(body) => body.is_end_stream(),
+            Self::Collected(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Streamed(body) => body.size_hint(),
+            Self::Collected(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Why a body of a client that is still there broke off: `framing` reads a body no further that is malformed, or does
+/// not come. `None` where the client left.
+pub fn client_fault(error: &(dyn std::error::Error + 'static)) -> Option<Refusal> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.find_map(|cause| {
+        let cause = cause.downcast_ref::<io::Error>()?;
+        if cause.kind() == io::ErrorKind::TimedOut {
+            return Some(Limit::BodyTime.into());
+        }
+        let malformed = cause.get_ref()?.downcast_ref::<FramingError>()?;
+        Some((*malformed).into())
+    })
 }
 
 /// How far an upload has come.
@@ -40,6 +92,7 @@ pub struct Upload {
 pub struct Progress {
     bytes: AtomicU64,
     ended: AtomicBool,
+    fault: OnceLock<Refusal>,
 }
 
 impl Progress {
@@ -52,11 +105,16 @@ impl Progress {
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
+
+    /// Why the client's side broke it off, where that is known.
+    pub fn fault(&self) -> Option<&Refusal> {
+        self.fault.get()
+    }
 }
 
 impl Upload {
     /// Passes `inner` on for as long as `validity` stands, to a host that is told by `identity` who calls.
-    pub fn new(inner: CountedBody<PatientBody>, validity: Arc<Validity>, identity: Arc<Identity>) -> Self {
+    pub fn new(inner: Inbound, validity: Arc<Validity>, identity: Arc<Identity>) -> Self {
         let progress = Arc::new(Progress::default());
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Relaxed);
@@ -111,7 +169,11 @@ impl Body for Upload {
                     self.progress.ended.store(true, Ordering::Relaxed);
                 }
             }
-            Some(Err(_)) => {}
+            Some(Err(error)) => {
+                if let Some(fault) = client_fault(&**error) {
+                    self.progress.fault.get_or_init(|| fault);
+                }
+            }
             None => self.progress.ended.store(true, Ordering::Relaxed),
         }
         Poll::Ready(frame)

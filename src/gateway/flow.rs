@@ -1,4 +1,4 @@
-//! The way of one request: target, upstream, credential, principal, action, decision, forward, record.
+//! The way of one request: target, upstream, credential, principal, action, decision, inspect, forward, record.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,13 +16,15 @@ use crate::domain::refusal::{FramingError, Limit, Refusal};
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
 use crate::framing::slot::Answering;
-use crate::gateway::body::{AnswerBody, Upload};
+use crate::gateway::body::{AnswerBody, Inbound, Upload};
+use crate::gateway::inspect::inspect;
 use crate::gateway::patience::PatientBody;
 use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::{Outgoing, client_host};
 use crate::gateway::validity::{Asked, Validity};
 use crate::gateway::worker::Worker;
 use crate::headers::forward::to_client;
+use crate::headers::identity::Identity;
 use crate::policy::decide::Permit;
 use crate::policy::judge::{Judgment, Question, judge};
 use crate::policy::snapshot::Snapshot;
@@ -76,24 +78,13 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
         record_head(worker, origin, &parts, fault),
     );
     let request_id = HeaderValue::from(record.request_id());
-    let judged = match fault {
+    // Bodies of HTTP/1 are watched by the guard.
+    let patience = (parts.version == Version::HTTP_2).then_some(worker.gateway.limits.body_idle_time);
+    let body = CountedBody::new(PatientBody::new(body, patience), &record);
+    let request = Request::from_parts(parts, body);
+    let answered = match fault {
         Some(fault) => Err(Refused::early(fault.into())),
-        None => judge_request(worker, origin, &parts, &mut record),
-    };
-    let answered = match judged {
-        Ok(passage) => {
-            let accepted = passage.accepted.clone();
-            let sent = forward(
-                worker,
-                origin,
-                passage,
-                Request::from_parts(parts, body),
-                &mut record,
-            )
-            .await;
-            sent.map(|response| with_accepted(response, accepted, &request_id))
-        }
-        Err(refused) => Err(refused),
+        None => pass(worker, origin, request, &mut record).await,
     };
     let response = match answered {
         Ok(response) => {
@@ -111,6 +102,22 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
         }
     };
     RecordedBody::attach(response.map(|body| body.while_answering(answering)), record)
+}
+
+/// From the first step to the head of the host's answer.
+async fn pass(
+    worker: &Worker,
+    origin: &Origin,
+    request: Request<CountedBody<PatientBody>>,
+    record: &mut Record,
+) -> Result<Response<AnswerBody>, Refused> {
+    let (parts, body) = request.into_parts();
+    let passage = judge_request(worker, origin, &parts, record)?;
+    let request = Request::from_parts(parts, body);
+    let request = inspect(request, &passage.identity, &passage.validity)
+        .await
+        .map_err(|refusal| passage.refused(refusal))?;
+    forward(worker, origin, passage, request, record).await
 }
 
 fn record_head(worker: &Worker, origin: &Origin, parts: &Parts, fault: Option<HeadFault>) -> RecordHead {
@@ -138,12 +145,23 @@ fn raw_target(parts: &Parts) -> Option<&http::uri::PathAndQuery> {
 struct Passage {
     permit: Permit,
     upstream: usize,
+    identity: Arc<Identity>,
     user: Arc<str>,
     writes: bool,
-    asked: Asked,
-    generation: u64,
+    validity: Arc<Validity>,
     accepted: Option<(HeaderName, HeaderValue)>,
     style: Arc<ErrorStyle>,
+}
+
+impl Passage {
+    /// After the decision.
+    fn refused(&self, refusal: Refusal) -> Refused {
+        Refused {
+            refusal,
+            style: Arc::clone(&self.style),
+            accepted: None,
+        }
+    }
 }
 
 /// A request that does not pass, with how its client is told.
@@ -196,37 +214,37 @@ fn judge_request(
             .needs()
             .any(|need| need.level > Level::Read)
     });
-    let found = (
-        judgment.upstream.map(|(index, _)| index),
-        judgment.grant,
-        judgment.token,
-    );
-    match (judgment.outcome, found) {
-        (Ok(permit), (Some(upstream), Some(grant), Some(token))) => Ok(Passage {
-            permit,
-            upstream,
-            user: Arc::clone(&grant.user),
-            writes,
-            asked: Asked {
+    let upstreams = &worker.gateway.upstreams;
+    let upstream = judgment
+        .upstream
+        .and_then(|(index, _)| Some((index, upstreams.get(index)?)));
+    match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
+        (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
+            let user = Arc::clone(&grant.user);
+            let asked = Asked {
                 expires_at: grant.expires_at,
                 token: token.digest,
                 method: parts.method.clone(),
                 peer: origin.peer.ip(),
                 target,
                 host,
-            },
-            generation: snapshot.generation,
-            accepted: style.accepted_header.clone().zip(accepted),
-            style,
-        }),
+            };
+            let live = Arc::clone(&worker.gateway.live);
+            let validity = Validity::new(live, asked, snapshot.generation, record.withdrawal());
+            Ok(Passage {
+                permit,
+                upstream,
+                identity: shared.identity.load_full(),
+                user,
+                writes,
+                validity: Arc::new(validity),
+                accepted: style.accepted_header.clone().zip(accepted),
+                style,
+            })
+        }
         // A permit without an upstream, a grant and a token cannot be; if it were, it would not pass.
-        (Ok(_), _) => Err(Refused {
-            refusal: Refusal::NoRoute,
-            style,
-            accepted,
-        }),
-        (Err(refusal), _) => Err(Refused {
-            refusal,
+        (outcome, _) => Err(Refused {
+            refusal: outcome.err().unwrap_or(Refusal::NoRoute),
             style,
             accepted,
         }),
@@ -325,57 +343,48 @@ async fn forward(
     worker: &Worker,
     origin: &Origin,
     passage: Passage,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
-    let Passage {
-        permit,
-        upstream,
-        user,
-        writes,
-        asked,
-        generation,
-        style,
-        ..
-    } = passage;
-    let gateway = &worker.gateway;
-    let refused = |refusal| Refused {
-        refusal,
-        style: Arc::clone(&style),
-        accepted: None,
+    let Ok(place) = Arc::clone(&worker.gateway.under_way).try_acquire_owned() else {
+        return Err(passage.refused(Refusal::Overloaded));
     };
-    let shared = gateway.upstreams.get(upstream).zip(worker.backends.get(upstream));
-    let (shared, backend) = shared.ok_or_else(|| refused(Refusal::NoUpstream))?;
-    let client_host = asked.host.clone();
-    let validity = Validity::new(Arc::clone(&gateway.live), asked, generation, record.withdrawal());
-    let validity = Arc::new(validity);
+    let validity = Arc::clone(&passage.validity);
+    let Some(backend) = worker.backends.get(passage.upstream) else {
+        return Err(passage.refused(Refusal::NoUpstream));
+    };
     let request_id = HeaderValue::from(record.request_id());
-    let identity = shared.identity.load_full();
-    // Bodies of HTTP/1 are watched by the guard.
-    let patience = (request.version() == Version::HTTP_2).then_some(gateway.limits.body_idle_time);
-    let upload = |body| {
-        let body = CountedBody::new(PatientBody::new(body, patience), record);
-        Upload::new(body, Arc::clone(&validity), Arc::clone(&identity))
-    };
+    let request = request.map(|body| Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity)));
+    let progress = request.body().progress();
     let outgoing = Outgoing {
-        request: request.map(upload),
+        request,
         validity: Arc::clone(&validity),
-        user: &user,
-        writes,
+        user: &passage.user,
+        writes: passage.writes,
         peer: origin.peer,
         scheme: origin.scheme,
-        client_host: &client_host,
+        client_host: validity.host(),
         request_id: &request_id,
-        identity: &identity,
+        identity: &passage.identity,
     };
-    let place = Arc::clone(&gateway.under_way)
-        .try_acquire_owned()
-        .map_err(|_| refused(Refusal::Overloaded))?;
     record.forwarding();
-    let sent = backend.forward(permit, outgoing).await;
-    let sent = sent.map(|response| response.map(|body| body.in_place(place)));
-    // An upload that was cut because its permit no longer stands looks like a failure of the host.
-    sent.map_err(|refusal| refused(validity.refusal().cloned().unwrap_or(refusal)))
+    let sent = backend.forward(passage.permit, outgoing).await;
+    match sent {
+        Ok(response) => {
+            let response = response.map(|body| body.in_place(place));
+            Ok(with_accepted(response, passage.accepted, &request_id))
+        }
+        // An upload that was cut, because its permit no longer stands or by its client, looks like a failure of the host.
+        Err(refusal) => Err(Refused {
+            refusal: validity
+                .refusal()
+                .or_else(|| progress.fault())
+                .cloned()
+                .unwrap_or(refusal),
+            style: passage.style,
+            accepted: None,
+        }),
+    }
 }
 
 /// What goes back: the host's answer, scrubbed, with what would have been enough.

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod connection;
 pub mod flow;
+pub mod inspect;
 pub mod linger;
 pub mod patience;
 pub mod pool;

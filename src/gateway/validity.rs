@@ -64,9 +64,19 @@ impl Validity {
         &self.asked.target
     }
 
+    /// The host name that the client asked for.
+    pub fn host(&self) -> &HeaderValue {
+        &self.asked.host
+    }
+
     /// Why it is no longer permitted, where that has been found out.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.refusal.get()
+    }
+
+    /// Why it is no longer permitted, looked up now.
+    pub fn withdrawn(&self) -> Option<&Refusal> {
+        if self.stands() { None } else { self.refusal() }
     }
 
     /// Whether it is still permitted. Judges again only when the policy has changed.

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::domain::refusal::{CredentialError, Refusal};
 use crate::domain::target::CanonicalTarget;
 use crate::domain::token::{TokenFormat, TokenText};
-use crate::headers::fold;
+use crate::headers::{fold, fold_field};
 
 /// Places where a host would take a credential, and where none may stand.
 #[derive(Debug, Clone, Default)]
@@ -76,10 +76,9 @@ fn first_in_query<T>(target: &CanonicalTarget, found: impl Fn(&str) -> Option<T>
     target.query()?;
     target.query_fields().find_map(|(name, value)| {
         let hidden = value.split(';').skip(1).chain(name.split(';'));
-        hidden.into_iter().find_map(|field| {
-            let name = field.split(['=', '[']).next().unwrap_or_default().trim();
-            found(&fold(name))
-        })
+        hidden
+            .into_iter()
+            .find_map(|field| found(&fold_field(field.split('=').next().unwrap_or_default())))
     })
 }
 
@@ -233,6 +232,8 @@ mod tests {
             "/?a=b&ACCESS_TOKEN=x",
             "/?access%5Ftoken=x",
             "/?access_token[]=x",
+            "/?[access_token]=x",
+            "/?%5Baccess_token%5D=x",
             "/?a=b;access_token=x",
             "/?access-token=x",
             "/?access.token=x",

@@ -8,6 +8,9 @@ pub mod credential;
 pub mod forward;
 pub mod identity;
 
+/// The field of a query or a form, folded, that many frameworks take for the method of a POST (`_method`).
+pub const METHOD_OVERRIDE: &str = "-method";
+
 /// `name` in the one spelling in which it is compared: lower case, and `-` for whatever is no letter and no digit.
 /// Servers that turn fields into environment variables cannot tell these apart; some fold `-` only, some everything.
 pub fn fold(name: &str) -> Cow<'_, str> {
@@ -23,4 +26,40 @@ pub fn fold(name: &str) -> Cow<'_, str> {
         }
     };
     Cow::Owned(name.chars().map(folded).collect())
+}
+
+/// The name of a field in a query, a form or an object of JSON as [`fold`] has it, without white space around it and
+/// without brackets: of `token[]` and `[token]` frameworks make `token`, and some cut a name at NUL.
+pub fn fold_field(name: &str) -> Cow<'_, str> {
+    let around = |letter: char| letter.is_whitespace() || matches!(letter, '[' | ']');
+    let name = name.trim_start_matches(around);
+    let name = name.split(['[', ']', '\0']).next().unwrap_or_default();
+    fold(name.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_one_name() {
+        for name in [
+            "a_token",
+            "A-Token",
+            "a.token",
+            "a_token[]",
+            "a_token[x][y",
+            "[a_token]",
+            "[[a_token",
+            "]a_token",
+            " a_token ",
+            "a_token\0x",
+            " [ a_token ]",
+        ] {
+            assert_eq!(fold_field(name), "a-token", "{name:?}");
+        }
+        for name in ["atoken", "x[a_token]", "a__token", "", "[]"] {
+            assert_ne!(fold_field(name), "a-token", "{name:?}");
+        }
+    }
 }

@@ -12,14 +12,11 @@ use crate::domain::grant::{Grant, UnixTime};
 use crate::domain::refusal::Refusal;
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::domain::token::{TokenDigest, TokenText};
-use crate::headers::credential;
 use crate::headers::forward::asks_for_upgrade;
+use crate::headers::{METHOD_OVERRIDE, credential};
 use crate::policy::decide::{Circumstances, Permit, check_state, decide};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::{Matched, UpstreamPolicy};
-
-/// The query field, folded, that many frameworks take for the method of a POST (`_method`).
-const METHOD_OVERRIDE: &str = "-method";
 
 /// A request, as far as it is judged.
 #[derive(Debug, Clone, Copy)]

@@ -289,10 +289,10 @@ impl Record {
     /// The answer went out whole. A request that got no answer at all is refused where it was refused, and aborted
     /// otherwise.
     pub fn close(mut self) {
-        if self.has_caller_left() && self.forwarded.is_some() && !self.is_forwarded() {
+        let is_refused = self.is_refused();
+        if self.has_caller_left() && !is_refused && !self.is_forwarded() {
             return drop(self);
         }
-        let is_refused = self.is_refused();
         self.edit(|line| {
             if line.status.is_none() && is_refused {
                 line.effect = Effect::Refused;
@@ -311,7 +311,7 @@ impl Record {
         drop(self);
     }
 
-    /// Whether the caller's body broke off.
+    /// Whether the caller's body broke off. One that was malformed, or did not come, is refused for that.
     fn has_caller_left(&self) -> bool {
         self.request_body.broken.load(Ordering::Relaxed)
     }

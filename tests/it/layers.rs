@@ -18,13 +18,14 @@ enum World {
 
 /// Module, its world, and the modules that it may name beside itself. A row names only rows above it.
 #[rustfmt::skip]
-const LAYERS: [(&str, World, &[&str]); 20] = [
+const LAYERS: [(&str, World, &[&str]); 21] = [
     // L0: the vocabulary.
     ("domain", Pure, &[]),
     ("units", Pure, &[]),
     // L1: texts and values, in and out; what a request needs, and whether it may pass.
     ("yaml", Pure, &["domain"]),
     ("headers", Pure, &["domain"]),
+    ("protocol", Pure, &["domain", "headers"]),
     ("catalog", Pure, &["domain", "yaml"]),
     ("policy", Pure, &["domain", "catalog", "headers", "units", "yaml"]),
     // L2: the world outside, one kind of thing a module.
@@ -38,7 +39,7 @@ const LAYERS: [(&str, World, &[&str]); 20] = [
     ("record", Shell, &["domain", "clock"]),
     ("live", Shell, &["domain", "policy"]),
     // L4: the data plane.
-    ("gateway", Shell, &["domain", "headers", "catalog", "policy", "clock", "tasks", "framing", "config", "tls", "git_host", "record", "live"]),
+    ("gateway", Shell, &["domain", "headers", "protocol", "catalog", "policy", "clock", "tasks", "framing", "config", "tls", "git_host", "record", "live"]),
     // L5: beside it, and never into its inside.
     ("control", Shell, &["domain", "clock", "tasks", "record"]),
     // L6: composition and the command line.

@@ -16,6 +16,7 @@ mod drain;
 mod git;
 mod github_catalog;
 mod http2;
+mod inspect;
 mod layers;
 mod limits;
 mod policy_faults;

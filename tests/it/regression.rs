@@ -75,7 +75,13 @@ fn an_identity_field_with_odd_characters_ends_here() {
 fn sudo_in_the_query_is_refused() {
     let spy = Spy::start();
     let gateway = TestGateway::before(spy.address, "github", READER);
-    for query in ["sudo=root", "SUDO=root", "a=1&%73udo=root", "sudo[]=root"] {
+    for query in [
+        "sudo=root",
+        "SUDO=root",
+        "a=1&%73udo=root",
+        "sudo[]=root",
+        "[sudo]=root",
+    ] {
         let target = format!("/repos/acme/alpha/commits?{query}");
         assert_eq!(
             reason(&gateway.request("GET", &target, "")),
@@ -115,7 +121,7 @@ fn a_secret_for_a_method_is_not_recorded() {
 fn trailers_carry_no_identity() {
     let spy = Spy::start();
     let gateway = TestGateway::before(spy.address, "git", READER);
-    let lines = "Transfer-Encoding: chunked\r\nTrailer: X-WEBAUTH-USER, X_Webauth_User, X-Forwarded-For, Cookie, X-Sum\r\n";
+    let lines = "Content-Type: application/x-git-upload-pack-request\r\nTransfer-Encoding: chunked\r\nTrailer: X-WEBAUTH-USER, X_Webauth_User, X-Forwarded-For, Cookie, X-Sum\r\n";
     let head = head(
         "POST",
         "/acme/alpha.git/git-upload-pack",
@@ -133,7 +139,11 @@ fn http2_trailers_carry_no_identity() {
     let spy = Spy::start();
     let (gateway, certificate) = tls_gateway(&upstream(spy.address, "git"), READER);
     let bearer = format!("Bearer {}", token(1));
-    let mut fields = fields(&bearer, &[("trailer", "x-webauth-user, authorization, x-sum")]);
+    let more = [
+        ("trailer", "x-webauth-user, authorization, x-sum"),
+        ("content-type", "application/x-git-upload-pack-request"),
+    ];
+    let mut fields = fields(&bearer, &more);
     fields[0] = (":method", "POST");
     fields[3] = (":path", "/acme/alpha.git/git-upload-pack");
     let trailers = [

@@ -53,9 +53,14 @@ pub enum TargetError {
         "a query field that decides what is needed stands more than once, or in a spelling that hosts may fold"
     )]
     RepeatedField,
-    /// A query field that frameworks take for the method.
-    #[error("the query holds `_method`; the method stands in the request line and nowhere else")]
+    /// A field of the query or the form that frameworks take for the method.
+    #[error("the query or the form holds `_method`; the method stands in the request line and nowhere else")]
     MethodOverride,
+    /// A form that could hold such a field, unseen.
+    #[error(
+        "the body could hold `_method` for all that can be seen; send one Content-Type, and a form in UTF-8, with whole escapes and without Content-Encoding"
+    )]
+    Form,
 }
 
 /// A request target with exactly one reading.

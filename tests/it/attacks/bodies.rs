@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use super::framing::{FETCH, git, heads, smuggled};
+use super::framing::{FETCH, PKT_LINES, git, heads, smuggled};
 use super::{CONTROLS, READER, answers, connect, passed, signed, statuses, until_closed, upstream};
 use crate::support::gateway::{DEADLINE, TestGateway, policy_tokens, read_answer, status, wait_for};
 use crate::support::http2::{Http2, tls_gateway};
@@ -39,7 +39,7 @@ fn bodies_arrive_whole_and_end_where_they_end() {
         // The spy answers at each empty line, so one request at a time.
         let before = site.spy.seen().len();
         let mut stream = connect(&site.plain);
-        let head = signed("POST", FETCH, &fields);
+        let head = signed("POST", FETCH, &(fields.clone() + PKT_LINES));
         stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
         assert_eq!(status(&read_answer(&mut stream)), 200, "{fields}");
         wait_for("the body", || site.spy.seen_since(before).contains(&want));
@@ -251,7 +251,7 @@ fn a_connection_with_an_unread_upload_is_not_used_again() {
     let top = "listeners: [{ bind: 127.0.0.1:0 }]";
     let gateway = TestGateway::configured(top, &upstream(address, "git"), &[policy_tokens(&[(1, READER)])]);
     let mut stream = connect(&gateway);
-    let upload = signed("POST", FETCH, "Content-Length: 1000\r\n") + "x";
+    let upload = signed("POST", FETCH, &format!("{PKT_LINES}Content-Length: 1000\r\n")) + "x";
     stream.write_all(upload.as_bytes()).unwrap();
     assert_eq!(status(&read_answer(&mut stream)), 200);
     let answer = gateway.request("GET", CONTROLS[1].1, "");

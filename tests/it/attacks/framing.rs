@@ -9,6 +9,9 @@ use crate::support::spy::Spy;
 /// A POST that [`READER`] may make.
 pub(super) const FETCH: &str = "/acme/alpha.git/git-upload-pack";
 
+/// What git says of its bodies. One whose kind is not said could be a form, and would be looked into.
+pub(super) const PKT_LINES: &str = "Content-Type: application/x-git-upload-pack-request\r\n";
+
 pub(super) fn git() -> Site {
     site("git", CONTROLS[1].1)
 }
@@ -225,7 +228,11 @@ fn malformed_chunks_end_the_connection() {
     let site = git();
     let inner = smuggled();
     for body in MALFORMED_CHUNKS {
-        let head = signed("POST", FETCH, "Transfer-Encoding: chunked\r\n");
+        let head = signed(
+            "POST",
+            FETCH,
+            &format!("{PKT_LINES}Transfer-Encoding: chunked\r\n"),
+        );
         let got = until_closed(&site.plain, format!("{head}{body}{inner}").as_bytes());
         assert_eq!(statuses(&got), [400], "{body:?}: {got:?}");
         site.spy.saw_nothing();
@@ -234,7 +241,11 @@ fn malformed_chunks_end_the_connection() {
         // The head alone first: it passes, and then the body breaks off.
         let mut stream = connect(&site.plain);
         let before = heads(&site.spy.seen());
-        let head = signed("POST", FETCH, "Transfer-Encoding: chunked\r\n");
+        let head = signed(
+            "POST",
+            FETCH,
+            &format!("{PKT_LINES}Transfer-Encoding: chunked\r\n"),
+        );
         stream.write_all(head.as_bytes()).unwrap();
         wait_for("the head", || heads(&site.spy.seen()) > before);
         stream.write_all(format!("{body}{inner}").as_bytes()).unwrap();

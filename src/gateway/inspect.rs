@@ -1,0 +1,71 @@
+//! Looks into the body of a permitted request, where a host could take more out of it than was judged.
+//!
+//! Few bodies need that, and what does not need it streams. What was looked into is what is sent.
+
+use bytes::{Bytes, BytesMut};
+use http::Request;
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use crate::domain::refusal::{Limit, Refusal, UpstreamError};
+use crate::gateway::body::{Inbound, client_fault};
+use crate::gateway::patience::PatientBody;
+use crate::gateway::validity::Validity;
+use crate::headers::identity::Identity;
+use crate::protocol::{Inspection, LONGEST};
+use crate::record::body::CountedBody;
+
+/// The same request, with a body that was looked into where that is needed for a host that is told by `identity` who
+/// calls.
+///
+/// # Errors
+/// The body holds what it must not, cannot be looked into, is too large or too slow, or breaks off; or the request may
+/// no longer pass when all of it is there.
+///
+/// # Cancel safety
+/// Dropping the future drops what was read.
+pub async fn inspect(
+    request: Request<CountedBody<PatientBody>>,
+    identity: &Identity,
+    validity: &Validity,
+) -> Result<Request<Inbound>, Refusal> {
+    let (parts, body) = request.into_parts();
+    let needed = if body.is_end_stream() {
+        None
+    } else {
+        Inspection::needed(&parts.method, &parts.headers, identity)?
+    };
+    let body = match needed {
+        None => Inbound::Streamed(body),
+        Some(inspection) => {
+            let bytes = collect(body).await?;
+            inspection.check(&bytes)?;
+            // That may have taken a while.
+            if let Some(refusal) = validity.withdrawn() {
+                return Err(refusal.clone());
+            }
+            Inbound::Collected(bytes.into())
+        }
+    };
+    Ok(Request::from_parts(parts, body))
+}
+
+/// All of a body but its trailers, which no message with a length has.
+async fn collect(mut body: CountedBody<PatientBody>) -> Result<Bytes, Refusal> {
+    if body.size_hint().lower() > LONGEST as u64 {
+        return Err(Limit::BodyBytes.into());
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Where the client left, nobody hears what it is told, and the record says so.
+        let frame = frame
+            .map_err(|error| client_fault(error.as_ref()).unwrap_or_else(|| UpstreamError::Failed.into()))?;
+        if let Ok(data) = frame.into_data() {
+            if data.len() > LONGEST - bytes.len() {
+                return Err(Limit::BodyBytes.into());
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes.freeze())
+}
