@@ -144,7 +144,8 @@ impl Table {
     }
 
     /// A template that takes `method` on `target` in any reading: with its encoded slashes as they came or decoded, with
-    /// or without a slash at its end, and whatever stands where a name or a value is expected. For rules that close: no spelling leads around them.
+    /// or without a slash at its end, and whatever stands where a name or a value is expected. For rules that close: no
+    /// spelling leads around them.
     pub fn covers(&self, method: &Method, target: &CanonicalTarget) -> Option<usize> {
         let covers = |path: &str| {
             let mut walk = Walk {

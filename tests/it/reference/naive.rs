@@ -148,7 +148,8 @@ impl Files {
         }
     }
 
-    /// A rule closes what it takes in either reading of the path; a name that is unclear does not open it.
+    /// A rule closes what it takes in either reading of the path, with or without a slash at its end; a name that is
+    /// unclear does not open it.
     fn is_denied(&self, method: &str, path: &str) -> bool {
         let resource = serde_json::json!({
             "owner": ["owner", "org"], "repository": ["repo", "repository"], "wiki": ["wiki"]
@@ -156,10 +157,16 @@ impl Files {
         let decoded = path.replace("%2f", "/").replace("%2F", "/");
         self.deny.iter().any(|rule| {
             let (methods, template) = rule["route"].as_str().unwrap().split_once(' ').unwrap();
-            let takes = |path| !matches!(fit_denied(template, path, &resource), Fit::No);
+            let fits = |path: &str| !matches!(fit_denied(template, path, &resource), Fit::No);
+            let takes = |path: &str| {
+                fits(path)
+                    || path
+                        .strip_suffix('/')
+                        .is_some_and(|path| !path.is_empty() && fits(path))
+            };
             rule["mode"] != "shadow"
                 && method_rank(methods, method).is_some()
-                && (takes(path) || takes(&decoded))
+                && (takes(path) || takes(decoded.as_str()))
         })
     }
 
