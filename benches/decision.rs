@@ -29,18 +29,12 @@ fn token(number: u32) -> anyhow::Result<String> {
     for (byte, digit) in random.iter_mut().zip(number.to_string().bytes()) {
         *byte = digit;
     }
-    let text = TokenFormat::default()
-        .assemble(&random)
-        .context("too few bytes")?;
+    let text = TokenFormat::default().assemble(&random).context("too few bytes")?;
     Ok(text.expose().to_owned())
 }
 
 fn source(name: &str, text: String) -> Source {
-    Source {
-        name: name.into(),
-        file: name.into(),
-        text,
-    }
+    Source { name: name.into(), file: name.into(), text }
 }
 
 /// `count` declared tokens, 10,000 a file, each for three repositories of one organization.
@@ -76,10 +70,7 @@ fn catalog(count: u32) -> anyhow::Result<Source> {
     );
     for number in 1..count {
         let (kind, verb) = (number / 20, number % 20);
-        writeln!(
-            text,
-            "  GET /repos/{{owner}}/{{repo}}/kind{kind}/{{n}}/verb{verb}: contents=read"
-        )?;
+        writeln!(text, "  GET /repos/{{owner}}/{{repo}}/kind{kind}/{{n}}/verb{verb}: contents=read")?;
     }
     Ok(source("catalogs/bench.yaml", text))
 }
@@ -110,14 +101,8 @@ impl Scene {
         let value = HeaderValue::try_from(format!("Bearer {}", token(number)?))?;
         headers.insert(header::AUTHORIZATION, value);
         let target = CanonicalTarget::parse(TARGET)?;
-        let scene = Self {
-            snapshot,
-            headers,
-            target,
-        };
-        judge(&scene.snapshot, &scene.question(&scene.target))
-            .outcome
-            .map(drop)?;
+        let scene = Self { snapshot, headers, target };
+        judge(&scene.snapshot, &scene.question(&scene.target)).outcome.map(drop)?;
         Ok(scene)
     }
 
@@ -139,10 +124,7 @@ fn targets(criterion: &mut Criterion) {
     for (name, text) in [
         ("git", "/acme/alpha.git/info/refs?service=git-upload-pack"),
         ("rest", TARGET),
-        (
-            "encoded",
-            "/repos/acme/alpha/contents/src%2Fa%20b%2Fmain.rs?ref=feature%2Fx",
-        ),
+        ("encoded", "/repos/acme/alpha/contents/src%2Fa%20b%2Fmain.rs?ref=feature%2Fx"),
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| CanonicalTarget::parse(black_box(text)));
@@ -153,11 +135,7 @@ fn targets(criterion: &mut Criterion) {
 
 /// One step after the other, each with what the one before it found.
 fn steps(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
-    let Scene {
-        snapshot,
-        headers,
-        target,
-    } = scene;
+    let Scene { snapshot, headers, target } = scene;
     let upstream = snapshot.upstreams.first().context("no upstream")?;
     let mut group = criterion.benchmark_group("step");
     group.bench_function("credential", |bencher| {
@@ -173,11 +151,7 @@ fn steps(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
         bencher.iter(|| upstream.action(&Method::GET, black_box(target)).is_ok());
     });
     let matched = upstream.action(&Method::GET, target)?;
-    let circumstances = Circumstances {
-        now: NOW,
-        peer: IpAddr::from([192, 0, 2, 7]),
-        denied: None,
-    };
+    let circumstances = Circumstances { now: NOW, peer: IpAddr::from([192, 0, 2, 7]), denied: None };
     group.bench_function("decide", |bencher| {
         bencher.iter(|| decide(snapshot, grant, black_box(&matched.action), &circumstances));
     });
@@ -203,11 +177,7 @@ fn refusals(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
     ] {
         let target = CanonicalTarget::parse(text)?;
         criterion.bench_function(&format!("refuse/{name}"), |bencher| {
-            bencher.iter(|| {
-                judge(&scene.snapshot, black_box(&scene.question(&target)))
-                    .outcome
-                    .is_err()
-            });
+            bencher.iter(|| judge(&scene.snapshot, black_box(&scene.question(&target))).outcome.is_err());
         });
     }
     Ok(())

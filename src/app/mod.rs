@@ -111,10 +111,7 @@ impl Running {
 }
 
 fn ended(what: &str, thread: JoinHandle<io::Result<()>>) -> Result<(), AppError> {
-    let system = |source| AppError::System {
-        what: format!("{what} ended"),
-        source,
-    };
+    let system = |source| AppError::System { what: format!("{what} ended"), source };
     match thread.join() {
         Ok(result) => result.map_err(system),
         Err(_) => Err(system(io::Error::other("it panicked; see the log"))),
@@ -134,14 +131,8 @@ pub fn run(config: &Config, file: &Path) -> Result<(), AppError> {
 /// # Errors
 /// [`AppError`].
 pub fn until_told(running: Running) -> Result<(), AppError> {
-    let system = |source| AppError::System {
-        what: "waiting for signals".into(),
-        source,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(system)?;
+    let system = |source| AppError::System { what: "waiting for signals".into(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
     let waited = runtime.block_on(wait(&running)).map_err(system);
     running.stop().and(waited)
 }

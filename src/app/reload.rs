@@ -30,25 +30,15 @@ impl Reloader {
     /// For `gateway`, which was started from `config`; looks also whenever `asked` says so, and ends with it.
     pub fn new(gateway: Arc<Gateway>, config: Config, asked: mpsc::Receiver<()>) -> Self {
         let certificates = config.listeners.iter().flat_map(tls::files);
-        let credentials = config
-            .upstreams
-            .iter()
-            .filter_map(|upstream| match &upstream.identity {
-                Identity::Basic { file, .. } | Identity::Bearer { file, .. } => Some(file.clone()),
-                Identity::Sudo { token_file } => Some(token_file.clone()),
-                Identity::TrustedHeader(_) | Identity::RemoteUser => None,
-            });
+        let credentials = config.upstreams.iter().filter_map(|upstream| match &upstream.identity {
+            Identity::Basic { file, .. } | Identity::Bearer { file, .. } => Some(file.clone()),
+            Identity::Sudo { token_file } => Some(token_file.clone()),
+            Identity::TrustedHeader(_) | Identity::RemoteUser => None,
+        });
         let secrets: Vec<_> = certificates.chain(credentials).collect();
         let seen = secrets.iter().flat_map(|file| stamps(file)).collect();
         let roots = std::iter::once(config.policies.clone()).chain(secrets.iter().cloned());
-        Self {
-            gateway,
-            asked,
-            changes: Changes::of(roots.collect()),
-            config,
-            secrets,
-            seen,
-        }
+        Self { gateway, asked, changes: Changes::of(roots.collect()), config, secrets, seen }
     }
 
     /// Reloads whenever files change, until nobody can ask any more.

@@ -65,37 +65,22 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
 /// [`AppError`].
 pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let recorder = Arc::new(recorder(config)?);
-    let gateway = Arc::new(gateway(
-        config,
-        LivePolicy::load(inputs(config, file)),
-        &recorder,
-    )?);
+    let gateway = Arc::new(gateway(config, LivePolicy::load(inputs(config, file)), &recorder)?);
     let live = Arc::clone(&gateway.live);
     let snapshot = live.snapshot();
-    recorder
-        .metrics
-        .reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
-    let hosts = config
-        .upstreams
-        .iter()
-        .map(|upstream| host(upstream, &recorder))
-        .collect::<Result<Vec<_>, _>>()?;
+    recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
+    let hosts =
+        config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
     let (listeners, sockets) = listen(config)?;
     let control = config.control.map(listen_control).transpose()?;
     let control_address = control.as_ref().and_then(|listener| listener.local_addr().ok());
-    let state = Arc::new(ControlState {
-        recorder: Arc::clone(&recorder),
-        readiness: Readiness::new(),
-    });
+    let state = Arc::new(ControlState { recorder: Arc::clone(&recorder), readiness: Readiness::new() });
     let (drain, draining) = watch::channel(false);
     let mut workers = Vec::new();
     for (number, sockets) in sockets.into_iter().enumerate() {
         let backends = hosts.iter().map(|host| host.backend(&recorder)).collect();
-        let worker = Worker {
-            gateway: Arc::clone(&gateway),
-            backends,
-        };
+        let worker = Worker { gateway: Arc::clone(&gateway), backends };
         let (draining, drain_time) = (draining.clone(), config.drain);
         workers.push(spawn(format!("worker-{number}"), move || {
             worker::run(worker, sockets, draining, drain_time)
@@ -104,30 +89,17 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let (reload, reloads) = mpsc::channel(1);
     let reloader = Reloader::new(gateway, config.clone(), reloads);
     let background_state = Arc::clone(&state);
-    let background = spawn("control".into(), move || {
-        background(control, background_state, reloader)
-    })?;
+    let background = spawn("control".into(), move || background(control, background_state, reloader))?;
     state.readiness.snapshot_loaded();
     let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len());
     tracing::info!(?listeners, control = ?control_address, upstreams, tokens, "serving");
-    Ok(Running {
-        listeners,
-        control: control_address,
-        live,
-        state,
-        drain,
-        reload,
-        workers,
-        background,
-    })
+    Ok(Running { listeners, control: control_address, live, state, drain, reload, workers, background })
 }
 
 /// What runs beside the data plane, on a thread of its own: the control listener, and the reloads, with whose end it
 /// ends.
 fn background(control: Option<StdListener>, state: Arc<ControlState>, reloader: Reloader) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         match control {
             Some(listener) => control::serve(TcpListener::from_std(listener)?, state, reloader.run()).await,
@@ -142,28 +114,19 @@ fn spawn(
     run: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> Result<JoinHandle<io::Result<()>>, AppError> {
     let what = format!("starting thread `{name}`");
-    thread::Builder::new()
-        .name(name)
-        .spawn(run)
-        .map_err(|source| AppError::System { what, source })
+    thread::Builder::new().name(name).spawn(run).map_err(|source| AppError::System { what, source })
 }
 
 fn recorder(config: &Config) -> Result<Recorder, AppError> {
-    let names: Vec<_> = config
-        .upstreams
-        .iter()
-        .map(|upstream| upstream.name.clone())
-        .collect();
+    let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let metrics = Metrics::new(&names);
     let output = match &config.audit {
         AuditOutput::Stdout => Output::Stdout,
         AuditOutput::File(file) => Output::File(file.clone()),
         AuditOutput::Off => Output::Off,
     };
-    let audit = Audit::open(output, &metrics).map_err(|source| AppError::System {
-        what: "opening the audit log".into(),
-        source,
-    })?;
+    let audit = Audit::open(output, &metrics)
+        .map_err(|source| AppError::System { what: "opening the audit log".into(), source })?;
     Ok(Recorder { metrics, audit })
 }
 
@@ -199,10 +162,8 @@ fn gateway(
     let Some(live) = live.filter(|_| faults.is_empty()) else {
         return Err(AppError::Faults(faults));
     };
-    let request_ids = RequestIds::from_system().map_err(|source| AppError::System {
-        what: "seeding request ids".into(),
-        source,
-    })?;
+    let request_ids = RequestIds::from_system()
+        .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
     Ok(Gateway {
         live: Arc::new(live),
         recorder: Arc::clone(recorder),
@@ -224,17 +185,16 @@ pub fn identity(identity: &config::Identity) -> Result<Identity, Fault> {
     let basic = |secret: &Secret| format!("Basic {}", STANDARD.encode(secret.expose()));
     Ok(match identity {
         config::Identity::TrustedHeader(name) => Identity::TrustedHeader(name.clone()),
-        config::Identity::Basic { file, user_header } => Identity::Account {
-            authorization: authorization(file, basic)?,
-            user_header: user_header.clone(),
-        },
+        config::Identity::Basic { file, user_header } => {
+            Identity::Account { authorization: authorization(file, basic)?, user_header: user_header.clone() }
+        }
         config::Identity::Bearer { file, user_header } => Identity::Account {
             authorization: authorization(file, bearer)?,
             user_header: user_header.clone(),
         },
-        config::Identity::Sudo { token_file } => Identity::Sudo {
-            authorization: authorization(token_file, bearer)?,
-        },
+        config::Identity::Sudo { token_file } => {
+            Identity::Sudo { authorization: authorization(token_file, bearer)? }
+        }
         config::Identity::RemoteUser => Identity::RemoteUser,
     })
 }
@@ -249,10 +209,7 @@ fn authorization(file: &Path, value: impl Fn(&Secret) -> String) -> Result<Heade
 
 /// Out of which each worker makes its own way to a host.
 enum HostPlan {
-    Http {
-        destination: Destination,
-        host: Option<HeaderValue>,
-    },
+    Http { destination: Destination, host: Option<HeaderValue> },
     Git(GitHost),
 }
 
@@ -270,11 +227,7 @@ impl HostPlan {
 
 fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, AppError> {
     match &upstream.host {
-        Host::Http {
-            authority,
-            tls: settings,
-            preserve_host,
-        } => {
+        Host::Http { authority, tls: settings, preserve_host } => {
             let faults = |fault| AppError::Faults(vec![fault]);
             let tls = match settings {
                 None => None,
@@ -292,10 +245,7 @@ fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, Ap
             let host = HeaderValue::try_from(authority).ok().filter(|_| !preserve_host);
             Ok(HostPlan::Http { destination, host })
         }
-        Host::GitDirectory {
-            directory,
-            max_children,
-        } => {
+        Host::GitDirectory { directory, max_children } => {
             let settings = GitHostSettings {
                 directory: directory.clone(),
                 git: "git".into(),
@@ -306,10 +256,7 @@ fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, Ap
             let name = upstream.name.clone();
             GitHost::new(settings)
                 .map(HostPlan::Git)
-                .map_err(|source| AppError::GitHost {
-                    upstream: name,
-                    source,
-                })
+                .map_err(|source| AppError::GitHost { upstream: name, source })
         }
     }
 }
@@ -319,17 +266,11 @@ fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, Ap
 fn allow_sockets(connections: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-    let needed = u64::try_from(connections)
-        .unwrap_or(u64::MAX)
-        .saturating_mul(2)
-        .saturating_add(SPARE_FILES);
+    let needed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(SPARE_FILES);
     if let Some(most) = getrlimit(Resource::Nofile).current.filter(|most| *most < needed) {
         tracing::warn!(
             most,
@@ -344,10 +285,7 @@ fn listen(config: &Config) -> Result<(Vec<SocketAddr>, Vec<Vec<StdListener>>), A
     let mut addresses = Vec::new();
     let mut sockets: Vec<Vec<StdListener>> = (0..config.workers).map(|_| Vec::new()).collect();
     for listener in &config.listeners {
-        let system = |source| AppError::System {
-            what: format!("listening on {}", listener.bind),
-            source,
-        };
+        let system = |source| AppError::System { what: format!("listening on {}", listener.bind), source };
         // With a shared port a second gateway would bind without a word, and take half of the requests.
         drop(StdListener::bind(listener.bind).map_err(system)?);
         let mut address = listener.bind;
@@ -362,10 +300,7 @@ fn listen(config: &Config) -> Result<(Vec<SocketAddr>, Vec<Vec<StdListener>>), A
 }
 
 fn listen_control(address: SocketAddr) -> Result<StdListener, AppError> {
-    let system = |source| AppError::System {
-        what: format!("listening on {address} for control"),
-        source,
-    };
+    let system = |source| AppError::System { what: format!("listening on {address} for control"), source };
     let listener = StdListener::bind(address).map_err(system)?;
     listener.set_nonblocking(true).map_err(system)?;
     Ok(listener)

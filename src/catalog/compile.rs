@@ -82,30 +82,15 @@ impl Catalog {
     /// Every fault of the document by itself.
     pub fn read(file: &Path, source: &str) -> Result<Self, Vec<Fault>> {
         let document: CatalogDocument = yaml::parse(file, source).map_err(|fault| vec![fault])?;
-        let mut faults = Faults {
-            file,
-            source,
-            found: Vec::new(),
-        };
+        let mut faults = Faults { file, source, found: Vec::new() };
         let name = &document.catalog.value;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if name.is_empty() || !name.bytes().all(plain) {
-            faults.add(
-                &document.catalog,
-                "a catalog's name holds lower-case letters, digits and `-`",
-            );
+            faults.add(&document.catalog, "a catalog's name holds lower-case letters, digits and `-`");
         }
-        let style = style(
-            &document.errors,
-            document.accepted_permissions_header.as_ref(),
-            &mut faults,
-        );
-        let permissions = document
-            .permissions
-            .0
-            .iter()
-            .map(|(name, value)| permission(name, value, &mut faults))
-            .collect();
+        let style = style(&document.errors, document.accepted_permissions_header.as_ref(), &mut faults);
+        let permissions =
+            document.permissions.0.iter().map(|(name, value)| permission(name, value, &mut faults)).collect();
         let mut routes = Vec::new();
         for (key, value) in document.routes.0 {
             match Template::parse(&key.value, &document.resource) {
@@ -137,21 +122,12 @@ impl Catalog {
             match rule(template, document, vocabulary) {
                 Ok(rule) => {
                     let style = Arc::clone(&self.style);
-                    routes.push(Route {
-                        template: template.clone(),
-                        rule,
-                        style,
-                        place: *place,
-                    });
+                    routes.push(Route { template: template.clone(), rule, style, place: *place });
                 }
                 Err(message) => faults.push(self.fault(*place, message)),
             }
         }
-        if faults.is_empty() {
-            Ok(routes)
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(routes) } else { Err(faults) }
     }
 
     /// A fault at `place` of this catalog's file.
@@ -168,16 +144,11 @@ struct Faults<'a> {
 
 impl Faults<'_> {
     fn add<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
-        self.found
-            .push(Fault::new(self.file, yaml::place(at), message, self.source));
+        self.found.push(Fault::new(self.file, yaml::place(at), message, self.source));
     }
 
     fn or<T>(self, value: T) -> Result<T, Vec<Fault>> {
-        if self.found.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.found)
-        }
+        if self.found.is_empty() { Ok(value) } else { Err(self.found) }
     }
 }
 
@@ -186,21 +157,14 @@ fn style(
     accepted: Option<&Spanned<String>>,
     faults: &mut Faults<'_>,
 ) -> ErrorStyle {
-    let mut style = ErrorStyle {
-        fields: document.fields.clone().into_iter().collect(),
-        ..ErrorStyle::default()
-    };
-    match document
-        .format
-        .as_ref()
-        .map(|format| (format, format.value.as_str()))
-    {
+    let mut style =
+        ErrorStyle { fields: document.fields.clone().into_iter().collect(), ..ErrorStyle::default() };
+    match document.format.as_ref().map(|format| (format, format.value.as_str())) {
         None | Some((_, "json")) => {}
         Some((_, "text")) => style.format = ErrorFormat::Text,
-        Some((at, other)) => faults.add(
-            at,
-            format!("unknown error format `{other}`; expected `json` or `text`"),
-        ),
+        Some((at, other)) => {
+            faults.add(at, format!("unknown error format `{other}`; expected `json` or `text`"))
+        }
     }
     if let Some(challenge) = &document.challenge {
         match HeaderValue::from_str(&challenge.value) {
@@ -219,10 +183,7 @@ fn style(
             style.messages.insert(reason, message.value.clone());
         } else {
             let known: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-            faults.add(
-                message,
-                format!("unknown reason `{reason}`; expected one of {}", known.join(", ")),
-            );
+            faults.add(message, format!("unknown reason `{reason}`; expected one of {}", known.join(", ")));
         }
     }
     style
@@ -236,16 +197,10 @@ fn permission(
     let document = &value.value;
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.value.is_empty() || !name.value.bytes().all(plain) {
-        faults.add(
-            name,
-            "a permission's name holds lower-case letters, digits and `_`",
-        );
+        faults.add(name, "a permission's name holds lower-case letters, digits and `_`");
     }
     let scope = Scope::parse(&document.scope.value).unwrap_or_else(|| {
-        faults.add(
-            &document.scope,
-            "unknown scope; expected `repository`, `organization` or `user`",
-        );
+        faults.add(&document.scope, "unknown scope; expected `repository`, `organization` or `user`");
         Scope::Repository
     });
     let mut levels: Vec<_> = document
@@ -290,16 +245,9 @@ fn rule(template: &Template, document: &RouteDocument, vocabulary: &Vocabulary) 
                 .iter()
                 .map(|(value, text)| Ok((value.clone(), needed(template, text, vocabulary)?)))
                 .collect();
-            let absent = document
-                .absent
-                .as_ref()
-                .map(|text| needed(template, text, vocabulary))
-                .transpose()?;
-            Ok(Rule::ByQuery {
-                field: document.query.clone(),
-                values: values?,
-                absent,
-            })
+            let absent =
+                document.absent.as_ref().map(|text| needed(template, text, vocabulary)).transpose()?;
+            Ok(Rule::ByQuery { field: document.query.clone(), values: values?, absent })
         }
     }
 }
@@ -307,9 +255,7 @@ fn rule(template: &Template, document: &RouteDocument, vocabulary: &Vocabulary) 
 fn needed(template: &Template, text: &str, vocabulary: &Vocabulary) -> Result<Needed, String> {
     let requirement = requirement::parse(text, vocabulary).map_err(|error| error.to_string())?;
     for need in requirement.needs() {
-        let scope = vocabulary
-            .permission(need.permission)
-            .map(|permission| permission.scope);
+        let scope = vocabulary.permission(need.permission).map(|permission| permission.scope);
         if !template.names_owner() && matches!(scope, Some(Scope::Repository | Scope::Organization)) {
             let name = vocabulary.name(need.permission);
             return Err(format!(
@@ -321,9 +267,5 @@ fn needed(template: &Template, text: &str, vocabulary: &Vocabulary) -> Result<Ne
     let text = requirement.describe(vocabulary);
     let header =
         HeaderValue::try_from(&text).map_err(|_| format!("`{text}` cannot stand in a header field"))?;
-    Ok(Needed {
-        requirement,
-        text: text.into(),
-        header,
-    })
+    Ok(Needed { requirement, text: text.into(), header })
 }

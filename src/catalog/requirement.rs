@@ -42,17 +42,12 @@ fn need(text: &str, vocabulary: &Vocabulary) -> Result<Need, RequirementError> {
     let form = || RequirementError::Form(text.trim().to_owned());
     let (name, level) = text.trim().split_once('=').ok_or_else(form)?;
     let level = Level::parse(level).ok_or_else(form)?;
-    let id = vocabulary
-        .find(name)
-        .ok_or_else(|| RequirementError::Unknown(name.to_owned()))?;
+    let id = vocabulary.find(name).ok_or_else(|| RequirementError::Unknown(name.to_owned()))?;
     let known = vocabulary.permission(id).is_some_and(|permission| {
         permission.levels.is_empty() || permission.levels.iter().any(|granted| *granted >= level)
     });
     if !known {
         return Err(RequirementError::Level(name.to_owned(), level));
     }
-    Ok(Need {
-        permission: id,
-        level,
-    })
+    Ok(Need { permission: id, level })
 }

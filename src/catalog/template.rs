@@ -87,35 +87,18 @@ impl Template {
     pub fn parse(text: &str, resources: &ResourceParameters) -> Result<Self, TemplateError> {
         let (methods, path) = text.split_once(' ').ok_or(TemplateError::Form)?;
         let path = path.strip_prefix('/').ok_or(TemplateError::Form)?;
-        let methods = if methods == "*" {
-            Ok(Vec::new())
-        } else {
-            methods.split('|').map(method).collect()
-        }?;
-        let segments = if path.is_empty() {
-            Vec::new()
-        } else {
-            path.split('/').collect()
-        };
+        let methods = if methods == "*" { Ok(Vec::new()) } else { methods.split('|').map(method).collect() }?;
+        let segments = if path.is_empty() { Vec::new() } else { path.split('/').collect() };
         let last = segments.len().saturating_sub(1);
         let pieces: Vec<_> = segments
             .into_iter()
             .enumerate()
             .map(|(at, segment)| piece(segment, at == last, resources))
             .collect::<Result<_, _>>()?;
-        if pieces
-            .iter()
-            .rev()
-            .skip(1)
-            .any(|piece| matches!(piece, Piece::Tail(_)))
-        {
+        if pieces.iter().rev().skip(1).any(|piece| matches!(piece, Piece::Tail(_))) {
             return Err(TemplateError::AfterTail);
         }
-        let template = Self {
-            text: text.to_owned(),
-            methods,
-            pieces,
-        };
+        let template = Self { text: text.to_owned(), methods, pieces };
         template.check_resources()?;
         Ok(template)
     }
@@ -182,23 +165,15 @@ fn piece(segment: &str, last: bool, resources: &ResourceParameters) -> Result<Pi
             "!:" => Some(':'),
             _ => return Err(error()),
         };
-        return if is_name(name) && suffix.is_empty() {
-            Ok(Piece::Tail(without))
-        } else {
-            Err(error())
-        };
+        return if is_name(name) && suffix.is_empty() { Ok(Piece::Tail(without)) } else { Err(error()) };
     }
     let (name, encoded) = name.strip_suffix('%').map_or((name, false), |name| (name, true));
     if !is_name(name) || suffix.contains(['{', '}', '%', ' ']) {
         return Err(error());
     }
     let is_in = |names: &[String]| names.iter().any(|known| known == name);
-    let kind = match (
-        encoded,
-        is_in(&resources.owner),
-        is_in(&resources.repository),
-        is_in(&resources.wiki),
-    ) {
+    let kind = match (encoded, is_in(&resources.owner), is_in(&resources.repository), is_in(&resources.wiki))
+    {
         (true, false, false, false) => ParameterKind::Encoded,
         (false, false, false, false) => ParameterKind::Plain,
         (false, true, false, false) => ParameterKind::Owner,
@@ -206,17 +181,11 @@ fn piece(segment: &str, last: bool, resources: &ResourceParameters) -> Result<Pi
         (false, false, false, true) => ParameterKind::Wiki,
         _ => return Err(error()),
     };
-    Ok(Piece::Parameter(Parameter {
-        kind,
-        suffix: suffix.to_owned(),
-    }))
+    Ok(Piece::Parameter(Parameter { kind, suffix: suffix.to_owned() }))
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -259,10 +228,7 @@ mod tests {
             "{}", "{a b}", "{owner%}", "{a", "a}", "{a...}x", "{a...!}", "{a!:}", "a{b}", "%2f", "{a}{b}",
             "a b",
         ] {
-            check(
-                &format!("GET /{segment}"),
-                Some(TemplateError::Segment(segment.into())),
-            );
+            check(&format!("GET /{segment}"), Some(TemplateError::Segment(segment.into())));
         }
         check("GET /a//b", Some(TemplateError::Segment(String::new())));
         check("GET /{a...}/b", Some(TemplateError::AfterTail));

@@ -19,10 +19,7 @@ pub fn timestamp() -> Timestamp {
 }
 
 /// The clock that never goes back: what durations and deadlines are measured with.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this module is the replacement that the lint names"
-)]
+#[expect(clippy::disallowed_methods, reason = "this module is the replacement that the lint names")]
 pub fn monotonic() -> Instant {
     Instant::now()
 }
@@ -43,10 +40,7 @@ mod tests {
 
     #[track_caller]
     fn check(nanoseconds: i128, want: &str) {
-        assert_eq!(
-            rfc3339_micros(Timestamp::from_nanosecond(nanoseconds).unwrap()),
-            want
-        );
+        assert_eq!(rfc3339_micros(Timestamp::from_nanosecond(nanoseconds).unwrap()), want);
     }
 
     #[test]

@@ -25,15 +25,13 @@ const SOON: i64 = 30 * 24 * 60 * 60;
 
 /// What to check.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Every fault of every file is told at once, with file, line and column.
+#[command(after_help = "Every fault of every file is told at once, with file, line and column.
 
 Examples:
   portcullis check
   portcullis check --config /etc/portcullis/portcullis.yaml --json
 
-Exit codes: 0 no faults, 2 faults."
-)]
+Exit codes: 0 no faults, 2 faults.")]
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
@@ -117,31 +115,18 @@ fn check(file: &Path) -> Result<Loaded, Faulty> {
         Ok(_) => {}
         Err(found) => faults.extend(found),
     }
-    Err(Faulty {
-        faults,
-        unchecked: None,
-    })
+    Err(Faulty { faults, unchecked: None })
 }
 
 /// The faults of the files that the configuration names, beside the policy files.
 fn of_files(config: &Config) -> Vec<Fault> {
     let credentials = warnings::credential_files(config).filter_map(|file| read_credential(file).err());
-    let served = config
-        .listeners
-        .iter()
-        .filter(|listener| !listener.tls.is_empty());
-    let certificates = served
-        .filter_map(|listener| tls::server_config(listener).err())
-        .flatten();
-    let trusted = config
-        .upstreams
-        .iter()
-        .filter_map(|upstream| match &upstream.host {
-            Host::Http {
-                tls: Some(settings), ..
-            } => tls::client_config(settings).err(),
-            Host::Http { tls: None, .. } | Host::GitDirectory { .. } => None,
-        });
+    let served = config.listeners.iter().filter(|listener| !listener.tls.is_empty());
+    let certificates = served.filter_map(|listener| tls::server_config(listener).err()).flatten();
+    let trusted = config.upstreams.iter().filter_map(|upstream| match &upstream.host {
+        Host::Http { tls: Some(settings), .. } => tls::client_config(settings).err(),
+        Host::Http { tls: None, .. } | Host::GitDirectory { .. } => None,
+    });
     credentials.chain(certificates).chain(trusted).collect()
 }
 
@@ -184,10 +169,7 @@ fn faults(arguments: &Arguments, mut faulty: Faulty, output: &mut Output) -> any
         output.message(format_args!("warning: {warning}"));
     }
     let count = faulty.faults.len();
-    output.message(format_args!(
-        "{count} {}",
-        if count == 1 { "fault" } else { "faults" }
-    ));
+    output.message(format_args!("{count} {}", if count == 1 { "fault" } else { "faults" }));
     Ok(Status::Faulty)
 }
 
@@ -195,12 +177,8 @@ impl Summary {
     fn of(loaded: &Loaded, now: UnixTime) -> Self {
         let Loaded { config, snapshot } = loaded;
         let upstreams = config.upstreams.iter().zip(&snapshot.upstreams);
-        let rules: BTreeSet<_> = snapshot
-            .upstreams
-            .iter()
-            .flat_map(UpstreamPolicy::deny_rules)
-            .map(|rule| &rule.name)
-            .collect();
+        let rules: BTreeSet<_> =
+            snapshot.upstreams.iter().flat_map(UpstreamPolicy::deny_rules).map(|rule| &rule.name).collect();
         Self {
             listeners: config.listeners.iter().map(listener).collect(),
             control: config.control.map(|address| address.to_string()),

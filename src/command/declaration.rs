@@ -66,16 +66,10 @@ impl Declaration {
             lines.push("    grants:".to_owned());
         }
         for (owner, repositories) in &self.reach {
-            let (before, indent) = if several {
-                ("      - ", "        ")
-            } else {
-                ("    ", "    ")
-            };
+            let (before, indent) = if several { ("      - ", "        ") } else { ("    ", "    ") };
             lines.push(format!("{before}resource_owner: {}", scalar(owner)));
             lines.extend(
-                repositories
-                    .yaml()
-                    .map(|repositories| format!("{indent}repositories: {repositories}")),
+                repositories.yaml().map(|repositories| format!("{indent}repositories: {repositories}")),
             );
             lines.push(format!("{indent}permissions: {permissions}"));
         }
@@ -129,9 +123,7 @@ impl Repositories {
 pub fn permissions(text: &str) -> Result<Vec<(String, String)>, UsageError> {
     let pair = |piece: &str| {
         let (name, level) = piece.split_once('=').ok_or_else(|| {
-            UsageError(format!(
-                "`{piece}` is no permission with a level; expected such as `contents=read`"
-            ))
+            UsageError(format!("`{piece}` is no permission with a level; expected such as `contents=read`"))
         })?;
         Ok((name.trim().to_owned(), level.trim().to_owned()))
     };

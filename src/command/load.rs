@@ -54,10 +54,7 @@ pub fn load(file: &Path) -> Result<Loaded, Faulty> {
     let config = config::load(file).map_err(|faults| and_policy(file, faults))?;
     match inputs(&config, file).compile(1) {
         Ok(snapshot) => Ok(Loaded { config, snapshot }),
-        Err(faults) => Err(Faulty {
-            faults,
-            unchecked: None,
-        }),
+        Err(faults) => Err(Faulty { faults, unchecked: None }),
     }
 }
 
@@ -107,10 +104,7 @@ struct OutlinedUpstream {
 fn outline(file: &Path) -> Option<Inputs> {
     let text = std::fs::read_to_string(file).ok()?;
     let outline: Outline = yaml::parse(file, &text).ok()?;
-    let directory = file
-        .parent()
-        .unwrap_or_else(|| Path::new(""))
-        .join(outline.policies?);
+    let directory = file.parent().unwrap_or_else(|| Path::new("")).join(outline.policies?);
     let spec = |upstream: OutlinedUpstream| {
         Some(UpstreamSpec {
             name: upstream.name?,
@@ -123,9 +117,5 @@ fn outline(file: &Path) -> Option<Inputs> {
     let upstreams: Vec<_> = outline.upstreams.into_iter().filter_map(spec).collect();
     // Without catalogs every permission would be unknown, which is not what is wrong.
     let named = upstreams.iter().any(|upstream| !upstream.catalogs.is_empty());
-    (named && directory.is_dir()).then(|| Inputs {
-        directory,
-        upstreams,
-        format: TokenFormat::default(),
-    })
+    (named && directory.is_dir()).then(|| Inputs { directory, upstreams, format: TokenFormat::default() })
 }

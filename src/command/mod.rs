@@ -132,10 +132,7 @@ impl UsageError {
 /// # Errors
 /// [`UsageError`] where one holds a token, which must not go unnoticed and is not repeated.
 pub fn parse(arguments: Vec<OsString>) -> Result<Arguments, UsageError> {
-    if arguments
-        .iter()
-        .any(|argument| holds_token(&argument.to_string_lossy()))
-    {
+    if arguments.iter().any(|argument| holds_token(&argument.to_string_lossy())) {
         return Err(UsageError::new(
             "an argument holds a token, where everybody on this machine can see it and the shell's history keeps it; revoke it, and give tokens on standard input",
         ));
@@ -170,11 +167,7 @@ pub fn run(arguments: Arguments, output: &mut Output) -> anyhow::Result<Status> 
 /// Tells `error` and gives the status that the command ends with.
 pub fn report(error: &anyhow::Error, output: &Output) -> Status {
     output.message(format_args!("error: {error:#}"));
-    if error.is::<UsageError>() {
-        Status::Faulty
-    } else {
-        Status::Refused
-    }
+    if error.is::<UsageError>() { Status::Faulty } else { Status::Refused }
 }
 
 /// `moment` in RFC 3339.
@@ -194,11 +187,7 @@ mod tests {
     #[test]
     fn tokens_of_any_product_are_noticed() {
         let token = format!("acme_pat_{}_{}", "a".repeat(22), "b".repeat(59));
-        for argument in [
-            token.clone(),
-            format!("https://h/?t={token}"),
-            format!("X: {token}"),
-        ] {
+        for argument in [token.clone(), format!("https://h/?t={token}"), format!("X: {token}")] {
             assert!(holds_token(&argument), "{argument}");
         }
         for argument in ["portcullis_pat_", "a_pat_b_c", "--prefix=acme_pat"] {

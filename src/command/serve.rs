@@ -84,14 +84,9 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
 
 fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
-        UsageError::new(format!(
-            "`--log {}`: {error}; expected such as `info`",
-            arguments.log
-        ))
+        UsageError::new(format!("`--log {}`: {error}; expected such as `info`", arguments.log))
     })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match arguments.log_format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),

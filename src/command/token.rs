@@ -147,9 +147,7 @@ impl FormatArguments {
 fn new(arguments: &NewArguments, output: &mut Output) -> anyhow::Result<Status> {
     let format = arguments.format.format()?;
     let text = random_token(&format)?;
-    let token = format
-        .parse(text.expose())
-        .context("the new token cannot be read back")?;
+    let token = format.parse(text.expose()).context("the new token cannot be read back")?;
     let declaration = arguments.declaration(token.digest, now())?;
     arguments.check(&declaration, output)?;
     let yaml = declaration.yaml();
@@ -177,9 +175,7 @@ fn new(arguments: &NewArguments, output: &mut Output) -> anyhow::Result<Status> 
 pub fn random_token(format: &TokenFormat) -> anyhow::Result<Secret> {
     let mut random = Zeroizing::new([0; TokenFormat::RANDOM_BYTES]);
     aws_lc_rs::rand::fill(&mut *random).context("the system's random generator fails; try again")?;
-    format
-        .assemble(&*random)
-        .context("the system's random generator gave too little; try again")
+    format.assemble(&*random).context("the system's random generator gave too little; try again")
 }
 
 impl NewArguments {
@@ -238,9 +234,7 @@ fn expiry(text: &str, now: UnixTime) -> Result<UnixTime, UsageError> {
     let readable = moment.filter(|moment| jiff::Timestamp::from_second(moment.0).is_ok());
     match readable {
         Some(moment) if moment > now => Ok(moment),
-        Some(_) => Err(UsageError(format!(
-            "`--expires {text}` is past; expected a moment to come"
-        ))),
+        Some(_) => Err(UsageError(format!("`--expires {text}` is past; expected a moment to come"))),
         None => Err(UsageError(format!(
             "`--expires {text}` is no moment; expected such as `30d`, `2027-01-31` or `2027-01-31T18:00:00Z`"
         ))),
@@ -251,12 +245,9 @@ fn digest(arguments: &DigestArguments, output: &mut Output) -> anyhow::Result<St
     let text = read_token()?;
     // The prefix tells the format: no configuration is needed to find a token that leaked.
     let product = text.expose().rsplit_once("_pat_").map(|(product, _)| product);
-    let format = product
-        .and_then(|product| TokenFormat::new(product).ok())
-        .unwrap_or_default();
-    let token = format
-        .parse(text.expose())
-        .map_err(|error| UsageError::new(format!("standard input: {error}")))?;
+    let format = product.and_then(|product| TokenFormat::new(product).ok()).unwrap_or_default();
+    let token =
+        format.parse(text.expose()).map_err(|error| UsageError::new(format!("standard input: {error}")))?;
     if arguments.json {
         output.json(&json!({
             "sha256": token.digest.to_string(),
@@ -277,11 +268,7 @@ pub fn read_token() -> anyhow::Result<Secret> {
     std::io::stdin()
         .take(INPUT_LIMIT as u64)
         .read_to_string(&mut text)
-        .map_err(|error| {
-            UsageError(format!(
-                "standard input cannot be read: {error}; expected a token"
-            ))
-        })?;
+        .map_err(|error| UsageError(format!("standard input cannot be read: {error}; expected a token")))?;
     let token = text.trim();
     if token.is_empty() || token.contains(char::is_control) {
         return Err(UsageError::new("standard input: expected one line with a token").into());

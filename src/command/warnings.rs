@@ -19,9 +19,7 @@ pub fn of_config(config: &Config) -> Vec<String> {
     for listener in &config.listeners {
         if listener.tls.is_empty() && !listener.bind.ip().is_loopback() {
             let bind = listener.bind;
-            warnings.push(format!(
-                "listener `{bind}` has no `tls`: tokens cross the network in the clear"
-            ));
+            warnings.push(format!("listener `{bind}` has no `tls`: tokens cross the network in the clear"));
         }
     }
     if let Some(control) = config.control.filter(|control| !control.ip().is_loopback()) {
@@ -56,9 +54,7 @@ pub fn of_policy(snapshot: &Snapshot) -> Vec<String> {
         .collect();
     let rules = snapshot.upstreams.iter().flat_map(UpstreamPolicy::deny_rules);
     names.extend(
-        rules
-            .filter(|rule| rule.mode == Mode::Shadow)
-            .map(|rule| format!("deny rule `{}`", rule.name)),
+        rules.filter(|rule| rule.mode == Mode::Shadow).map(|rule| format!("deny rule `{}`", rule.name)),
     );
     names.sort();
     names.dedup();
@@ -70,10 +66,7 @@ pub fn of_policy(snapshot: &Snapshot) -> Vec<String> {
 
 /// The files that hold the gateway's own credentials at its upstreams.
 pub fn credential_files(config: &Config) -> impl Iterator<Item = &Path> {
-    config
-        .upstreams
-        .iter()
-        .filter_map(|upstream| credential_file(&upstream.identity))
+    config.upstreams.iter().filter_map(|upstream| credential_file(&upstream.identity))
 }
 
 fn credential_file(identity: &Identity) -> Option<&Path> {
@@ -86,22 +79,16 @@ fn credential_file(identity: &Identity) -> Option<&Path> {
 
 fn secret_files(config: &Config) -> impl Iterator<Item = &Path> {
     let certificates = config.listeners.iter().flat_map(|listener| &listener.tls);
-    certificates
-        .map(|certificate| certificate.key.as_path())
-        .chain(credential_files(config))
+    certificates.map(|certificate| certificate.key.as_path()).chain(credential_files(config))
 }
 
 fn is_exposed(file: &Path) -> bool {
-    file.metadata()
-        .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+    file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 /// The host of an upstream on another machine that is spoken to without TLS.
 fn clear_host(upstream: &Upstream) -> Option<&str> {
-    let Host::Http {
-        authority, tls: None, ..
-    } = &upstream.host
-    else {
+    let Host::Http { authority, tls: None, .. } = &upstream.host else {
         return None;
     };
     let parsed: Authority = authority.parse().ok()?;

@@ -57,11 +57,7 @@ const NO_UPSTREAM: &str = "none";
 
 impl<'a> Checker<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
-        Self {
-            file,
-            text,
-            faults: Vec::new(),
-        }
+        Self { file, text, faults: Vec::new() }
     }
 
     /// The faults, in the order of lines.
@@ -114,10 +110,7 @@ impl<'a> Checker<'a> {
     /// `value` from the directory of the file, which is not checked to exist.
     pub(super) fn path(&mut self, value: &Spanned<String>) -> Option<PathBuf> {
         if value.value.is_empty() {
-            return self.fault(
-                place(value),
-                "expected a path; relative ones start at this file's directory",
-            );
+            return self.fault(place(value), "expected a path; relative ones start at this file's directory");
         }
         Some(self.directory().join(&value.value))
     }

@@ -19,19 +19,13 @@ const MAX_BYTES: usize = 8 * 1024;
 /// line, most of all) or white space at an end. The fault never tells what stands in it.
 pub fn read_credential(path: &Path) -> Result<Secret, Fault> {
     let fault = |message: String| Fault::of_file(path, message);
-    let unreadable = |error| {
-        fault(format!(
-            "cannot be read: {error}; expected a file with one credential"
-        ))
-    };
+    let unreadable = |error| fault(format!("cannot be read: {error}; expected a file with one credential"));
     let file = File::open(path).map_err(unreadable)?;
     warn_if_exposed(path, &file.metadata().map_err(unreadable)?);
     // Full capacity from the start: growing would leave a copy behind that nobody wipes.
     let limit = MAX_BYTES + 2;
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
-    file.take(limit as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     let text = str::from_utf8(&bytes).map_err(|_| fault("is not UTF-8; expected one line of text".into()))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
@@ -90,10 +84,7 @@ mod tests {
         check(b"hunter2\r\n", Ok("hunter2"));
         check(b"a b:c", Ok("a b:c"));
         check(&[b'x'; MAX_BYTES], Ok(&"x".repeat(MAX_BYTES)));
-        check(
-            &[&[b'x'; MAX_BYTES][..], b"\r\n"].concat(),
-            Ok(&"x".repeat(MAX_BYTES)),
-        );
+        check(&[&[b'x'; MAX_BYTES][..], b"\r\n"].concat(), Ok(&"x".repeat(MAX_BYTES)));
         check(b"", Err("is empty"));
         check(b"\n", Err("is empty"));
         check(b"hunter2\n\n", Err("second line"));
@@ -108,9 +99,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let fault = read_credential(Path::new("/nowhere/secret")).unwrap_err();
-        assert!(
-            fault.to_string().starts_with("/nowhere/secret: cannot be read: "),
-            "{fault}"
-        );
+        assert!(fault.to_string().starts_with("/nowhere/secret: cannot be read: "), "{fault}");
     }
 }

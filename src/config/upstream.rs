@@ -29,22 +29,14 @@ pub(super) fn upstreams(
 ) -> Option<Vec<Upstream>> {
     let field = checker.required(field, "upstreams", Place { line: 1, column: 1 })?;
     if field.value.is_empty() {
-        return checker.fault(
-            place(field),
-            "expected at least one upstream, with `name`, `hosts` and `url`",
-        );
+        return checker.fault(place(field), "expected at least one upstream, with `name`, `hosts` and `url`");
     }
     let mut names = BTreeMap::new();
     let mut sites = BTreeMap::new();
     let mut upstreams = Vec::new();
     for fields in &field.value {
         let whole = upstream(fields, limits, checker);
-        let UpstreamFields {
-            name,
-            hosts,
-            path_prefix,
-            ..
-        } = &fields.value;
+        let UpstreamFields { name, hosts, path_prefix, .. } = &fields.value;
         if let Some(name) = name
             && let Some(Place { line, .. }) = names.insert(name.value.clone(), place(name))
         {
@@ -78,14 +70,8 @@ fn upstream(
     let name = checker.required(fields.name.as_ref(), "name", at);
     let name = name.and_then(|name| checker.name(name));
     let hosts = checker.required(fields.hosts.as_ref(), "hosts", at);
-    let hosts = hosts.and_then(|field| {
-        each(
-            field,
-            checker,
-            host,
-            "at least one host; `[\"*\"]` stands for any",
-        )
-    });
+    let hosts =
+        hosts.and_then(|field| each(field, checker, host, "at least one host; `[\"*\"]` stands for any"));
     let path_prefix = match &fields.path_prefix {
         None => Some(None),
         Some(prefix) => path_prefix(prefix, checker).map(Some),
@@ -94,10 +80,7 @@ fn upstream(
     let catalogs = catalogs.and_then(|field| catalogs_of(field, checker));
     let timeouts = timeouts(fields.timeouts.as_ref(), limits, checker);
     let (host, identity) = match (&fields.url, &fields.git_directory) {
-        (Some(url), None) => (
-            http_host(url, fields, checker),
-            http_identity(fields, at, checker),
-        ),
+        (Some(url), None) => (http_host(url, fields, checker), http_identity(fields, at, checker)),
         (None, Some(directory)) => (git_host(directory, fields, checker), Some(Identity::RemoteUser)),
         (Some(_), Some(directory)) => checker.fault(
             place(directory),
@@ -150,9 +133,7 @@ fn host(value: &Spanned<String>, checker: &mut Checker<'_>) -> Option<String> {
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let fits = match address {
         // One spelling: clients that write an address otherwise are told `no_upstream`, never another upstream.
-        Some(address) => address
-            .parse::<Ipv6Addr>()
-            .is_ok_and(|ip| ip.to_string() == address),
+        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|ip| ip.to_string() == address),
         None => name == "*" || host_name(&name),
     };
     let expected = "expected a host without port, such as `git.example.com`, or `*` for any";
@@ -186,11 +167,7 @@ fn timeouts(fields: Option<&TimeoutFields>, limits: &Limits, checker: &mut Check
     let connect = checker.duration(field(|fields| fields.connect.as_ref()), limits.upstream_connect);
     let response = checker.duration(field(|fields| fields.response.as_ref()), limits.upstream_response);
     let idle = checker.duration(field(|fields| fields.idle.as_ref()), limits.upstream_idle);
-    Some(Timeouts {
-        connect: connect?,
-        response: response?,
-        idle: idle?,
-    })
+    Some(Timeouts { connect: connect?, response: response?, idle: idle? })
 }
 
 /// Faults each of `fields` that stands there: it belongs to another kind of upstream.
@@ -218,10 +195,7 @@ fn git_host(directory: &Spanned<String>, fields: &UpstreamFields, checker: &mut 
     let directory = checker.existing_directory(directory);
     let max_children = checker.number(fields.max_children.as_ref(), 1..=MAX_CHILDREN, DEFAULT_CHILDREN);
     alone?;
-    Some(Host::GitDirectory {
-        directory: directory?,
-        max_children: max_children?,
-    })
+    Some(Host::GitDirectory { directory: directory?, max_children: max_children? })
 }
 
 fn http_host(url: &Spanned<String>, fields: &UpstreamFields, checker: &mut Checker<'_>) -> Option<Host> {
@@ -231,10 +205,8 @@ fn http_host(url: &Spanned<String>, fields: &UpstreamFields, checker: &mut Check
         checker,
     );
     let origin = if url.value.contains('@') {
-        checker.fault_without_text(
-            place(url),
-            "a URL holds no user and password; name a file under `identity`",
-        )
+        checker
+            .fault_without_text(place(url), "a URL holds no user and password; name a file under `identity`")
     } else {
         checker.accept(url, Origin::parse(&url.value).ok_or(URL))
     };
@@ -242,11 +214,7 @@ fn http_host(url: &Spanned<String>, fields: &UpstreamFields, checker: &mut Check
         None => Some(None),
         Some(ca) => checker.file(ca).map(Some),
     };
-    let Origin {
-        authority,
-        host,
-        secure,
-    } = origin?;
+    let Origin { authority, host, secure } = origin?;
     let tls = if secure {
         let named = fields.server_name.as_ref();
         let server_name = named.map_or(host, |name| name.value.clone());
@@ -256,10 +224,7 @@ fn http_host(url: &Spanned<String>, fields: &UpstreamFields, checker: &mut Check
         Some(UpstreamTls { server_name, ca: ca? })
     } else {
         misplaced(
-            &[
-                ("ca", fields.ca.as_ref().map(place)),
-                ("server_name", fields.server_name.as_ref().map(place)),
-            ],
+            &[("ca", fields.ca.as_ref().map(place)), ("server_name", fields.server_name.as_ref().map(place))],
             "an `https://` upstream",
             checker,
         )?;
@@ -269,10 +234,7 @@ fn http_host(url: &Spanned<String>, fields: &UpstreamFields, checker: &mut Check
     Some(Host::Http {
         authority,
         tls,
-        preserve_host: fields
-            .preserve_host
-            .as_ref()
-            .is_some_and(|preserve| preserve.value),
+        preserve_host: fields.preserve_host.as_ref().is_some_and(|preserve| preserve.value),
     })
 }
 
@@ -306,11 +268,7 @@ impl Origin {
             None if host_name(&host) => host.clone(),
             None => return None,
         };
-        Some(Self {
-            authority: format!("{host}:{port}"),
-            host: bare,
-            secure,
-        })
+        Some(Self { authority: format!("{host}:{port}"), host: bare, secure })
     }
 }
 
@@ -326,29 +284,15 @@ fn http_identity(fields: &UpstreamFields, at: Place, checker: &mut Checker<'_>) 
         return checker.fault(at, message);
     };
     let at = place(identity);
-    let IdentityFields {
-        trusted_header,
-        basic_file,
-        bearer_file,
-        sudo_file,
-        user_header,
-    } = &identity.value;
+    let IdentityFields { trusted_header, basic_file, bearer_file, sudo_file, user_header } = &identity.value;
     let user_field = user_header.as_ref().map(place);
     match (trusted_header, basic_file, bearer_file, sudo_file) {
         (Some(header), None, None, None) => {
-            misplaced(
-                &[("user_header", user_field)],
-                "`basic_file` and `bearer_file`",
-                checker,
-            )?;
+            misplaced(&[("user_header", user_field)], "`basic_file` and `bearer_file`", checker)?;
             checker.identity_header(header).map(Identity::TrustedHeader)
         }
         (None, None, None, Some(file)) => {
-            misplaced(
-                &[("user_header", user_field)],
-                "`basic_file` and `bearer_file`",
-                checker,
-            )?;
+            misplaced(&[("user_header", user_field)], "`basic_file` and `bearer_file`", checker)?;
             checker.file(file).map(|token_file| Identity::Sudo { token_file })
         }
         (None, Some(file), None, None) => {

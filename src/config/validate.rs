@@ -79,10 +79,7 @@ fn listeners(
 ) -> Option<Vec<(Listener, Place)>> {
     let field = checker.required(field, "listeners", START)?;
     if field.value.is_empty() {
-        return checker.fault(
-            place(field),
-            "expected at least one listener, such as `- bind: 0.0.0.0:8443`",
-        );
+        return checker.fault(place(field), "expected at least one listener, such as `- bind: 0.0.0.0:8443`");
     }
     let mut listeners: Vec<(Listener, Place)> = Vec::new();
     for fields in &field.value {
@@ -96,10 +93,7 @@ fn listeners(
             continue;
         };
         if listeners.iter().any(|(other, _)| overlap(other.bind, address)) {
-            checker.fault::<()>(
-                place(bind),
-                "another listener has this address; expected a distinct port",
-            );
+            checker.fault::<()>(place(bind), "another listener has this address; expected a distinct port");
         }
         listeners.push((Listener { bind: address, tls }, place(bind)));
     }
@@ -112,21 +106,14 @@ fn certificates(
 ) -> Option<Vec<Certificate>> {
     let at = place(field);
     if field.value.0.is_empty() {
-        return checker.fault(
-            at,
-            "expected at least one certificate; leave `tls` out for plain HTTP",
-        );
+        return checker.fault(at, "expected at least one certificate; leave `tls` out for plain HTTP");
     }
     let mut certificates: Vec<Certificate> = Vec::new();
     let mut seen: Vec<String> = Vec::new();
     let mut whole = true;
     for (index, fields) in field.value.0.iter().enumerate() {
         // A certificate has no place of its own where it is the only one, in a mapping.
-        let at = fields
-            .certificate
-            .as_ref()
-            .or(fields.key.as_ref())
-            .map_or(at, place);
+        let at = fields.certificate.as_ref().or(fields.key.as_ref()).map_or(at, place);
         if index > 0 && fields.hosts.is_empty() {
             checker.fault::<()>(
                 at,
@@ -140,10 +127,7 @@ fn certificates(
                 continue;
             };
             if seen.contains(&name) {
-                checker.fault::<()>(
-                    place(host),
-                    format!("`{name}` already has a certificate; remove one"),
-                );
+                checker.fault::<()>(place(host), format!("`{name}` already has a certificate; remove one"));
             }
             seen.push(name.clone());
             hosts.push(name);
@@ -151,11 +135,7 @@ fn certificates(
         let certificate = required_file(fields.certificate.as_ref(), "certificate", at, checker);
         let key = required_file(fields.key.as_ref(), "key", at, checker);
         match (certificate, key) {
-            (Some(certificate), Some(key)) => certificates.push(Certificate {
-                hosts,
-                certificate,
-                key,
-            }),
+            (Some(certificate), Some(key)) => certificates.push(Certificate { hosts, certificate, key }),
             _ => whole = false,
         }
     }
@@ -183,10 +163,7 @@ fn certificate_host(value: &Spanned<String>, checker: &mut Checker<'_>) -> Optio
 }
 
 /// The control address and its place; `Some(None)` where there is none.
-#[expect(
-    clippy::option_option,
-    reason = "a wrong address and no address are told apart"
-)]
+#[expect(clippy::option_option, reason = "a wrong address and no address are told apart")]
 fn control(
     field: Option<&Spanned<ControlFields>>,
     checker: &mut Checker<'_>,
@@ -292,17 +269,13 @@ fn audit(field: Option<&AuditField>, checker: &mut Checker<'_>) -> Option<AuditO
     match path.parent() {
         Some(parent) if parent.is_dir() => Some(AuditOutput::File(path)),
         _ => {
-            let message = format!(
-                "expected a file in an existing directory; make that of `{}`",
-                path.display()
-            );
+            let message =
+                format!("expected a file in an existing directory; make that of `{}`", path.display());
             checker.fault(place(value), message)
         }
     }
 }
 
 fn default_workers() -> usize {
-    std::thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(MAX_WORKERS)
+    std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_WORKERS)
 }

@@ -70,10 +70,7 @@ pub async fn serve(listener: TcpListener, state: Arc<ControlState>, shutdown: im
         () = shutdown => {}
     }
     drop(listener);
-    if timeout(DRAIN_TIME, places.acquire_many(MAX_CONNECTIONS))
-        .await
-        .is_err()
-    {
+    if timeout(DRAIN_TIME, places.acquire_many(MAX_CONNECTIONS)).await.is_err() {
         tracing::warn!("the control listener ended with connections still open");
     }
 }
@@ -83,10 +80,7 @@ async fn accept_all(listener: &TcpListener, state: &Arc<ControlState>, places: &
     while let Ok(place) = Arc::clone(places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                drop(tasks::spawn(
-                    "control connection",
-                    serve_connection(stream, Arc::clone(state), place),
-                ));
+                drop(tasks::spawn("control connection", serve_connection(stream, Arc::clone(state), place)));
             }
             Err(error) => pause_after(&error).await,
         }
@@ -145,9 +139,7 @@ fn respond<B>(request: &Request<B>, state: &ControlState) -> Response<Full<Bytes
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = "method not allowed; use GET or HEAD\n".to_owned();
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, message);
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match page {
@@ -158,10 +150,7 @@ fn respond<B>(request: &Request<B>, state: &ControlState) -> Response<Full<Bytes
             failed => text(StatusCode::SERVICE_UNAVAILABLE, failed.concat()),
         },
         Page::Metrics => {
-            let mut response = text(
-                StatusCode::OK,
-                state.recorder.metrics.render() + &process::render(),
-            );
+            let mut response = text(StatusCode::OK, state.recorder.metrics.render() + &process::render());
             response.headers_mut().insert(CONTENT_TYPE, METRICS_TEXT);
             response
         }

@@ -23,9 +23,7 @@ pub(crate) fn render() -> String {
         .filter_map(|sample| {
             let Sample { name, kind, help, .. } = sample;
             let value = sample.value?;
-            Some(format!(
-                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
-            ))
+            Some(format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"))
         })
         .collect()
 }
@@ -77,11 +75,7 @@ fn read(path: &Path) -> String {
 /// may itself hold spaces and parentheses, so it is counted from behind it.
 fn stat_field(stat: &str, number: usize) -> Option<f64> {
     let (_, behind_name) = stat.rsplit_once(") ")?;
-    behind_name
-        .split_ascii_whitespace()
-        .nth(number.checked_sub(3)?)?
-        .parse()
-        .ok()
+    behind_name.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
 /// The first number behind `name` on the line that starts with it.
@@ -121,10 +115,7 @@ mod tests {
         let limits =
             "Limit  Soft  Hard  Units\nMax processes  1 1 x\nMax open files            1024  4096  files\n";
         assert_eq!(field_after(limits, "Max open files"), Some(1024.0));
-        assert_eq!(
-            field_after("Max open files unlimited unlimited files", "Max open files"),
-            None
-        );
+        assert_eq!(field_after("Max open files unlimited unlimited files", "Max open files"), None);
     }
 
     #[test]
@@ -143,10 +134,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_left_out() {
-        assert!(
-            samples(Path::new("/nowhere"))
-                .iter()
-                .all(|sample| sample.value.is_none())
-        );
+        assert!(samples(Path::new("/nowhere")).iter().all(|sample| sample.value.is_none()));
     }
 }

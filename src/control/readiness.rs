@@ -52,9 +52,6 @@ mod tests {
         readiness.snapshot_loaded();
         assert!(readiness.failed_checks().is_empty());
         readiness.draining();
-        assert_eq!(
-            readiness.failed_checks(),
-            ["drain: the gateway is shutting down\n"]
-        );
+        assert_eq!(readiness.failed_checks(), ["drain: the gateway is shutting down\n"]);
     }
 }

@@ -32,12 +32,7 @@ async fn start() -> Server {
         drop(stopped.await);
     };
     let task = tasks::spawn("control", serve(listener, Arc::clone(&state), shutdown));
-    Server {
-        address,
-        state,
-        stop,
-        task,
-    }
+    Server { address, state, stop, task }
 }
 
 /// Sends `head` and a Host, and reads to the end of the connection.
@@ -46,10 +41,7 @@ async fn ask(address: SocketAddr, head: &str) -> String {
     let request = format!("{head}\r\nhost: control\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    timeout(DEADLINE, stream.read_to_string(&mut answer))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer
 }
 
@@ -80,10 +72,7 @@ async fn metrics_have_their_type_and_the_process() {
     let server = start().await;
     let answer = ask(server.address, "GET /metrics HTTP/1.1").await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(
-        head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8"),
-        "{head}"
-    );
+    assert!(head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     assert!(body.contains("\nportcullis_connections_open 0\n"), "{body}");
     let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).unwrap();
     let names: Vec<_> = body
@@ -102,28 +91,14 @@ async fn metrics_have_their_type_and_the_process() {
 async fn what_is_not_there_is_not_found() {
     let server = start().await;
     let want = format!("not found; there are\n{ROUTES}");
-    for target in [
-        "/metrics/",
-        "/Metrics",
-        "/x",
-        "//metrics",
-        "/x/../metrics",
-        "/%6detrics",
-        "http://control/metrics",
-    ] {
-        check(
-            &ask(server.address, &format!("GET {target} HTTP/1.1")).await,
-            "404",
-            &want,
-        );
+    for target in
+        ["/metrics/", "/Metrics", "/x", "//metrics", "/x/../metrics", "/%6detrics", "http://control/metrics"]
+    {
+        check(&ask(server.address, &format!("GET {target} HTTP/1.1")).await, "404", &want);
     }
     check(&ask(server.address, "POST /x HTTP/1.1").await, "404", &want);
     check(&ask(server.address, "GET / HTTP/1.1").await, "200", ROUTES);
-    check(
-        &ask(server.address, "GET /livez?verbose HTTP/1.1").await,
-        "200",
-        "ok\n",
-    );
+    check(&ask(server.address, "GET /livez?verbose HTTP/1.1").await, "200", "ok\n");
 }
 
 #[tokio::test]

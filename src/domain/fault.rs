@@ -28,16 +28,9 @@ pub struct Fault {
 impl Fault {
     /// A fault at `place` of `file`, whose whole text is `source`.
     pub fn new(file: impl Into<PathBuf>, place: Place, message: impl Into<String>, source: &str) -> Self {
-        let line = usize::try_from(place.line)
-            .ok()
-            .and_then(|line| line.checked_sub(1));
+        let line = usize::try_from(place.line).ok().and_then(|line| line.checked_sub(1));
         let text = line.and_then(|line| source.lines().nth(line)).unwrap_or_default();
-        Self {
-            file: file.into(),
-            place,
-            message: message.into(),
-            text: text.trim_end().to_owned(),
-        }
+        Self { file: file.into(), place, message: message.into(), text: text.trim_end().to_owned() }
     }
 
     /// A fault of a file as a whole: it cannot be read, or does not exist.
@@ -56,11 +49,7 @@ impl fmt::Display for Fault {
         if !self.text.is_empty() {
             let column = usize::try_from(self.place.column).unwrap_or(1).max(1);
             let margin = self.place.line.to_string().len();
-            write!(
-                f,
-                "\n  {} | {}\n  {:margin$} | {:>column$}",
-                self.place.line, self.text, "", "^"
-            )?;
+            write!(f, "\n  {} | {}\n  {:margin$} | {:>column$}", self.place.line, self.text, "", "^")?;
         }
         Ok(())
     }
@@ -72,11 +61,7 @@ impl std::error::Error for Fault {}
 pub fn describe(faults: &[Fault]) -> String {
     let mut faults: Vec<_> = faults.iter().collect();
     faults.sort();
-    faults
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -85,15 +70,7 @@ mod tests {
 
     #[test]
     fn a_fault_points_at_its_text() {
-        let fault = Fault::new(
-            "a.yaml",
-            Place { line: 2, column: 4 },
-            "unknown word `c`",
-            "a: b\nx: c\n",
-        );
-        assert_eq!(
-            fault.to_string(),
-            "a.yaml:2:4: unknown word `c`\n  2 | x: c\n    |    ^"
-        );
+        let fault = Fault::new("a.yaml", Place { line: 2, column: 4 }, "unknown word `c`", "a: b\nx: c\n");
+        assert_eq!(fault.to_string(), "a.yaml:2:4: unknown word `c`\n  2 | x: c\n    |    ^");
     }
 }

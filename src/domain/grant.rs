@@ -81,9 +81,9 @@ impl Selection {
     pub fn covers(&self, repository: RepositoryName<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::Selected(names) => names
-                .binary_search_by(|name| compare_names(name, repository.name))
-                .is_ok(),
+            Self::Selected(names) => {
+                names.binary_search_by(|name| compare_names(name, repository.name)).is_ok()
+            }
         }
     }
 }
@@ -94,9 +94,7 @@ impl Grant {
         let owner = resource.owner()?;
         self.parts.iter().find(|part| {
             part.owner.eq_ignore_ascii_case(owner)
-                && resource
-                    .repository()
-                    .is_none_or(|repository| part.selection.covers(repository))
+                && resource.repository().is_none_or(|repository| part.selection.covers(repository))
         })
     }
 

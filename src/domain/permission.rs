@@ -66,9 +66,7 @@ impl Scope {
 
     /// The scope that `word` names.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Repository, Self::Organization, Self::User]
-            .into_iter()
-            .find(|scope| scope.as_str() == word)
+        [Self::Repository, Self::Organization, Self::User].into_iter().find(|scope| scope.as_str() == word)
     }
 }
 
@@ -120,9 +118,7 @@ impl Vocabulary {
 
     /// The id of the permission called `name`.
     pub fn find(&self, name: &str) -> Option<PermissionId> {
-        self.iter()
-            .find(|(_, permission)| permission.name == name)
-            .map(|(id, _)| id)
+        self.iter().find(|(_, permission)| permission.name == name).map(|(id, _)| id)
     }
 
     /// What is known of `id`; `None` for an id of another vocabulary.
@@ -132,8 +128,7 @@ impl Vocabulary {
 
     /// The name of `id`.
     pub fn name(&self, id: PermissionId) -> &str {
-        self.permission(id)
-            .map_or("unknown", |permission| &permission.name)
+        self.permission(id).map_or("unknown", |permission| &permission.name)
     }
 
     /// All permissions with their ids, in order of id.
@@ -179,17 +174,13 @@ impl PermissionSet {
 
     /// What is held, in order of id.
     pub fn iter(&self) -> impl Iterator<Item = (PermissionId, Level)> {
-        (0..=u8::MAX)
-            .map(PermissionId)
-            .filter_map(|id| Some((id, self.level(id)?)))
+        (0..=u8::MAX).map(PermissionId).filter_map(|id| Some((id, self.level(id)?)))
     }
 }
 
 impl fmt::Debug for PermissionSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.iter().map(|(id, level)| (id.0, level)))
-            .finish()
+        f.debug_map().entries(self.iter().map(|(id, level)| (id.0, level))).finish()
     }
 }
 
@@ -224,9 +215,7 @@ impl Requirement {
 
     /// Every need of every alternative.
     pub fn needs(&self) -> impl Iterator<Item = Need> {
-        self.alternatives()
-            .iter()
-            .flat_map(|all_of| all_of.iter().copied())
+        self.alternatives().iter().flat_map(|all_of| all_of.iter().copied())
     }
 
     /// The first set that `held` satisfies in every need for which `holds` does not say otherwise.
@@ -234,9 +223,9 @@ impl Requirement {
         match self {
             Self::Nothing => true,
             Self::Never => false,
-            Self::AnyOf(alternatives) => alternatives
-                .iter()
-                .any(|all_of| all_of.iter().all(|need| held(*need))),
+            Self::AnyOf(alternatives) => {
+                alternatives.iter().any(|all_of| all_of.iter().all(|need| held(*need)))
+            }
         }
     }
 
@@ -298,22 +287,10 @@ mod tests {
         let mut vocabulary = Vocabulary::default();
         let id = vocabulary.add(permission("contents")).unwrap();
         let mut set = PermissionSet::default();
-        assert!(!set.satisfies(Need {
-            permission: id,
-            level: Level::Read
-        }));
+        assert!(!set.satisfies(Need { permission: id, level: Level::Read }));
         set.grant(id, Level::Write);
-        assert!(set.satisfies(Need {
-            permission: id,
-            level: Level::Read
-        }));
-        assert!(set.satisfies(Need {
-            permission: id,
-            level: Level::Write
-        }));
-        assert!(!set.satisfies(Need {
-            permission: id,
-            level: Level::Admin
-        }));
+        assert!(set.satisfies(Need { permission: id, level: Level::Read }));
+        assert!(set.satisfies(Need { permission: id, level: Level::Write }));
+        assert!(!set.satisfies(Need { permission: id, level: Level::Admin }));
     }
 }

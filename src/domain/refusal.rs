@@ -262,10 +262,6 @@ impl Refusal {
 
     /// What is missing, where that is why.
     pub fn missing(&self) -> Option<&Missing> {
-        if let Self::PermissionMissing(missing) = self {
-            Some(missing)
-        } else {
-            None
-        }
+        if let Self::PermissionMissing(missing) = self { Some(missing) } else { None }
     }
 }

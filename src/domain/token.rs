@@ -48,9 +48,7 @@ pub struct TokenFormat {
 
 impl Default for TokenFormat {
     fn default() -> Self {
-        Self {
-            prefix: "portcullis_pat_".into(),
-        }
+        Self { prefix: "portcullis_pat_".into() }
     }
 }
 
@@ -62,16 +60,11 @@ impl TokenFormat {
     /// that GitHub's scanners own.
     pub fn new(product: &str) -> Result<Self, ProductError> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let starts_well = product
-            .bytes()
-            .next()
-            .is_some_and(|byte| byte.is_ascii_lowercase());
+        let starts_well = product.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         if product.len() > 24 || !starts_well || !product.bytes().all(plain) || product == "github" {
             return Err(ProductError);
         }
-        Ok(Self {
-            prefix: format!("{product}_pat_"),
-        })
+        Ok(Self { prefix: format!("{product}_pat_") })
     }
 
     /// The prefix, with its last `_`.
@@ -82,10 +75,7 @@ impl TokenFormat {
     /// A regular expression for secret scanners, without anchors.
     pub fn pattern(&self) -> String {
         let secret = RANDOM_LENGTH + CHECKSUM_LENGTH;
-        format!(
-            "{}[0-9A-Za-z]{{{PUBLIC_ID_LENGTH}}}_[0-9A-Za-z]{{{secret}}}",
-            self.prefix
-        )
+        format!("{}[0-9A-Za-z]{{{PUBLIC_ID_LENGTH}}}_[0-9A-Za-z]{{{secret}}}", self.prefix)
     }
 
     /// Reads a token. The text itself is not kept.
@@ -105,25 +95,16 @@ impl TokenFormat {
         if checksum.as_bytes() != checksum_of(checked) {
             return Err(TokenError::Checksum);
         }
-        let public_id = id
-            .as_bytes()
-            .try_into()
-            .map(PublicId)
-            .map_err(|_| TokenError::Shape)?;
-        Ok(TokenText {
-            public_id,
-            digest: TokenDigest::of(text),
-        })
+        let public_id = id.as_bytes().try_into().map(PublicId).map_err(|_| TokenError::Shape)?;
+        Ok(TokenText { public_id, digest: TokenDigest::of(text) })
     }
 
     /// Builds a token's text out of random bytes, at least [`Self::RANDOM_BYTES`] of them, from the operating system's
     /// generator. `None` where there are too few.
     pub fn assemble(&self, random: &[u8]) -> Option<Secret> {
         // Bytes of 248 and above would make some characters likelier than others: 248 is 4 × 62.
-        let mut characters = random
-            .iter()
-            .filter(|byte| **byte < 248)
-            .filter_map(|byte| ALPHABET.get(usize::from(byte % 62)));
+        let mut characters =
+            random.iter().filter(|byte| **byte < 248).filter_map(|byte| ALPHABET.get(usize::from(byte % 62)));
         let mut text = String::with_capacity(self.prefix.len() + 128);
         text.push_str(&self.prefix);
         for _ in 0..PUBLIC_ID_LENGTH {
@@ -225,11 +206,7 @@ fn checksum_of(text: &str) -> [u8; CHECKSUM_LENGTH] {
     let mut rest = crc32fast::hash(text.as_bytes());
     let mut digits = [b'0'; CHECKSUM_LENGTH];
     for digit in digits.iter_mut().rev() {
-        *digit = usize::try_from(rest % 62)
-            .ok()
-            .and_then(|at| ALPHABET.get(at))
-            .copied()
-            .unwrap_or(b'0');
+        *digit = usize::try_from(rest % 62).ok().and_then(|at| ALPHABET.get(at)).copied().unwrap_or(b'0');
         rest /= 62;
     }
     digits
@@ -240,9 +217,7 @@ mod tests {
     use super::*;
 
     fn token() -> Secret {
-        TokenFormat::default()
-            .assemble(&[7; TokenFormat::RANDOM_BYTES])
-            .unwrap()
+        TokenFormat::default().assemble(&[7; TokenFormat::RANDOM_BYTES]).unwrap()
     }
 
     #[test]
@@ -278,10 +253,7 @@ mod tests {
             assert!(format.parse(text.get(..cut).unwrap()).is_err(), "{cut}");
         }
         assert_eq!(format.parse(&format!("{text}0")), Err(TokenError::Shape));
-        assert_eq!(
-            TokenFormat::new("acme").unwrap().parse(&text),
-            Err(TokenError::Prefix)
-        );
+        assert_eq!(TokenFormat::new("acme").unwrap().parse(&text), Err(TokenError::Prefix));
     }
 
     #[test]
@@ -289,9 +261,6 @@ mod tests {
         for bad in ["", "github", "Acme", "1a", "a-b", &"a".repeat(25)] {
             assert!(TokenFormat::new(bad).is_err(), "{bad:?}");
         }
-        assert_eq!(
-            TokenFormat::new("acme").unwrap().pattern(),
-            "acme_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59}"
-        );
+        assert_eq!(TokenFormat::new("acme").unwrap().pattern(), "acme_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59}");
     }
 }

@@ -45,11 +45,7 @@ enum Place {
 
 impl Messages {
     pub(super) fn new(limits: HeadLimits) -> Self {
-        Self {
-            limits,
-            place: Place::Between,
-            heads: 0,
-        }
+        Self { limits, place: Place::Between, heads: 0 }
     }
 
     /// How many heads were passed on.

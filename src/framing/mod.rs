@@ -161,8 +161,7 @@ impl<S> Guarded<S> {
         };
         let is_new_head = direct || verdict.pass > 0;
         let keep = if direct {
-            self.withheld
-                .extend_from_slice(fresh.get(verdict.pass..).unwrap_or_default());
+            self.withheld.extend_from_slice(fresh.get(verdict.pass..).unwrap_or_default());
             verdict.pass
         } else {
             self.ready = verdict.pass;
@@ -236,11 +235,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     fn poll_client(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         if Pin::new(&mut self.inner).poll_read(cx, buffer)?.is_pending() {
-            return if self.is_overdue(cx) {
-                Poll::Ready(Ok(()))
-            } else {
-                Poll::Pending
-            };
+            return if self.is_overdue(cx) { Poll::Ready(Ok(())) } else { Poll::Pending };
         }
         let fresh = buffer.filled().get(before..).unwrap_or_default();
         if fresh.is_empty() {

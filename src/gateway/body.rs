@@ -119,12 +119,7 @@ impl Upload {
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Relaxed);
         }
-        Self {
-            inner: Some(inner),
-            progress,
-            validity,
-            identity,
-        }
+        Self { inner: Some(inner), progress, validity, identity }
     }
 
     /// The same once more, where it has no bytes.
@@ -184,9 +179,7 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -62,11 +62,7 @@ pub async fn serve(
     }
     let patience = worker.gateway.limits.body_idle_time;
     let Some(config) = tls else {
-        let origin = Origin {
-            peer,
-            scheme: "http",
-            server_name: None,
-        };
+        let origin = Origin { peer, scheme: "http", server_name: None };
         return serve_http1(worker, PatientSocket::new(stream, patience), origin, drain).await;
     };
     let metrics = &worker.gateway.recorder.metrics;
@@ -94,11 +90,7 @@ pub async fn serve(
     let (_, session) = stream.get_ref();
     let server_name = session.server_name().map(Arc::from);
     let speaks_http2 = session.alpn_protocol() == Some(b"h2");
-    let origin = Origin {
-        peer,
-        scheme: "https",
-        server_name,
-    };
+    let origin = Origin { peer, scheme: "https", server_name };
     if speaks_http2 {
         serve_http2(worker, stream, origin, drain).await;
         owner.linger().await;
@@ -117,22 +109,15 @@ where
         header_count: limits.header_count,
         target_bytes: limits.target_bytes,
     };
-    let timeouts = HeadTimeouts {
-        head: limits.header_time,
-        idle: limits.idle_time,
-        body: limits.body_idle_time,
-    };
+    let timeouts =
+        HeadTimeouts { head: limits.header_time, idle: limits.idle_time, body: limits.body_idle_time };
     let (guarded, slot) = Guarded::new(stream, head, timeouts);
     let ordinals = AtomicU64::new(0);
     let came = Notify::new();
     let service = service_fn(|request: Request<Incoming>| {
         let ordinal = ordinals.fetch_add(1, Ordering::Relaxed);
         came.notify_one();
-        let arrived = Arrived {
-            request,
-            fault: slot.fault_at(ordinal),
-            answering: Some(slot.answering()),
-        };
+        let arrived = Arrived { request, fault: slot.fault_at(ordinal), answering: Some(slot.answering()) };
         let (worker, origin) = (&worker, &origin);
         async move { Ok::<_, Infallible>(answer(worker, origin, arrived).await) }
     });
@@ -143,11 +128,7 @@ where
     }
     let connection = builder.serve_connection(TokioIo::new(guarded), service);
     // The guard watches for idleness itself.
-    let ends = Ends {
-        drain,
-        came: &came,
-        farewell: limits.header_time,
-    };
+    let ends = Ends { drain, came: &came, farewell: limits.header_time };
     drive(connection, origin.peer, ends, std::future::pending()).await;
 }
 
@@ -164,16 +145,10 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
         first.notify_one();
-        let arrived = Arrived {
-            request,
-            fault: None,
-            answering: Some(shared.answering()),
-        };
+        let arrived = Arrived { request, fault: None, answering: Some(shared.answering()) };
         async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
     });
-    let tasks = Tasks {
-        patience: limits.body_idle_time,
-    };
+    let tasks = Tasks { patience: limits.body_idle_time };
     let mut builder = http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
@@ -184,11 +159,7 @@ where
         .keep_alive_interval(limits.idle_time)
         .keep_alive_timeout(limits.header_time);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let ends = Ends {
-        drain,
-        came: &came,
-        farewell: limits.header_time,
-    };
+    let ends = Ends { drain, came: &came, farewell: limits.header_time };
     drive(connection, peer, ends, idle(&slot, limits.idle_time)).await;
 }
 

@@ -67,16 +67,9 @@ pub type Answer = Response<RecordedBody<AnswerBody>>;
 /// # Cancel safety
 /// hyper drops the future when the client leaves; the record then closes itself as aborted.
 pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answer {
-    let Arrived {
-        request,
-        fault,
-        answering,
-    } = arrived;
+    let Arrived { request, fault, answering } = arrived;
     let (parts, body) = request.into_parts();
-    let mut record = Record::open(
-        &worker.gateway.recorder,
-        record_head(worker, origin, &parts, fault),
-    );
+    let mut record = Record::open(&worker.gateway.recorder, record_head(worker, origin, &parts, fault));
     let request_id = HeaderValue::from(record.request_id());
     // Bodies of HTTP/1 are watched by the guard.
     let patience = (parts.version == Version::HTTP_2).then_some(worker.gateway.limits.body_idle_time);
@@ -91,11 +84,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
             record.responded(response.status());
             response
         }
-        Err(Refused {
-            refusal,
-            style,
-            accepted,
-        }) => {
+        Err(Refused { refusal, style, accepted }) => {
             record.refused(refusal.reason());
             record.answered(refusal.status());
             refuse(&refusal, &style, accepted.as_ref(), &request_id)
@@ -156,11 +145,7 @@ struct Passage {
 impl Passage {
     /// After the decision.
     fn refused(&self, refusal: Refusal) -> Refused {
-        Refused {
-            refusal,
-            style: Arc::clone(&self.style),
-            accepted: None,
-        }
+        Refused { refusal, style: Arc::clone(&self.style), accepted: None }
     }
 }
 
@@ -174,11 +159,7 @@ struct Refused {
 impl Refused {
     /// Before anything is known of the upstream.
     fn early(refusal: Refusal) -> Self {
-        Self {
-            refusal,
-            style: Arc::default(),
-            accepted: None,
-        }
+        Self { refusal, style: Arc::default(), accepted: None }
     }
 }
 
@@ -207,17 +188,11 @@ fn judge_request(
     record.judged(verdict(&judgment.outcome, snapshot.generation, took));
     let accepted = judgment.matched.map(|matched| matched.needed.header.clone());
     let style = judgment.style(&question);
-    let writes = judgment.matched.is_some_and(|matched| {
-        matched
-            .action
-            .requirement
-            .needs()
-            .any(|need| need.level > Level::Read)
-    });
+    let writes = judgment
+        .matched
+        .is_some_and(|matched| matched.action.requirement.needs().any(|need| need.level > Level::Read));
     let upstreams = &worker.gateway.upstreams;
-    let upstream = judgment
-        .upstream
-        .and_then(|(index, _)| Some((index, upstreams.get(index)?)));
+    let upstream = judgment.upstream.and_then(|(index, _)| Some((index, upstreams.get(index)?)));
     match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
         (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
             let user = Arc::clone(&grant.user);
@@ -243,11 +218,7 @@ fn judge_request(
             })
         }
         // A permit without an upstream, a grant and a token cannot be; if it were, it would not pass.
-        (outcome, _) => Err(Refused {
-            refusal: outcome.err().unwrap_or(Refusal::NoRoute),
-            style,
-            accepted,
-        }),
+        (outcome, _) => Err(Refused { refusal: outcome.err().unwrap_or(Refusal::NoRoute), style, accepted }),
     }
 }
 
@@ -263,13 +234,7 @@ fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -
         Ok(_) => (Verdict::Allow, Mode::Enforce, Vec::new()),
         Err(refusal) => (Verdict::Refuse(refusal.reason()), Mode::Enforce, Vec::new()),
     };
-    Judged {
-        verdict,
-        mode,
-        policy_generation: generation,
-        took,
-        shadow,
-    }
+    Judged { verdict, mode, policy_generation: generation, took, shadow }
 }
 
 /// Steps 1 and 2, as far as the guard of HTTP/1 has not taken them; HTTP/2 has no guard.
@@ -304,11 +269,7 @@ fn header_bytes(parts: &Parts, target: &str) -> usize {
 /// Tells the record what was found out.
 fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, record: &mut Record) {
     if let Some((index, _)) = judgment.upstream
-        && let Some(id) = worker
-            .gateway
-            .upstreams
-            .get(index)
-            .and_then(|upstream| upstream.id)
+        && let Some(id) = worker.gateway.upstreams.get(index).and_then(|upstream| upstream.id)
     {
         record.routed(id);
     }
@@ -325,10 +286,7 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;
-        let resource = action
-            .resource
-            .owner()
-            .map(|_| action.resource.to_string().into());
+        let resource = action.resource.owner().map(|_| action.resource.to_string().into());
         record.understood(Subject {
             route: Some(action.route.into()),
             resource,
@@ -376,11 +334,7 @@ async fn forward(
         }
         // An upload that was cut, because its permit no longer stands or by its client, looks like a failure of the host.
         Err(refusal) => Err(Refused {
-            refusal: validity
-                .refusal()
-                .or_else(|| progress.fault())
-                .cloned()
-                .unwrap_or(refusal),
+            refusal: validity.refusal().or_else(|| progress.fault()).cloned().unwrap_or(refusal),
             style: passage.style,
             accepted: None,
         }),

@@ -34,10 +34,7 @@ pub struct Owner(oneshot::Receiver<TcpStream>);
 /// Lends `stream` to a protocol.
 pub fn lend(stream: TcpStream) -> (Lent, Owner) {
     let (back, owner) = oneshot::channel();
-    let lent = Lent {
-        stream: Some(stream),
-        back: Some(back),
-    };
+    let lent = Lent { stream: Some(stream), back: Some(back) };
     (lent, Owner(owner))
 }
 

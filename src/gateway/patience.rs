@@ -52,10 +52,7 @@ pub struct PatientSocket<S> {
 impl<S> PatientSocket<S> {
     /// Waits for `time` at most.
     pub fn new(inner: S, time: Duration) -> Self {
-        Self {
-            inner,
-            patience: Patience::new(time),
-        }
+        Self { inner, patience: Patience::new(time) }
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -119,10 +116,7 @@ pub struct PatientBody {
 impl PatientBody {
     /// Waits for `time` at most, or for ever.
     pub fn new(inner: Incoming, time: Option<Duration>) -> Self {
-        Self {
-            inner,
-            patience: time.map(Patience::new),
-        }
+        Self { inner, patience: time.map(Patience::new) }
     }
 }
 

@@ -70,11 +70,7 @@ impl std::fmt::Debug for Destination {
 impl Pool {
     /// An empty pool.
     pub fn new(destination: Destination, recorder: Arc<Recorder>) -> Self {
-        Self {
-            destination,
-            recorder,
-            idle: Mutex::default(),
-        }
+        Self { destination, recorder, idle: Mutex::default() }
     }
 
     /// Sends `request` over a kept connection, or a new one. A request that a kept connection turned out to be too old
@@ -98,16 +94,10 @@ impl Pool {
             };
             let head = request.method() == Method::HEAD;
             let spare = if kept { repeatable(&request) } else { None };
-            let sent = self
-                .await_answer(sender.try_send_request(request), &progress)
-                .await?;
+            let sent = self.await_answer(sender.try_send_request(request), &progress).await?;
             match sent {
                 Ok(response) => {
-                    let lease = Lease {
-                        pool: Arc::clone(self),
-                        sender,
-                        progress,
-                    };
+                    let lease = Lease { pool: Arc::clone(self), sender, progress };
                     return Ok(response.map(|body| PooledBody::new(body, lease, head)));
                 }
                 Err(mut error) => {
@@ -177,20 +167,12 @@ impl Pool {
             tracing::warn!(%error, upstream = self.destination.authority.as_str(), "cannot be reached");
             UpstreamError::Unreachable
         };
-        let stream = TcpStream::connect(&self.destination.authority)
-            .await
-            .map_err(unreachable)?;
+        let stream = TcpStream::connect(&self.destination.authority).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
         match &self.destination.tls {
             None => handshake(stream).await,
             Some((connector, name)) => {
-                handshake(
-                    connector
-                        .connect(name.clone(), stream)
-                        .await
-                        .map_err(unreachable)?,
-                )
-                .await
+                handshake(connector.connect(name.clone(), stream).await.map_err(unreachable)?).await
             }
         }
     }
@@ -210,10 +192,8 @@ async fn handshake<S>(stream: S) -> Result<SendRequest<Upload>, UpstreamError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::Builder::new()
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| UpstreamError::Failed)?;
+    let (sender, connection) =
+        http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|_| UpstreamError::Failed)?;
     drop(tasks::spawn("upstream connection", async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
@@ -237,10 +217,7 @@ impl Lease {
         }
         let mut idle = self.pool.idle();
         if idle.len() < MAX_IDLE {
-            idle.push(Idle {
-                sender: self.sender,
-                since: clock::monotonic(),
-            });
+            idle.push(Idle { sender: self.sender, since: clock::monotonic() });
         }
     }
 }
@@ -253,18 +230,13 @@ pub struct PooledBody {
 
 impl std::fmt::Debug for PooledBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PooledBody")
-            .field("inner", &self.inner)
-            .finish_non_exhaustive()
+        f.debug_struct("PooledBody").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
 impl PooledBody {
     fn new(inner: Incoming, lease: Lease, head: bool) -> Self {
-        let mut body = Self {
-            inner,
-            lease: Some(lease),
-        };
+        let mut body = Self { inner, lease: Some(lease) };
         if head || body.inner.is_end_stream() {
             body.give_back();
         }

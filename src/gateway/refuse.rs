@@ -31,19 +31,13 @@ pub fn refuse(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REQUEST_ID, request_id.clone());
     if refusal.status() == StatusCode::UNAUTHORIZED {
-        headers.insert(
-            header::WWW_AUTHENTICATE,
-            style.challenge.clone().unwrap_or(CHALLENGE),
-        );
+        headers.insert(header::WWW_AUTHENTICATE, style.challenge.clone().unwrap_or(CHALLENGE));
     }
     if refusal.status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if let Some(accepted) = accepted {
-        headers.insert(
-            style.accepted_header.clone().unwrap_or(ACCEPTED),
-            accepted.clone(),
-        );
+        headers.insert(style.accepted_header.clone().unwrap_or(ACCEPTED), accepted.clone());
     }
     response
 }
@@ -97,10 +91,8 @@ mod tests {
             accepted: "contents=write,workflows=write".into(),
             grantor: "an owner of `acme` (alice)".into(),
         });
-        let style = ErrorStyle {
-            fields: vec![("status".into(), "{status}".into())],
-            ..ErrorStyle::default()
-        };
+        let style =
+            ErrorStyle { fields: vec![("status".into(), "{status}".into())], ..ErrorStyle::default() };
         let accepted = HeaderValue::from_static("contents=write,workflows=write");
         let response = refuse(&refusal, &style, Some(&accepted), &HeaderValue::from_static("r1"));
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
@@ -108,10 +100,7 @@ mod tests {
         let body: Value = serde_json::from_str(&body_of(response).await).unwrap();
         assert_eq!(body["reason"], "permission_missing");
         assert_eq!(body["status"], "403");
-        assert_eq!(
-            body["missing"],
-            serde_json::json!(["contents=write", "workflows=write"])
-        );
+        assert_eq!(body["missing"], serde_json::json!(["contents=write", "workflows=write"]));
         assert_eq!(
             body["message"],
             "this token lacks contents=write and workflows=write; ask an owner of `acme` (alice) to grant it"
@@ -125,20 +114,9 @@ mod tests {
             challenge: Some(HeaderValue::from_static("Basic realm=\"x\"")),
             ..ErrorStyle::default()
         };
-        let response = refuse(
-            &CredentialError::Missing.into(),
-            &style,
-            None,
-            &HeaderValue::from_static("r1"),
-        );
-        assert_eq!(
-            response.headers().get("www-authenticate").unwrap(),
-            "Basic realm=\"x\""
-        );
-        assert!(
-            body_of(response)
-                .await
-                .starts_with("Portcullis: this needs a token; ")
-        );
+        let response =
+            refuse(&CredentialError::Missing.into(), &style, None, &HeaderValue::from_static("r1"));
+        assert_eq!(response.headers().get("www-authenticate").unwrap(), "Basic realm=\"x\"");
+        assert!(body_of(response).await.starts_with("Portcullis: this needs a token; "));
     }
 }

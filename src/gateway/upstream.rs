@@ -78,9 +78,7 @@ async fn to_http(
     host: Option<&HeaderValue>,
     outgoing: Outgoing<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let Outgoing {
-        request, validity, ..
-    } = outgoing;
+    let Outgoing { request, validity, .. } = outgoing;
     let (mut parts, upload) = request.into_parts();
     let hop = Hop {
         peer: outgoing.peer.ip(),
@@ -110,18 +108,11 @@ async fn to_http(
 }
 
 async fn to_git(git: &GitHost, outgoing: Outgoing<'_>) -> Result<Response<AnswerBody>, Refusal> {
-    let caller = Caller {
-        user: outgoing.user,
-        peer: outgoing.peer,
-        push: outgoing.writes,
-    };
-    let served = git
-        .serve(outgoing.request, &caller)
-        .await
-        .map_err(|error| match error {
-            ServeError::Overloaded => Refusal::Overloaded,
-            ServeError::Upstream(error) => error.into(),
-        })?;
+    let caller = Caller { user: outgoing.user, peer: outgoing.peer, push: outgoing.writes };
+    let served = git.serve(outgoing.request, &caller).await.map_err(|error| match error {
+        ServeError::Overloaded => Refusal::Overloaded,
+        ServeError::Upstream(error) => error.into(),
+    })?;
     Ok(served.map(|body| AnswerBody::git(body, outgoing.validity)))
 }
 
@@ -136,9 +127,8 @@ pub fn client_host(uri: &Uri, headers: &http::HeaderMap) -> Option<HeaderValue> 
     match (uri.authority().map(Authority::as_str), field) {
         (None, field) => field.cloned(),
         (Some(authority), None) => HeaderValue::try_from(authority).ok(),
-        (Some(authority), Some(field)) => field
-            .as_bytes()
-            .eq_ignore_ascii_case(authority.as_bytes())
-            .then(|| field.clone()),
+        (Some(authority), Some(field)) => {
+            field.as_bytes().eq_ignore_ascii_case(authority.as_bytes()).then(|| field.clone())
+        }
     }
 }

@@ -50,13 +50,7 @@ pub struct Asked {
 impl Validity {
     /// `asked` was permitted by the snapshot of `generation`; `withdrawal` is told when it no longer is.
     pub fn new(live: Arc<LivePolicy>, asked: Asked, generation: u64, withdrawal: Withdrawal) -> Self {
-        Self {
-            live,
-            asked,
-            judged_by: AtomicU64::new(generation),
-            refusal: OnceLock::new(),
-            withdrawal,
-        }
+        Self { live, asked, judged_by: AtomicU64::new(generation), refusal: OnceLock::new(), withdrawal }
     }
 
     /// The target that was judged, and is forwarded.

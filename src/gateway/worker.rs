@@ -54,9 +54,7 @@ pub fn run(
     drain: watch::Receiver<bool>,
     drain_time: Duration,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(Arc::new(worker), listeners, drain, drain_time))
 }
 
@@ -71,12 +69,8 @@ async fn serve(
     let mut accepting = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
         let listener = TcpListener::from_std(listener)?;
-        let accept = Accept {
-            worker: Arc::clone(&worker),
-            index,
-            drain: drain.clone(),
-            alive: alive.clone(),
-        };
+        let accept =
+            Accept { worker: Arc::clone(&worker), index, drain: drain.clone(), alive: alive.clone() };
         accepting.push(tasks::spawn("listener", accept.run(listener)));
     }
     drop(alive);

@@ -46,11 +46,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(stdout: ChildStdout, ended: oneshot::Receiver<()>) -> Self {
-        Self {
-            stdout: Some(stdout),
-            buffer: BytesMut::new(),
-            ended,
-        }
+        Self { stdout: Some(stdout), buffer: BytesMut::new(), ended }
     }
 
     /// Reads the head; what came behind it stays in the buffer.
@@ -90,10 +86,7 @@ impl Answer {
             return Poll::Ready(Ok(Some(self.buffer.split().freeze())));
         }
         ready!(Pin::new(&mut self.ended).poll(context)).map_err(|_| {
-            io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "git was stopped before its answer ended",
-            )
+            io::Error::new(io::ErrorKind::UnexpectedEof, "git was stopped before its answer ended")
         })?;
         Poll::Ready(Ok(None))
     }
@@ -183,10 +176,7 @@ fn parse(head: &[u8]) -> Option<Response<()>> {
         if name.eq_ignore_ascii_case(b"Status") {
             status = StatusCode::from_bytes(value.get(..3)?).ok()?;
         } else {
-            headers.append(
-                HeaderName::from_bytes(name).ok()?,
-                HeaderValue::from_bytes(value).ok()?,
-            );
+            headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
         }
     }
     if headers.is_empty() || status.as_u16() < 200 {
@@ -210,34 +200,23 @@ mod tests {
         let parsed = head_end(head.as_bytes()).and_then(|end| parse(&head.as_bytes()[..end]));
         let found = parsed.as_ref().map(|response| {
             let fields = response.headers().iter();
-            let fields: Vec<_> = fields
-                .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
-                .collect();
+            let fields: Vec<_> =
+                fields.map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
             (response.status().as_u16(), fields)
         });
-        assert_eq!(
-            found,
-            want.map(|(status, fields)| (status, fields.to_vec())),
-            "{head:?}"
-        );
+        assert_eq!(found, want.map(|(status, fields)| (status, fields.to_vec())), "{head:?}");
     }
 
     #[test]
     fn a_head_is_read_as_cgi_has_it() {
         let html = ("content-type", "text/html");
         check("Content-Type: text/html\r\n\r\nbody", Some((200, &[html])));
-        check(
-            "Status: 404 Not Found\nContent-Type:text/html\n\n",
-            Some((404, &[html])),
-        );
+        check("Status: 404 Not Found\nContent-Type:text/html\n\n", Some((404, &[html])));
         check(
             "status: 403\r\nExpires: x\r\nPragma: no-cache\r\n\r\n",
             Some((403, &[("expires", "x"), ("pragma", "no-cache")])),
         );
-        check(
-            "Transfer-Encoding: chunked\r\nContent-Type: text/html\r\n\r\n",
-            Some((200, &[html])),
-        );
+        check("Transfer-Encoding: chunked\r\nContent-Type: text/html\r\n\r\n", Some((200, &[html])));
         check("Content-Type: text/html\r\n", None);
         check("Status: 200\r\n\r\n", None);
         check("Status: 100 Continue\r\nContent-Type: text/html\r\n\r\n", None);

@@ -224,10 +224,7 @@ async fn listen(mut stderr: ChildStderr, notes: &mut Vec<u8>) -> Infallible {
     pending().await
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the task ends with the child that it watches over"
-)]
+#[expect(clippy::disallowed_methods, reason = "the task ends with the child that it watches over")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(task));
 }

@@ -34,10 +34,7 @@ impl Installation {
     /// # Errors
     /// [`GitHostError::GitMissing`] and [`GitHostError::BackendMissing`].
     pub(super) fn find(git: &Path) -> Result<Self, GitHostError> {
-        let missing = |reason: String| GitHostError::GitMissing {
-            git: git.to_owned(),
-            reason,
-        };
+        let missing = |reason: String| GitHostError::GitMissing { git: git.to_owned(), reason };
         let output = BlockingCommand::new(git)
             .arg("--exec-path")
             .stdin(Stdio::null())

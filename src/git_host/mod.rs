@@ -170,18 +170,13 @@ impl GitHost {
         let Some(place) = self.find(&parts).await else {
             return Ok(not_found());
         };
-        let input = Input {
-            length: length(&parts, &body),
-            body,
-        };
+        let input = Input { length: length(&parts, &body), body };
         let command = self.command(&parts, &place, caller, input.length);
         let mut answer = child::start(command, input, permit).map_err(|error| {
             tracing::warn!(%error, "git http-backend does not start");
             UpstreamError::Unreachable
         })?;
-        self.respond(&mut answer)
-            .await
-            .map(|head| head.map(|()| CgiBody::streaming(answer)))
+        self.respond(&mut answer).await.map(|head| head.map(|()| CgiBody::streaming(answer)))
     }
 
     /// Waits for leave to start a child.
@@ -198,9 +193,7 @@ impl GitHost {
         let target = parts.uri.clone().into_parts().path_and_query?;
         let target = CanonicalTarget::from_path_and_query(&target).ok()?;
         let host = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || repository::find(&host.directory, &target))
-            .await
-            .ok()?
+        tokio::task::spawn_blocking(move || repository::find(&host.directory, &target)).await.ok()?
     }
 
     fn command(
@@ -230,9 +223,8 @@ impl GitHost {
 }
 
 fn open_directory(path: PathBuf) -> Result<PathBuf, GitHostError> {
-    let opened = Path::new(&path)
-        .canonicalize()
-        .and_then(|canonical| Ok((canonical.metadata()?.is_dir(), canonical)));
+    let opened =
+        Path::new(&path).canonicalize().and_then(|canonical| Ok((canonical.metadata()?.is_dir(), canonical)));
     match opened {
         Ok((true, canonical)) => Ok(canonical),
         Ok((false, _)) => Err(GitHostError::NotDirectory { path }),

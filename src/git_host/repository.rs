@@ -31,10 +31,7 @@ pub(super) fn find(directory: &Path, target: &CanonicalTarget) -> Option<Place> 
     let found = owner.join(entry(&owner, &[&format!("{name}.git"), name])?);
     let found = found.canonicalize().ok()?;
     let repository = found.strip_prefix(directory).ok()?;
-    is_bare(&found).then(|| Place {
-        repository: repository.to_owned(),
-        service: service.into_owned(),
-    })
+    is_bare(&found).then(|| Place { repository: repository.to_owned(), service: service.into_owned() })
 }
 
 /// `name` without its one `.git`. Nothing for a name that could stand for another repository than was judged.
@@ -47,11 +44,8 @@ fn stem(name: &str) -> Option<&str> {
 /// The entry of `directory` that is named as the first of `names` that exists, but for case. Nothing where two entries
 /// differ in case only: a grant for one would open the other.
 fn entry(directory: &Path, names: &[&str]) -> Option<String> {
-    let entries: Vec<String> = directory
-        .read_dir()
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
+    let entries: Vec<String> =
+        directory.read_dir().ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     let of_name = |name: &&str| {
         let mut found = entries.iter().filter(|entry| entry.eq_ignore_ascii_case(name));
         let first = found.next()?;
@@ -73,10 +67,7 @@ fn is_bare(path: &Path) -> bool {
 fn is_service(rest: &str) -> bool {
     match rest.strip_prefix("objects/") {
         Some(path) => matches!(path, "info/packs" | "info/http-alternates") || is_object(path),
-        None => matches!(
-            rest,
-            "HEAD" | "info/refs" | "git-upload-pack" | "git-receive-pack"
-        ),
+        None => matches!(rest, "HEAD" | "info/refs" | "git-upload-pack" | "git-receive-pack"),
     }
 }
 
@@ -113,34 +104,22 @@ mod tests {
     fn check(root: &Path, target: &str, want: Option<&str>) {
         let parsed = CanonicalTarget::parse(target).unwrap();
         let found = find(&root.canonicalize().unwrap(), &parsed);
-        assert_eq!(
-            found.as_ref().and_then(|place| place.repository.to_str()),
-            want,
-            "{target}"
-        );
+        assert_eq!(found.as_ref().and_then(|place| place.repository.to_str()), want, "{target}");
     }
 
     #[test]
     fn names_are_found_as_the_gateway_compares_them() {
         let root = tempfile::tempdir().unwrap();
-        for name in [
-            "acme/alpha.git",
-            "acme/beta",
-            "acme/Gamma.git",
-            "Umbrella/T-Virus.git",
-            "acme/alpha.wiki.git",
-        ] {
+        for name in
+            ["acme/alpha.git", "acme/beta", "acme/Gamma.git", "Umbrella/T-Virus.git", "acme/alpha.wiki.git"]
+        {
             bare(&root.path().join(name));
         }
         for name in ["acme/twin.git", "acme/twin", "acme/TWO.git", "acme/Two.git"] {
             bare(&root.path().join(name));
         }
         let root = root.path();
-        check(
-            root,
-            "/acme/alpha.git/info/refs?service=git-upload-pack",
-            Some("acme/alpha.git"),
-        );
+        check(root, "/acme/alpha.git/info/refs?service=git-upload-pack", Some("acme/alpha.git"));
         check(root, "/acme/alpha/info/refs", Some("acme/alpha.git"));
         check(root, "/acme/alpha.GIT/HEAD", Some("acme/alpha.git"));
         check(root, "/acme/al%70ha/git-upload%2Dpack", Some("acme/alpha.git"));
@@ -174,21 +153,12 @@ mod tests {
         fs::create_dir_all(root.path().join("acme/tree/.git")).unwrap();
         fs::create_dir_all(root.path().join("acme/empty.git")).unwrap();
         fs::write(root.path().join("acme/file.git"), "gitdir: /elsewhere").unwrap();
-        symlink(
-            outside.path().join("secret.git"),
-            root.path().join("acme/secret.git"),
-        )
-        .unwrap();
+        symlink(outside.path().join("secret.git"), root.path().join("acme/secret.git")).unwrap();
         symlink(outside.path(), root.path().join("other")).unwrap();
         symlink("alpha.git", root.path().join("acme/alias.git")).unwrap();
         let root = root.path();
         check(root, "/acme/alias/HEAD", Some("acme/alpha.git"));
-        for target in [
-            "/acme/secret/HEAD",
-            "/other/secret/HEAD",
-            "/acme/tree/HEAD",
-            "/acme/empty/HEAD",
-        ] {
+        for target in ["/acme/secret/HEAD", "/other/secret/HEAD", "/acme/tree/HEAD", "/acme/empty/HEAD"] {
             check(root, target, None);
         }
         check(root, "/acme/file/HEAD", None);
@@ -198,11 +168,7 @@ mod tests {
     fn a_service_is_the_whole_rest_of_the_path() {
         let (sha1, sha256) = ("0a".repeat(20), "0a".repeat(32));
         let pack = |name: &str, end: &str| format!("objects/pack/pack-{name}.{end}");
-        for rest in [
-            pack(&sha1, "pack"),
-            pack(&sha256, "idx"),
-            format!("objects/ff/{}", "0".repeat(38)),
-        ] {
+        for rest in [pack(&sha1, "pack"), pack(&sha256, "idx"), format!("objects/ff/{}", "0".repeat(38))] {
             assert!(is_service(&rest), "{rest}");
         }
         for rest in [

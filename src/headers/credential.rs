@@ -31,10 +31,7 @@ struct Place {
 impl ForbiddenPlaces {
     /// Adds a field of the query.
     pub fn forbid_query(&mut self, name: &str) {
-        self.query.push(Place {
-            folded: fold(name).into_owned(),
-            class: "the query",
-        });
+        self.query.push(Place { folded: fold(name).into_owned(), class: "the query" });
     }
 
     /// Adds a header field.
@@ -48,19 +45,13 @@ impl ForbiddenPlaces {
     fn in_headers(&self, headers: &HeaderMap) -> Option<&'static str> {
         headers.keys().find_map(|name| {
             let name = fold(name.as_str());
-            self.headers
-                .iter()
-                .find(|place| place.folded == name)
-                .map(|place| place.class)
+            self.headers.iter().find(|place| place.folded == name).map(|place| place.class)
         })
     }
 
     fn in_query(&self, target: &CanonicalTarget) -> Option<&'static str> {
         first_in_query(target, |name| {
-            self.query
-                .iter()
-                .find(|place| place.folded == name)
-                .map(|place| place.class)
+            self.query.iter().find(|place| place.folded == name).map(|place| place.class)
         })
     }
 }
@@ -76,9 +67,7 @@ fn first_in_query<T>(target: &CanonicalTarget, found: impl Fn(&str) -> Option<T>
     target.query()?;
     target.query_fields().find_map(|(name, value)| {
         let hidden = value.split(';').skip(1).chain(name.split(';'));
-        hidden
-            .into_iter()
-            .find_map(|field| found(&fold_field(field.split('=').next().unwrap_or_default())))
+        hidden.into_iter().find_map(|field| found(&fold_field(field.split('=').next().unwrap_or_default())))
     })
 }
 
@@ -98,15 +87,8 @@ pub fn take(
     if fields.next().is_some() {
         return Err(CredentialError::Several.into());
     }
-    if let Some(place) = forbidden
-        .in_headers(headers)
-        .or_else(|| forbidden.in_query(target))
-    {
-        let error = if field.is_some() {
-            CredentialError::Several
-        } else {
-            CredentialError::Place(place)
-        };
+    if let Some(place) = forbidden.in_headers(headers).or_else(|| forbidden.in_query(target)) {
+        let error = if field.is_some() { CredentialError::Several } else { CredentialError::Place(place) };
         return Err(error.into());
     }
     authorization(field.ok_or(CredentialError::Missing)?, format)
@@ -152,11 +134,7 @@ mod tests {
     use crate::domain::token::TokenError;
 
     fn text(fill: u8) -> String {
-        TokenFormat::default()
-            .assemble(&[fill; 128])
-            .unwrap()
-            .expose()
-            .to_owned()
+        TokenFormat::default().assemble(&[fill; 128]).unwrap().expose().to_owned()
     }
 
     fn forbidden() -> ForbiddenPlaces {
@@ -203,26 +181,11 @@ mod tests {
     fn two_credentials_are_refused() {
         let (one, two) = (format!("Bearer {}", text(7)), text(8));
         let several = Err(CredentialError::Several.into());
-        assert_eq!(
-            take_of("/", &[("authorization", &one), ("authorization", &one)]),
-            several
-        );
-        assert_eq!(
-            take_of("/", &[("authorization", &one), ("private-token", "x")]),
-            several
-        );
-        assert_eq!(
-            take_of("/", &[("authorization", &one), ("Private_Token", "x")]),
-            several
-        );
+        assert_eq!(take_of("/", &[("authorization", &one), ("authorization", &one)]), several);
+        assert_eq!(take_of("/", &[("authorization", &one), ("private-token", "x")]), several);
+        assert_eq!(take_of("/", &[("authorization", &one), ("Private_Token", "x")]), several);
         assert_eq!(take_of("/?access_token=x", &[("authorization", &one)]), several);
-        assert_eq!(
-            take_of(
-                "/",
-                &[("authorization", &basic_of(&format!("{}:{two}", text(7))))]
-            ),
-            several
-        );
+        assert_eq!(take_of("/", &[("authorization", &basic_of(&format!("{}:{two}", text(7))))]), several);
     }
 
     #[test]
@@ -239,11 +202,7 @@ mod tests {
             "/?access.token=x",
             "/?access_token",
         ] {
-            assert_eq!(
-                take_of(target, &[]),
-                Err(CredentialError::Place("the query").into()),
-                "{target}"
-            );
+            assert_eq!(take_of(target, &[]), Err(CredentialError::Place("the query").into()), "{target}");
         }
         let place = CredentialError::Place("a header field other than Authorization");
         assert_eq!(take_of("/", &[("private.token", "x")]), Err(place.into()));
@@ -255,20 +214,11 @@ mod tests {
         assert_eq!(take_of("/", &[]), missing);
         assert_eq!(take_of("/", &[("authorization", &basic_of(":"))]), missing);
         let scheme = Err(CredentialError::Scheme.into());
-        for value in [
-            "Negotiate abc",
-            "Bearer",
-            "Basic ???",
-            "Digest a=b",
-            &basic_of("nocolon"),
-        ] {
+        for value in ["Negotiate abc", "Bearer", "Basic ???", "Digest a=b", &basic_of("nocolon")] {
             assert_eq!(take_of("/", &[("authorization", value)]), scheme, "{value}");
         }
         assert_eq!(take_of("/", &[("authorization", "Bearer \u{e9}")]), scheme);
-        assert_eq!(
-            take_of("/", &[("authorization", "Bearer ghp_x")]),
-            Err(TokenError::Prefix.into())
-        );
+        assert_eq!(take_of("/", &[("authorization", "Bearer ghp_x")]), Err(TokenError::Prefix.into()));
         assert_eq!(
             take_of("/", &[("authorization", &basic_of("alice:hunter2"))]),
             Err(TokenError::Prefix.into())

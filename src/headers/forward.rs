@@ -168,12 +168,7 @@ pub fn trailers_to_client(trailers: &mut HeaderMap) {
     for name in HOP_BY_HOP {
         trailers.remove(name);
     }
-    for name in [
-        header::SET_COOKIE,
-        header::CONTENT_LENGTH,
-        header::VIA,
-        REQUEST_ID,
-    ] {
+    for name in [header::SET_COOKIE, header::CONTENT_LENGTH, header::VIA, REQUEST_ID] {
         trailers.remove(name);
     }
 }
@@ -224,11 +219,7 @@ fn forwarded(hop: &Hop<'_>) -> Option<HeaderValue> {
         IpAddr::V4(peer) => peer.to_string(),
         IpAddr::V6(peer) => format!("\"[{peer}]\""),
     };
-    let host = hop
-        .client_host
-        .to_str()
-        .ok()
-        .filter(|host| !host.contains(['"', '\\']))?;
+    let host = hop.client_host.to_str().ok().filter(|host| !host.contains(['"', '\\']))?;
     HeaderValue::try_from(format!("for={peer};host=\"{host}\";proto={}", hop.scheme)).ok()
 }
 
@@ -239,10 +230,7 @@ mod tests {
     fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                value.parse().unwrap(),
-            );
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
         headers
     }
@@ -312,10 +300,7 @@ mod tests {
         assert_eq!(sent.get("x-webauth-user").unwrap(), "alice");
         assert_eq!(sent.get("x-forwarded-for").unwrap(), "192.0.2.7");
         assert_eq!(sent.get("x-forwarded-host").unwrap(), "git.example.com");
-        assert_eq!(
-            sent.get("forwarded").unwrap(),
-            "for=192.0.2.7;host=\"git.example.com\";proto=https"
-        );
+        assert_eq!(sent.get("forwarded").unwrap(), "for=192.0.2.7;host=\"git.example.com\";proto=https");
         assert_eq!(sent.get("host").unwrap(), "10.0.0.7:3000");
         assert_eq!(sent.get("x-trace").unwrap(), "1");
         assert!(!sent.contains_key("connection"));
@@ -326,11 +311,7 @@ mod tests {
     #[test]
     fn trailers_and_lengths_pass() {
         let sent = send(
-            &map(&[
-                ("te", "gzip, trailers"),
-                ("trailer", "x-sum"),
-                ("content-length", "5"),
-            ]),
+            &map(&[("te", "gzip, trailers"), ("trailer", "x-sum"), ("content-length", "5")]),
             &trusted(),
         );
         assert_eq!(sent.get("te").unwrap(), "trailers");
@@ -359,19 +340,11 @@ mod tests {
     #[test]
     fn identities() {
         let authorization = HeaderValue::from_static("Bearer service");
-        let sent = send(
-            &HeaderMap::new(),
-            &Identity::Sudo {
-                authorization: authorization.clone(),
-            },
-        );
+        let sent = send(&HeaderMap::new(), &Identity::Sudo { authorization: authorization.clone() });
         assert_eq!(sent.get("sudo").unwrap(), "alice");
         assert_eq!(sent.get("authorization").unwrap(), "Bearer service");
         let user_header = Some(HeaderName::from_static("x-user-name"));
-        let account = Identity::Account {
-            authorization,
-            user_header,
-        };
+        let account = Identity::Account { authorization, user_header };
         let sent = send(&map(&[("x_user_name", "root")]), &account);
         assert_eq!(sent.get("x-user-name").unwrap(), "alice");
         assert!(!sent.contains_key("x_user_name"));

@@ -41,10 +41,7 @@ impl Identity {
             Self::TrustedHeader(field) => {
                 headers.insert(field.clone(), name()?);
             }
-            Self::Account {
-                authorization,
-                user_header,
-            } => {
+            Self::Account { authorization, user_header } => {
                 if let Some(field) = user_header {
                     headers.insert(field.clone(), name()?);
                 }

@@ -19,11 +19,7 @@ pub fn fold(name: &str) -> Cow<'_, str> {
         return Cow::Borrowed(name);
     }
     let folded = |letter: char| {
-        if letter.is_ascii_alphanumeric() {
-            letter.to_ascii_lowercase()
-        } else {
-            '-'
-        }
+        if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }
     };
     Cow::Owned(name.chars().map(folded).collect())
 }

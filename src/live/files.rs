@@ -21,17 +21,10 @@ const DEPTH: usize = 4;
 /// # Errors
 /// Every file or folder that cannot be read.
 pub fn read(directory: &Path) -> Result<Vec<Source>, Vec<Fault>> {
-    let mut reader = Reader {
-        sources: Vec::new(),
-        faults: Vec::new(),
-    };
+    let mut reader = Reader { sources: Vec::new(), faults: Vec::new() };
     reader.folder(directory, "", 0);
     reader.sources.sort_by(|left, right| left.name.cmp(&right.name));
-    if reader.faults.is_empty() {
-        Ok(reader.sources)
-    } else {
-        Err(reader.faults)
-    }
+    if reader.faults.is_empty() { Ok(reader.sources) } else { Err(reader.faults) }
 }
 
 /// How often files that change while they are read are read again.
@@ -67,10 +60,7 @@ pub fn stamps(root: &Path) -> Vec<Stamp> {
 
 fn stamp(path: &Path, depth: usize, stamps: &mut Vec<Stamp>) {
     let Ok(metadata) = fs::metadata(path) else { return };
-    let changed = metadata
-        .mtime()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(metadata.mtime_nsec());
+    let changed = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     stamps.push(Stamp(path.to_owned(), metadata.len(), metadata.ino(), changed));
     if !metadata.is_dir() || depth > DEPTH {
         return;
@@ -179,11 +169,7 @@ mod tests {
         ] {
             fs::write(root.join(name), "a: 1\n").unwrap();
         }
-        let names: Vec<_> = read(root)
-            .unwrap()
-            .into_iter()
-            .map(|source| source.name)
-            .collect();
+        let names: Vec<_> = read(root).unwrap().into_iter().map(|source| source.name).collect();
         assert_eq!(names, ["deny.yaml", "tokens/b.yaml", "tokens/team/a.yml"]);
         assert_eq!(read(&root.join("missing")).unwrap_err().len(), 1);
     }

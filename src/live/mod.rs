@@ -94,17 +94,8 @@ impl LivePolicy {
         let sources = sources?;
         let snapshot = compile(&sources, &inputs.upstreams, &inputs.format, 1)?;
         let texts = files::digest(&sources);
-        let seen = Mutex::new(Seen {
-            stamps,
-            last: Some(texts),
-            unreadable: Vec::new(),
-            in_force: texts,
-        });
-        Ok(Self {
-            inputs,
-            snapshot: ArcSwap::from_pointee(snapshot),
-            seen,
-        })
+        let seen = Mutex::new(Seen { stamps, last: Some(texts), unreadable: Vec::new(), in_force: texts });
+        Ok(Self { inputs, snapshot: ArcSwap::from_pointee(snapshot), seen })
     }
 
     /// The snapshot in force, to be kept for one request.
@@ -194,21 +185,13 @@ mod tests {
         let live = LivePolicy::load(inputs.clone()).unwrap();
         std::fs::write(&file, "deny: []   # changed\n").unwrap();
         let stamps = files::stamps(&inputs.directory);
-        let fault = || {
-            vec![Fault::of_file(
-                &file,
-                "cannot be read: no file descriptor is left",
-            )]
-        };
+        let fault = || vec![Fault::of_file(&file, "cannot be read: no file descriptor is left")];
         {
             // As `reload` leaves it when the stamps could be taken, and the texts could not.
             let mut seen = live.seen.lock().unwrap();
             seen.stamps = stamps;
             assert!(matches!(seen.could_not_read(fault()), Reload::Refused(_)));
-            assert!(
-                matches!(seen.could_not_read(fault()), Reload::Unchanged),
-                "told once"
-            );
+            assert!(matches!(seen.could_not_read(fault()), Reload::Unchanged), "told once");
         }
         assert!(matches!(live.reload(Look::AtStamps), Reload::Replaced(_)));
         live.seen.lock().unwrap().could_not_read(fault());
@@ -237,10 +220,7 @@ mod tests {
         assert!(matches!(live.reload(Look::AtStamps), Reload::Unchanged));
         std::fs::write(&file, "deny: [x]\n").unwrap();
         assert!(matches!(live.reload(Look::AtTexts), Reload::Refused(_)));
-        assert!(
-            matches!(live.reload(Look::AtTexts), Reload::Unchanged),
-            "told once"
-        );
+        assert!(matches!(live.reload(Look::AtTexts), Reload::Unchanged), "told once");
         assert_eq!(live.snapshot().generation, 1);
         std::fs::write(&file, good).unwrap();
         assert!(matches!(live.reload(Look::AtTexts), Reload::Restored));
@@ -250,10 +230,7 @@ mod tests {
         let moved = directory.path().with_extension("moved");
         std::fs::rename(directory.path(), &moved).unwrap();
         assert!(matches!(live.reload(Look::AtStamps), Reload::Refused(_)));
-        assert!(
-            matches!(live.reload(Look::AtStamps), Reload::Unchanged),
-            "told once"
-        );
+        assert!(matches!(live.reload(Look::AtStamps), Reload::Unchanged), "told once");
         std::fs::rename(&moved, directory.path()).unwrap();
         assert!(matches!(live.reload(Look::AtStamps), Reload::Restored));
         assert_eq!(live.peek().generation, 2);

@@ -50,12 +50,7 @@ impl Changes {
         let watcher = watcher
             .map_err(|error| tracing::warn!(%error, "file events are not available; looking every second"))
             .ok();
-        let mut changes = Self {
-            events,
-            roots,
-            watcher,
-            watched: BTreeSet::new(),
-        };
+        let mut changes = Self { events, roots, watcher, watched: BTreeSet::new() };
         changes.watch_folders();
         changes
     }
@@ -132,11 +127,7 @@ fn is_meant(event: &notify::Event, roots: &[PathBuf]) -> bool {
 fn collect(path: &Path, folders: &mut BTreeSet<PathBuf>, depth: usize) {
     if depth == 0 {
         // A root itself may be replaced.
-        folders.extend(
-            path.parent()
-                .filter(|parent| parent.is_dir())
-                .map(Path::to_path_buf),
-        );
+        folders.extend(path.parent().filter(|parent| parent.is_dir()).map(Path::to_path_buf));
     }
     if !path.is_dir() {
         return;

@@ -82,28 +82,15 @@ pub fn compile(
     }
     let catalogs = read_catalogs(sources, &mut faults);
     let vocabulary = vocabulary(&catalogs, upstreams, &mut faults);
-    let mut compiler = Compiler {
-        sources,
-        vocabulary,
-        faults,
-    };
+    let mut compiler = Compiler { sources, vocabulary, faults };
     let upstreams = compiler.upstreams(upstreams, &catalogs);
     let organizations = compiler.organizations();
     let tokens = compiler.tokens();
-    let Compiler {
-        vocabulary, faults, ..
-    } = compiler;
+    let Compiler { vocabulary, faults, .. } = compiler;
     if !faults.is_empty() {
         return Err(faults);
     }
-    Ok(Snapshot {
-        generation,
-        vocabulary,
-        upstreams,
-        organizations,
-        tokens,
-        format: format.clone(),
-    })
+    Ok(Snapshot { generation, vocabulary, upstreams, organizations, tokens, format: format.clone() })
 }
 
 /// The catalogs in files and those built in, by name; a file replaces a built-in one.
@@ -113,11 +100,8 @@ fn read_catalogs(sources: &[Source], faults: &mut Vec<Fault>) -> Vec<Catalog> {
         match Catalog::read(&source.file, &source.text) {
             Ok(catalog) => match catalogs.iter().find(|known| known.name == catalog.name) {
                 Some(known) => {
-                    let message = format!(
-                        "catalog `{}` stands in `{}` already",
-                        catalog.name,
-                        known.file.display()
-                    );
+                    let message =
+                        format!("catalog `{}` stands in `{}` already", catalog.name, known.file.display());
                     faults.push(Fault::of_file(&source.file, message));
                 }
                 None => catalogs.push(catalog),
@@ -138,11 +122,8 @@ fn read_catalogs(sources: &[Source], faults: &mut Vec<Fault>) -> Vec<Catalog> {
 /// The permissions of the catalogs in use.
 fn vocabulary(catalogs: &[Catalog], upstreams: &[UpstreamSpec], faults: &mut Vec<Fault>) -> Vocabulary {
     let mut permissions: Vec<Permission> = Vec::new();
-    let used = |catalog: &&Catalog| {
-        upstreams
-            .iter()
-            .any(|upstream| upstream.catalogs.contains(&catalog.name))
-    };
+    let used =
+        |catalog: &&Catalog| upstreams.iter().any(|upstream| upstream.catalogs.contains(&catalog.name));
     for catalog in catalogs.iter().filter(used) {
         for (place, permission) in &catalog.permissions {
             match permissions.iter_mut().find(|known| known.name == permission.name) {
@@ -185,9 +166,7 @@ fn merge(known: &mut Permission, other: &Permission) {
 }
 
 fn of_kind(sources: &[Source], kind: Kind) -> impl Iterator<Item = &Source> {
-    sources
-        .iter()
-        .filter(move |source| Kind::of(&source.name) == Some(kind))
+    sources.iter().filter(move |source| Kind::of(&source.name) == Some(kind))
 }
 
 struct Compiler<'a> {
@@ -205,10 +184,8 @@ impl Compiler<'_> {
                 if let Some(catalog) = catalogs.iter().find(|catalog| catalog.name == *name) {
                     used.push(catalog);
                 } else {
-                    let known: Vec<_> = catalogs
-                        .iter()
-                        .map(|catalog| format!("`{}`", catalog.name))
-                        .collect();
+                    let known: Vec<_> =
+                        catalogs.iter().map(|catalog| format!("`{}`", catalog.name)).collect();
                     let message = format!(
                         "upstream `{}` uses catalog `{name}`, which does not exist; there are {}",
                         spec.name,
@@ -258,21 +235,14 @@ impl Compiler<'_> {
             let message = "`upstreams` is empty; leave it out where the rule holds for all";
             self.faults.push(source.fault(&document.name, message));
         }
-        for name in named
-            .iter()
-            .filter(|name| !specs.iter().any(|spec| spec.name == name.value))
-        {
-            self.faults
-                .push(source.fault(name, format!("there is no upstream `{}`", name.value)));
+        for name in named.iter().filter(|name| !specs.iter().any(|spec| spec.name == name.value)) {
+            self.faults.push(source.fault(name, format!("there is no upstream `{}`", name.value)));
         }
         let concerned = |upstream: &&mut UpstreamPolicy| {
             document.upstreams.is_none() || named.iter().any(|name| name.value == upstream.name)
         };
         for upstream in upstreams.iter_mut().filter(concerned) {
-            let rule = DenyRule {
-                name: document.name.value.clone(),
-                mode,
-            };
+            let rule = DenyRule { name: document.name.value.clone(), mode };
             if let Err(message) = upstream.deny(&template, rule) {
                 self.faults.push(source.fault(&document.route, message));
             }
@@ -301,45 +271,31 @@ impl Compiler<'_> {
     fn organization(&mut self, source: &Source, document: &OrganizationDocument) -> Organization {
         let name = &document.organization;
         if owner_name(&name.value).is_err() {
-            self.faults.push(source.fault(
-                name,
-                "an organization's name holds letters, digits, `.`, `_` and `-`",
-            ));
+            self.faults
+                .push(source.fault(name, "an organization's name holds letters, digits, `.`, `_` and `-`"));
         }
         let tokens = &document.fine_grained_tokens;
-        let access = match tokens
-            .access
-            .as_ref()
-            .map(|access| (access, access.value.as_str()))
-        {
+        let access = match tokens.access.as_ref().map(|access| (access, access.value.as_str())) {
             None | Some((_, "allow")) => Access::Allow,
             Some((_, "deny")) => Access::Deny,
             Some((at, other)) => {
-                self.faults.push(source.fault(
-                    at,
-                    format!("unknown access `{other}`; expected `allow` or `deny`"),
-                ));
+                self.faults
+                    .push(source.fault(at, format!("unknown access `{other}`; expected `allow` or `deny`")));
                 Access::Deny
             }
         };
         let max_lifetime =
-            tokens
-                .max_lifetime
-                .as_ref()
-                .and_then(|text| match units::parse_duration(&text.value) {
-                    Ok(lifetime) => i64::try_from(lifetime.as_secs()).ok(),
-                    Err(error) => {
-                        self.faults.push(source.fault(text, error.to_string()));
-                        None
-                    }
-                });
+            tokens.max_lifetime.as_ref().and_then(|text| match units::parse_duration(&text.value) {
+                Ok(lifetime) => i64::try_from(lifetime.as_secs()).ok(),
+                Err(error) => {
+                    self.faults.push(source.fault(text, error.to_string()));
+                    None
+                }
+            });
         Organization {
             name: name.value.clone(),
             owners: document.owners.iter().map(|owner| owner.value.clone()).collect(),
-            members: document
-                .members
-                .as_ref()
-                .map(|members| self.members(source, members)),
+            members: document.members.as_ref().map(|members| self.members(source, members)),
             access,
             max_lifetime,
             ceiling: document
@@ -357,10 +313,7 @@ impl Compiler<'_> {
             if let Some(level) = Level::parse(&role.value) {
                 roles.insert(user.value.to_ascii_lowercase(), level);
             } else {
-                let message = format!(
-                    "unknown role `{}`; expected `read`, `write` or `admin`",
-                    role.value
-                );
+                let message = format!("unknown role `{}`; expected `read`, `write` or `admin`", role.value);
                 self.faults.push(source.fault(role, message));
             }
         }
@@ -378,10 +331,8 @@ impl Compiler<'_> {
                 if let Some(id) = self.vocabulary.find(&name.value) {
                     ceiling.insert(id, None);
                 } else {
-                    let message = format!(
-                        "unknown permission `{}`; it is in none of the catalogs in use",
-                        name.value
-                    );
+                    let message =
+                        format!("unknown permission `{}`; it is in none of the catalogs in use", name.value);
                     self.faults.push(source.fault(name, message));
                 }
             } else if let Some((id, level)) =
@@ -423,10 +374,9 @@ impl Compiler<'_> {
             None | Some((_, "enforce")) => Mode::Enforce,
             Some((_, "shadow")) => Mode::Shadow,
             Some((at, other)) => {
-                self.faults.push(source.fault(
-                    at,
-                    format!("unknown mode `{other}`; expected `enforce` or `shadow`"),
-                ));
+                self.faults.push(
+                    source.fault(at, format!("unknown mode `{other}`; expected `enforce` or `shadow`")),
+                );
                 Mode::Enforce
             }
         }

@@ -71,11 +71,7 @@ pub fn decide(
     circumstances: &Circumstances<'_>,
 ) -> Result<Permit, Refusal> {
     let part = part_for(snapshot, grant, action)?;
-    let held = Held {
-        snapshot,
-        grant,
-        part,
-    };
+    let held = Held { snapshot, grant, part };
     held.check_permission(action)?;
     let mut shadow = Vec::new();
     let mut forbid = |mode, rule: String| match mode {
@@ -88,16 +84,10 @@ pub fn decide(
     if let Some(rule) = circumstances.denied {
         forbid(rule.mode, format!("deny rule {}", rule.name))?;
     }
-    if let Some(organization) = action
-        .resource
-        .owner()
-        .and_then(|owner| snapshot.organization(owner))
+    if let Some(organization) = action.resource.owner().and_then(|owner| snapshot.organization(owner))
         && let Some(rule) = held.forbidden_by(organization, action, circumstances.now)
     {
-        forbid(
-            organization.mode,
-            format!("organization {}: {rule}", organization.name),
-        )?;
+        forbid(organization.mode, format!("organization {}: {rule}", organization.name))?;
     }
     if !grant.allows_peer(circumstances.peer) {
         return Err(Refusal::Network);
@@ -120,10 +110,7 @@ fn part_for<'a>(
     }
     let part = grant.part_for(&action.resource).ok_or(Refusal::NotGranted)?;
     let of_repositories = |need: Need| {
-        snapshot
-            .vocabulary
-            .permission(need.permission)
-            .is_none_or(|known| known.scope == Scope::Repository)
+        snapshot.vocabulary.permission(need.permission).is_none_or(|known| known.scope == Scope::Repository)
     };
     let whole_owner = matches!(action.resource, Resource::Owner(_));
     if whole_owner && !part.selection.is_all() && action.requirement.needs().any(of_repositories) {
@@ -168,21 +155,13 @@ impl Held<'_> {
             .alternatives()
             .iter()
             .filter(|all_of| all_of.iter().all(grantable))
-            .map(|all_of| {
-                all_of
-                    .iter()
-                    .filter(|need| !self.holds(**need))
-                    .collect::<Vec<_>>()
-            })
+            .map(|all_of| all_of.iter().filter(|need| !self.holds(**need)).collect::<Vec<_>>())
             .min_by_key(Vec::len);
         let Some(lacking) = lacking else {
             return Err(Refusal::NeverGrantable);
         };
         Err(Refusal::PermissionMissing(Missing {
-            needs: lacking
-                .into_iter()
-                .map(|need| describe(*need, &self.snapshot.vocabulary))
-                .collect(),
+            needs: lacking.into_iter().map(|need| describe(*need, &self.snapshot.vocabulary)).collect(),
             accepted: action.accepted.to_owned(),
             grantor: grantors(self.snapshot, self.part),
         }))
@@ -200,22 +179,14 @@ impl Held<'_> {
         }
         // A token that is said to be made later than now would look younger than it is.
         let born = self.grant.created_at.unwrap_or(now).min(now);
-        if organization
-            .max_lifetime
-            .is_some_and(|most| self.grant.expires_at.0.saturating_sub(born.0) > most)
+        if organization.max_lifetime.is_some_and(|most| self.grant.expires_at.0.saturating_sub(born.0) > most)
         {
             return Some("maximum lifetime");
         }
         let below_ceiling = |need: Need| {
-            organization
-                .ceiling
-                .get(&need.permission)
-                .is_none_or(|most| *most >= Some(need.level))
+            organization.ceiling.get(&need.permission).is_none_or(|most| *most >= Some(need.level))
         };
-        if !action
-            .requirement
-            .satisfied_by(|need| self.holds(need) && below_ceiling(need))
-        {
+        if !action.requirement.satisfied_by(|need| self.holds(need) && below_ceiling(need)) {
             return Some("ceiling");
         }
         let role = organization.role(&self.grant.user);
@@ -252,10 +223,7 @@ pub fn grantor(snapshot: &Snapshot, owner: Option<&str>) -> String {
     let Some(owner) = owner else {
         return "the token's user".to_owned();
     };
-    match snapshot
-        .organization(owner)
-        .map(|organization| organization.owners.join(", "))
-    {
+    match snapshot.organization(owner).map(|organization| organization.owners.join(", ")) {
         Some(owners) if !owners.is_empty() => format!("an owner of `{owner}` ({owners})"),
         _ => format!("the owner of `{owner}`"),
     }

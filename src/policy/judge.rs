@@ -114,11 +114,7 @@ fn steps<'a>(
         snapshot,
         grant,
         &matched.action,
-        &Circumstances {
-            now: question.now,
-            peer: question.peer,
-            denied,
-        },
+        &Circumstances { now: question.now, peer: question.peer, denied },
     )
 }
 
@@ -128,27 +124,14 @@ fn find_upstream<'a>(
     question: &Question<'_>,
 ) -> Result<(usize, &'a UpstreamPolicy), Refusal> {
     let host = host_name(question.host).ok_or(Refusal::NoUpstream)?;
-    if question
-        .server_name
-        .is_some_and(|name| !name.eq_ignore_ascii_case(&host))
-    {
+    if question.server_name.is_some_and(|name| !name.eq_ignore_ascii_case(&host)) {
         return Err(Refusal::Misdirected);
     }
-    let candidates = snapshot
-        .upstreams
-        .iter()
-        .enumerate()
-        .filter_map(|(index, upstream)| {
-            let rank = (
-                upstream.answers_to(&host)?,
-                upstream.prefix_length(question.target)?,
-            );
-            Some((rank, (index, upstream)))
-        });
-    candidates
-        .max_by_key(|(rank, _)| *rank)
-        .map(|(_, found)| found)
-        .ok_or(Refusal::NoUpstream)
+    let candidates = snapshot.upstreams.iter().enumerate().filter_map(|(index, upstream)| {
+        let rank = (upstream.answers_to(&host)?, upstream.prefix_length(question.target)?);
+        Some((rank, (index, upstream)))
+    });
+    candidates.max_by_key(|(rank, _)| *rank).map(|(_, found)| found).ok_or(Refusal::NoUpstream)
 }
 
 /// The host name of `Host`, lower case, without port (RFC 9110 section 7.2).
@@ -161,9 +144,7 @@ fn host_name(host: &str) -> Option<String> {
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
     let is_port = port.is_empty()
-        || port
-            .strip_prefix(':')
-            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
     (is_port && !name.is_empty() && name.bytes().all(plain)).then(|| name.to_ascii_lowercase())
 }

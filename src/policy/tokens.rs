@@ -59,12 +59,7 @@ impl<'a> TokenCompiler<'a> {
         interner: &'a mut Interner,
         faults: &'a mut Vec<Fault>,
     ) -> Self {
-        Self {
-            source,
-            vocabulary,
-            interner,
-            faults,
-        }
+        Self { source, vocabulary, interner, faults }
     }
 
     /// The grants of `document`, each with its digest and where the digest stands. What has a fault is left out.
@@ -83,10 +78,7 @@ impl<'a> TokenCompiler<'a> {
         let document = &token.value;
         let name = &document.name.value;
         if name.trim().is_empty() || name.chars().count() > NAME_LIMIT || name.contains(char::is_control) {
-            self.fault(
-                &document.name,
-                format!("a token's name has 1 to {NAME_LIMIT} characters"),
-            );
+            self.fault(&document.name, format!("a token's name has 1 to {NAME_LIMIT} characters"));
         }
         let digest = TokenDigest::from_hex(&document.sha256.value);
         if digest.is_none() {
@@ -98,20 +90,14 @@ impl<'a> TokenCompiler<'a> {
         let parts = self.parts(token);
         let user = &document.user;
         if !is_user_name(&user.value) {
-            self.fault(
-                user,
-                "a user's name holds letters, digits, `.`, `_`, `-`, `+` and `@`, at most 100",
-            );
+            self.fault(user, "a user's name holds letters, digits, `.`, `_`, `-`, `+` and `@`, at most 100");
         }
         let user_permissions = self.user_permissions(user, &parts);
         let expires_at = self.moment(&document.expires_at);
         let created_at = document.created_at.as_ref().and_then(|text| self.moment(text));
         let state = self.state(document.state.as_ref());
         if document.networks.as_ref().is_some_and(Vec::is_empty) {
-            self.fault(
-                token,
-                "`networks` is empty; leave it out where any network may use the token",
-            );
+            self.fault(token, "`networks` is empty; leave it out where any network may use the token");
         }
         let networks = self.networks(document.networks.as_deref().unwrap_or_default());
         let grant = Grant {
@@ -135,11 +121,8 @@ impl<'a> TokenCompiler<'a> {
     ) -> PermissionSet {
         let mut held = PermissionSet::default();
         for (part, at) in parts {
-            let of_user: Vec<_> = part
-                .permissions
-                .iter()
-                .filter(|(id, _)| self.scope(*id) == Some(Scope::User))
-                .collect();
+            let of_user: Vec<_> =
+                part.permissions.iter().filter(|(id, _)| self.scope(*id) == Some(Scope::User)).collect();
             for (id, level) in of_user {
                 held.grant(id, level);
                 if !part.owner.eq_ignore_ascii_case(&user.value) {
@@ -159,29 +142,18 @@ impl<'a> TokenCompiler<'a> {
     fn parts(&mut self, token: &Spanned<TokenDocument>) -> Vec<(GrantPart, Spanned<String>)> {
         let document = &token.value;
         match (&document.grants, &document.resource_owner, &document.permissions) {
-            (None, Some(owner), Some(permissions)) => self
-                .part(owner, document.repositories.as_ref(), permissions)
-                .into_iter()
-                .collect(),
+            (None, Some(owner), Some(permissions)) => {
+                self.part(owner, document.repositories.as_ref(), permissions).into_iter().collect()
+            }
             (Some(grants), None, None) if document.repositories.is_none() => {
                 if grants.is_empty() {
                     self.fault(token, "`grants` is empty; expected at least one resource owner");
                 }
                 let mut parts: Vec<(GrantPart, Spanned<String>)> = Vec::new();
-                for Spanned {
-                    value:
-                        GrantDocument {
-                            resource_owner,
-                            repositories,
-                            permissions,
-                        },
-                    ..
-                } in grants
+                for Spanned { value: GrantDocument { resource_owner, repositories, permissions }, .. } in
+                    grants
                 {
-                    if parts
-                        .iter()
-                        .any(|(part, _)| part.owner.eq_ignore_ascii_case(&resource_owner.value))
-                    {
+                    if parts.iter().any(|(part, _)| part.owner.eq_ignore_ascii_case(&resource_owner.value)) {
                         self.fault(
                             resource_owner,
                             "this resource owner stands in `grants` already; join the two",
@@ -216,14 +188,8 @@ impl<'a> TokenCompiler<'a> {
         let permissions = self.permissions(permissions);
         let selection = match repositories {
             Some(repositories) => self.selection(repositories),
-            None if permissions
-                .iter()
-                .any(|(id, _)| self.scope(id) == Some(Scope::Repository)) =>
-            {
-                self.fault(
-                    owner,
-                    "`repositories` is missing: expected `all` or a list of names",
-                );
+            None if permissions.iter().any(|(id, _)| self.scope(id) == Some(Scope::Repository)) => {
+                self.fault(owner, "`repositories` is missing: expected `all` or a list of names");
                 None
             }
             None => Some(Selection::of([])),
@@ -268,10 +234,7 @@ impl<'a> TokenCompiler<'a> {
                     }
                 }
                 if names.is_empty() {
-                    self.fault(
-                        repositories,
-                        "the list is empty; expected `all` or at least one name",
-                    );
+                    self.fault(repositories, "the list is empty; expected `all` or at least one name");
                 }
                 Some(Selection::of(names.iter().map(|name| name.as_str().into())))
             }
@@ -292,10 +255,7 @@ impl<'a> TokenCompiler<'a> {
             Some((_, "pending")) => GrantState::Pending,
             Some((_, "revoked")) => GrantState::Revoked,
             Some((at, other)) => {
-                self.fault(
-                    at,
-                    format!("unknown state `{other}`; expected `active`, `pending` or `revoked`"),
-                );
+                self.fault(at, format!("unknown state `{other}`; expected `active`, `pending` or `revoked`"));
                 GrantState::Revoked
             }
         }
@@ -303,12 +263,11 @@ impl<'a> TokenCompiler<'a> {
 
     fn networks(&mut self, networks: &[Spanned<String>]) -> Box<[ipnet::IpNet]> {
         let read = |text: &Spanned<String>| {
-            let network = text.value.parse().ok().or_else(|| {
-                text.value
-                    .parse::<std::net::IpAddr>()
-                    .ok()
-                    .map(ipnet::IpNet::from)
-            });
+            let network = text
+                .value
+                .parse()
+                .ok()
+                .or_else(|| text.value.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from));
             if network.is_none() {
                 self.fault(
                     text,
@@ -359,17 +318,12 @@ pub fn permission_level(
     source: &Source,
     faults: &mut Vec<Fault>,
 ) -> Option<(PermissionId, Level)> {
-    let Some((id, known)) = vocabulary
-        .find(&name.value)
-        .and_then(|id| Some((id, vocabulary.permission(id)?)))
+    let Some((id, known)) =
+        vocabulary.find(&name.value).and_then(|id| Some((id, vocabulary.permission(id)?)))
     else {
         faults.push(source.fault(
             name,
-            format!(
-                "unknown permission `{}`{}",
-                name.value,
-                suggestion(vocabulary, &name.value)
-            ),
+            format!("unknown permission `{}`{}", name.value, suggestion(vocabulary, &name.value)),
         ));
         return None;
     };
@@ -380,12 +334,8 @@ pub fn permission_level(
     let granted = Level::parse(&level.value).filter(|level| known.levels.contains(level));
     if granted.is_none() {
         let levels: Vec<_> = known.levels.iter().map(|level| format!("`{level}`")).collect();
-        let message = format!(
-            "`{}` is no level of `{}`; expected {}",
-            level.value,
-            name.value,
-            levels.join(" or ")
-        );
+        let message =
+            format!("`{}` is no level of `{}`; expected {}", level.value, name.value, levels.join(" or "));
         faults.push(source.fault(level, message));
     }
     granted.map(|level| (id, level))

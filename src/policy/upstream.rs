@@ -96,10 +96,7 @@ impl UpstreamPolicy {
             table: Table::default(),
             routes: Vec::new(),
             forbidden: ForbiddenPlaces::default(),
-            style: catalogs
-                .first()
-                .map(|catalog| Arc::clone(&catalog.style))
-                .unwrap_or_default(),
+            style: catalogs.first().map(|catalog| Arc::clone(&catalog.style)).unwrap_or_default(),
             enforced: Table::default(),
             shadowed: Table::default(),
             deny_rules: Vec::new(),
@@ -108,33 +105,20 @@ impl UpstreamPolicy {
         upstream.forbidden.forbid_query("sudo");
         let mut faults = Vec::new();
         for catalog in catalogs {
-            catalog
-                .forbidden_query
-                .iter()
-                .for_each(|name| upstream.forbidden.forbid_query(name));
-            catalog
-                .forbidden_headers
-                .iter()
-                .for_each(|name| upstream.forbidden.forbid_header(name));
+            catalog.forbidden_query.iter().for_each(|name| upstream.forbidden.forbid_query(name));
+            catalog.forbidden_headers.iter().for_each(|name| upstream.forbidden.forbid_header(name));
             match catalog.routes(vocabulary) {
-                Ok(routes) => routes
-                    .into_iter()
-                    .for_each(|route| faults.extend(upstream.add(catalog, route))),
+                Ok(routes) => {
+                    routes.into_iter().for_each(|route| faults.extend(upstream.add(catalog, route)))
+                }
                 Err(found) => faults.extend(found),
             }
         }
-        if faults.is_empty() {
-            Ok(upstream)
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(upstream) } else { Err(faults) }
     }
 
     fn add(&mut self, catalog: &Catalog, route: Route) -> Option<Fault> {
-        let conflict = self
-            .table
-            .add(&self.prefix, &route.template, self.routes.len())
-            .err();
+        let conflict = self.table.add(&self.prefix, &route.template, self.routes.len()).err();
         let fault = conflict.map(|conflict| {
             let text = &route.template.text;
             let message = match conflict {
@@ -162,17 +146,15 @@ impl UpstreamPolicy {
             Mode::Enforce => &mut self.enforced,
             Mode::Shadow => &mut self.shadowed,
         };
-        table
-            .add(&self.prefix, template, index)
-            .map_err(|conflict| match conflict {
-                Conflict::Same(_) => format!("`{}` is closed by another rule already", template.text),
-                Conflict::Kinds => {
-                    format!(
-                        "`{}` names `{{owner}}` or `{{repository}}` where another rule does not",
-                        template.text
-                    )
-                }
-            })?;
+        table.add(&self.prefix, template, index).map_err(|conflict| match conflict {
+            Conflict::Same(_) => format!("`{}` is closed by another rule already", template.text),
+            Conflict::Kinds => {
+                format!(
+                    "`{}` names `{{owner}}` or `{{repository}}` where another rule does not",
+                    template.text
+                )
+            }
+        })?;
         self.deny_rules.push(rule);
         Ok(())
     }
@@ -186,10 +168,7 @@ impl UpstreamPolicy {
     /// How many segments of `target` its prefix takes; `None` where the target is not below it.
     pub fn prefix_length(&self, target: &CanonicalTarget) -> Option<usize> {
         let mut segments = target.segments();
-        self.prefix
-            .iter()
-            .all(|wanted| segments.next() == Some(wanted))
-            .then_some(self.prefix.len())
+        self.prefix.iter().all(|wanted| segments.next() == Some(wanted)).then_some(self.prefix.len())
     }
 
     /// Where no credential may stand.
@@ -205,9 +184,7 @@ impl UpstreamPolicy {
     /// The style of the route that `target` would take, whatever else is wrong with the request.
     pub fn style_for(&self, method: &Method, target: &CanonicalTarget) -> &Arc<ErrorStyle> {
         let found = self.find(method, target).ok().flatten();
-        found
-            .and_then(|found| self.routes.get(found.index))
-            .map_or(&self.style, |route| &route.style)
+        found.and_then(|found| self.routes.get(found.index)).map_or(&self.style, |route| &route.style)
     }
 
     /// The routes, in the order of the catalogs.
@@ -226,8 +203,7 @@ impl UpstreamPolicy {
         target: &'a CanonicalTarget,
     ) -> Result<Option<Found<'a>>, TargetError> {
         let rule = |index: usize| self.routes.get(index).map(|route| &route.rule);
-        self.table
-            .find(method, target, |left, right| rule(left) == rule(right))
+        self.table.find(method, target, |left, right| rule(left) == rule(right))
     }
 
     /// What the request wants.
@@ -243,11 +219,7 @@ impl UpstreamPolicy {
         let route = self.routes.get(found.index).ok_or(Refusal::NoRoute)?;
         let needed = match &route.rule {
             Rule::Fixed(needed) => needed,
-            Rule::ByQuery {
-                field,
-                values,
-                absent,
-            } => match one_field(target, field)? {
+            Rule::ByQuery { field, values, absent } => match one_field(target, field)? {
                 None => absent.as_ref().ok_or(Refusal::NoRoute)?,
                 Some(value) => {
                     let known = values.iter().find(|(known, _)| *known == value);
@@ -261,11 +233,7 @@ impl UpstreamPolicy {
             accepted: &needed.text,
             resource: found.resource,
         };
-        Ok(Matched {
-            action,
-            needed,
-            style: &route.style,
-        })
+        Ok(Matched { action, needed, style: &route.style })
     }
 
     /// The deny rule that closes what the request wants, in any reading of its path. One that is acted on comes before
@@ -274,21 +242,13 @@ impl UpstreamPolicy {
         if self.deny_rules.is_empty() {
             return None;
         }
-        let index = self
-            .enforced
-            .covers(method, target)
-            .or_else(|| self.shadowed.covers(method, target))?;
+        let index = self.enforced.covers(method, target).or_else(|| self.shadowed.covers(method, target))?;
         self.deny_rules.get(index)
     }
 }
 
 fn prefix_segments(prefix: Option<&str>) -> Vec<String> {
-    prefix
-        .unwrap_or_default()
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .map(str::to_owned)
-        .collect()
+    prefix.unwrap_or_default().split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
 }
 
 /// The value of `field`, which stands at most once, and in no spelling that only some servers take for it: another
@@ -326,11 +286,7 @@ mod tests {
     fn check(query: &str, want: Result<Option<&str>, TargetError>) {
         let target = CanonicalTarget::parse(&format!("/a?{query}")).unwrap();
         let found = one_field(&target, "service");
-        assert_eq!(
-            found.as_ref().map(Option::as_deref).map_err(|error| *error),
-            want,
-            "{query}"
-        );
+        assert_eq!(found.as_ref().map(Option::as_deref).map_err(|error| *error), want, "{query}");
     }
 
     #[test]

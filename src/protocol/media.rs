@@ -13,12 +13,8 @@ const FORM_WORD: &str = "x-www-form-urlencoded";
 const JSON: [&str; 3] = ["application/jsonrequest", "application/x-json", "text/x-json"];
 
 /// What no framework takes fields out of.
-const OPAQUE: [&str; 4] = [
-    "application/gzip",
-    "application/octet-stream",
-    "application/x-gzip",
-    "application/zip",
-];
+const OPAQUE: [&str; 4] =
+    ["application/gzip", "application/octet-stream", "application/x-gzip", "application/zip"];
 
 /// The beginning of what git sends: packs and pkt-lines.
 const GIT: &str = "application/x-git-";
@@ -76,10 +72,7 @@ impl Media {
 
 /// The values of a field in every spelling that a host may take for it.
 fn fields<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
-    headers
-        .iter()
-        .filter(move |(field, _)| fold(field.as_str()) == name.as_str())
-        .map(|(_, value)| value)
+    headers.iter().filter(move |(field, _)| fold(field.as_str()) == name.as_str()).map(|(_, value)| value)
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {

@@ -75,11 +75,7 @@ impl Inspection {
     }
 
     fn unreadable(&self) -> Refusal {
-        if self.caller {
-            CredentialError::Body.into()
-        } else {
-            TargetError::Form.into()
-        }
+        if self.caller { CredentialError::Body.into() } else { TargetError::Form.into() }
     }
 }
 

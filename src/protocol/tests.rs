@@ -111,12 +111,7 @@ fn forms_are_read_by_their_names() {
     ] {
         check_form(body, SUDO);
     }
-    for body in [
-        "_method=delete",
-        "%5fmethod=delete",
-        ".method=delete",
-        "a&_Method",
-    ] {
+    for body in ["_method=delete", "%5fmethod=delete", ".method=delete", "a&_Method"] {
         check_form(body, Ok(Some("-method")));
     }
     for body in [
@@ -168,26 +163,11 @@ fn kinds_of_bodies() {
         ("application/json; charset=utf-16", Media::Other),
         ("application/x-www-form-urlencoded", Media::Form),
         ("application/X-WWW-form-urlencoded ; charset=utf-8", Media::Form),
-        (
-            "application/x-www-form-urlencoded; charset=ibm037",
-            Media::Ambiguous,
-        ),
-        (
-            "application/x-www-form-urlencoded; charset*=utf-8''x",
-            Media::Ambiguous,
-        ),
-        (
-            "application/x-www-form-urlencoded, application/json",
-            Media::Ambiguous,
-        ),
-        (
-            "application/json, application/x-www-form-urlencoded",
-            Media::Ambiguous,
-        ),
-        (
-            "application/json; application/x-www-form-urlencoded",
-            Media::Ambiguous,
-        ),
+        ("application/x-www-form-urlencoded; charset=ibm037", Media::Ambiguous),
+        ("application/x-www-form-urlencoded; charset*=utf-8''x", Media::Ambiguous),
+        ("application/x-www-form-urlencoded, application/json", Media::Ambiguous),
+        ("application/json, application/x-www-form-urlencoded", Media::Ambiguous),
+        ("application/json; application/x-www-form-urlencoded", Media::Ambiguous),
         ("application/x-www-form-urlencoded x", Media::Ambiguous),
         ("application/x-git-receive-pack-request", Media::Opaque),
         ("application/octet-stream", Media::Opaque),
@@ -216,10 +196,7 @@ fn several_fields_are_no_kind() {
         (&[form, ("content-encoding", "Identity")], Media::Form),
         (&[json, ("content-encoding", "br")], Media::Other),
         (
-            &[
-                ("content-type", "application/x-git-upload-pack-request"),
-                ("content-encoding", "gzip"),
-            ],
+            &[("content-type", "application/x-git-upload-pack-request"), ("content-encoding", "gzip")],
             Media::Opaque,
         ),
     ] {
@@ -230,9 +207,7 @@ fn several_fields_are_no_kind() {
 /// What becomes of a body of a kind: without `Sudo`, and with it.
 #[test]
 fn bodies_are_looked_into_where_that_is_needed() {
-    let sudo = Identity::Sudo {
-        authorization: HeaderValue::from_static("Bearer x"),
-    };
+    let sudo = Identity::Sudo { authorization: HeaderValue::from_static("Bearer x") };
     let unseen: Result<bool, Refusal> = Err(CredentialError::Body.into());
     let form = "application/x-www-form-urlencoded";
     let gzip = "application/x-www-form-urlencoded; charset=ibm037";
@@ -248,12 +223,7 @@ fn bodies_are_looked_into_where_that_is_needed() {
         ("PUT", gzip, Ok(false), unseen.clone()),
         ("POST", "multipart/form-data", Ok(false), unseen.clone()),
         ("DELETE", "application/xml", Ok(false), unseen),
-        (
-            "POST",
-            "application/x-git-upload-pack-request",
-            Ok(false),
-            Ok(false),
-        ),
+        ("POST", "application/x-git-upload-pack-request", Ok(false), Ok(false)),
     ] {
         let headers = head(&[("content-type", media)]);
         let needed = |identity: &Identity| {
@@ -266,9 +236,7 @@ fn bodies_are_looked_into_where_that_is_needed() {
 
 #[test]
 fn a_finding_says_what_was_found() {
-    let sudo = Identity::Sudo {
-        authorization: HeaderValue::from_static("Bearer x"),
-    };
+    let sudo = Identity::Sudo { authorization: HeaderValue::from_static("Bearer x") };
     let looked = |method: Method, identity: &Identity, media: &str, body: &str| {
         let headers = head(&[("content-type", media)]);
         let inspection = Inspection::needed(&method, &headers, identity).unwrap().unwrap();
@@ -281,17 +249,11 @@ fn a_finding_says_what_was_found() {
     assert_eq!(looked(Method::PUT, &sudo, json, r#"{"sudo":1}"#), caller);
     assert_eq!(looked(Method::PUT, &sudo, json, r#"{"_method":1}"#), Ok(()));
     assert_eq!(looked(Method::POST, &sudo, json, r#"{"_method":1}"#), method);
-    assert_eq!(
-        looked(Method::PUT, &sudo, json, "{"),
-        Err(CredentialError::Body.into())
-    );
+    assert_eq!(looked(Method::PUT, &sudo, json, "{"), Err(CredentialError::Body.into()));
     assert_eq!(looked(Method::POST, &sudo, form, "sudo=1"), caller);
     let plain = Identity::RemoteUser;
     assert_eq!(looked(Method::POST, &plain, form, "sudo=1"), Ok(()));
     assert_eq!(looked(Method::POST, &plain, form, "_method=PUT"), method);
     assert_eq!(looked(Method::POST, &plain, "", "_method=PUT"), method);
-    assert_eq!(
-        looked(Method::POST, &plain, form, "a%=1"),
-        Err(TargetError::Form.into())
-    );
+    assert_eq!(looked(Method::POST, &plain, form, "a%=1"), Err(TargetError::Form.into()));
 }

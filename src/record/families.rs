@@ -8,20 +8,17 @@ use prometheus::{
 
 /// Seconds. From an answer out of the upstream's memory to a clone or an upload of some gigabytes; 15 minutes is past
 /// what load balancers and CI jobs commonly wait for.
-const REQUEST_SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
-];
+const REQUEST_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
 
 /// Seconds until the head of the upstream's answer: as for requests, without the tail that belongs to the body.
-const UPSTREAM_SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+const UPSTREAM_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Seconds. A decision is some look-ups in memory, a microsecond or so; at a millisecond something is wrong with the
 /// machine or the policy.
-const DECISION_SECONDS: &[f64] = &[
-    250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3,
-];
+const DECISION_SECONDS: &[f64] =
+    &[250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3];
 
 const UPSTREAM: &str = "upstream";
 
@@ -80,11 +77,7 @@ impl RequestFamilies {
                 "Time that judging a request took.",
                 DECISION_SECONDS,
             ),
-            request_bytes: new.counters(
-                "request_bytes_total",
-                "Body bytes read from callers.",
-                &[UPSTREAM],
-            ),
+            request_bytes: new.counters("request_bytes_total", "Body bytes read from callers.", &[UPSTREAM]),
             response_bytes: new.counters("response_bytes_total", "Body bytes sent to callers.", &[UPSTREAM]),
             aborted: new.counters(
                 "aborted_total",
@@ -146,11 +139,7 @@ impl ConnectionFamilies {
                 "connections_refused_total",
                 "Connections closed at once because the limit was reached.",
             ),
-            handshakes: new.counters(
-                "tls_handshakes_total",
-                "TLS handshakes with callers.",
-                &["result"],
-            ),
+            handshakes: new.counters("tls_handshakes_total", "TLS handshakes with callers.", &["result"]),
         }
     }
 }
@@ -194,10 +183,8 @@ impl AuditFamilies {
     fn new(new: &Builder<'_>) -> Self {
         Self {
             lines: new.counter("audit_lines_total", "Audit lines written."),
-            dropped: new.counter(
-                "audit_dropped_total",
-                "Audit lines lost to a full queue or a failed write.",
-            ),
+            dropped: new
+                .counter("audit_dropped_total", "Audit lines lost to a full queue or a failed write."),
         }
     }
 }
@@ -242,9 +229,7 @@ impl Builder<'_> {
     )]
     fn registered<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
         let metric = metric.expect("names, labels and buckets are well formed");
-        self.0
-            .register(Box::new(metric.clone()))
-            .expect("names are unique");
+        self.0.register(Box::new(metric.clone())).expect("names are unique");
         metric
     }
 }

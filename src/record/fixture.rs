@@ -31,10 +31,7 @@ impl Fixture {
         let metrics = Metrics::new(&["forge".to_owned(), "billing".to_owned()]);
         let output = Output::File(directory.path().join("audit"));
         let audit = Audit::open(output, &metrics).unwrap();
-        Self {
-            recorder: Arc::new(Recorder { metrics, audit }),
-            directory,
-        }
+        Self { recorder: Arc::new(Recorder { metrics, audit }), directory }
     }
 
     pub(crate) fn open(&self, method: Method, target: &str) -> Record {

@@ -233,11 +233,7 @@ mod tests {
     #[test]
     fn every_reason_of_the_upstream_side_is_an_upstream_error() {
         for reason in Reason::ALL {
-            assert_eq!(
-                upstream_error(reason).is_some(),
-                reason.side() == Side::Upstream,
-                "{reason}"
-            );
+            assert_eq!(upstream_error(reason).is_some(), reason.side() == Side::Upstream, "{reason}");
         }
     }
 }

@@ -57,11 +57,7 @@ fn redact(path: &str) -> String {
         .map(|piece| {
             let run = piece.trim_end_matches(|letter| !is_part(letter));
             let rest = piece.strip_prefix(run).unwrap_or_default();
-            if holds_token(run) {
-                format!("[redacted]{rest}")
-            } else {
-                piece.to_owned()
-            }
+            if holds_token(run) { format!("[redacted]{rest}") } else { piece.to_owned() }
         })
         .collect()
 }
@@ -176,9 +172,7 @@ impl Serialize for AuditLine {
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             seconds: rounded(self.duration.as_secs_f64()),
-            decision_microseconds: self
-                .decision
-                .map(|decision| rounded(decision.as_secs_f64() * 1e6)),
+            decision_microseconds: self.decision.map(|decision| rounded(decision.as_secs_f64() * 1e6)),
             peer: self.peer.to_canonical(),
             policy_generation: self.policy_generation,
             shadow: self.shadow.iter().map(|rule| &**rule).collect(),
@@ -197,11 +191,7 @@ mod tests {
     use super::*;
 
     fn token() -> String {
-        format!(
-            "acme_pat_{}_{}",
-            "A".repeat(PUBLIC_ID_LENGTH),
-            "s".repeat(RANDOM_LENGTH + CHECKSUM_LENGTH)
-        )
+        format!("acme_pat_{}_{}", "A".repeat(PUBLIC_ID_LENGTH), "s".repeat(RANDOM_LENGTH + CHECKSUM_LENGTH))
     }
 
     #[track_caller]
@@ -217,10 +207,7 @@ mod tests {
         check("/", "/");
         check("/my_pat_terns/a_pat_", "/my_pat_terns/a_pat_");
         check(&format!("/{}/info", token()), "/[redacted]/info");
-        check(
-            &format!("/x:{}@host/{}", token(), token()),
-            "/x:[redacted]@host/[redacted]",
-        );
+        check(&format!("/x:{}@host/{}", token(), token()), "/x:[redacted]@host/[redacted]");
         check(&format!("/%2F{}%2F", token()), "/%[redacted]%2F");
     }
 }

@@ -260,11 +260,7 @@ impl Record {
 
     /// The gateway answers the request itself: with its refusal, or where there is none with what was asked for.
     pub fn answered(&mut self, status: StatusCode) {
-        let effect = if self.is_refused() {
-            Effect::Refused
-        } else {
-            Effect::Answered
-        };
+        let effect = if self.is_refused() { Effect::Refused } else { Effect::Answered };
         self.edit(|line| {
             line.status = Some(status);
             line.effect = effect;

@@ -24,11 +24,7 @@ impl RequestId {
         let mut rest = value;
         for digit in text.iter_mut().rev() {
             let nibble = u8::try_from(rest & 0xf).unwrap_or_default();
-            *digit = if nibble < 10 {
-                b'0' + nibble
-            } else {
-                b'a' + nibble - 10
-            };
+            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
             rest >>= 4;
         }
         Self(text)
@@ -64,10 +60,7 @@ pub struct RequestIds {
 impl RequestIds {
     /// A source whose ids all begin with `seed`; two sources with different seeds never give the same id.
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            count: AtomicU64::new(0),
-        }
+        Self { seed, count: AtomicU64::new(0) }
     }
 
     /// A source with a seed from the operating system's generator.
@@ -114,10 +107,7 @@ mod tests {
     #[test]
     fn ids_differ_within_and_across_sources() {
         let sources = [RequestIds::new(1), RequestIds::new(2)];
-        let ids: HashSet<_> = sources
-            .iter()
-            .flat_map(|source| (0..10_000).map(|_| source.next()))
-            .collect();
+        let ids: HashSet<_> = sources.iter().flat_map(|source| (0..10_000).map(|_| source.next())).collect();
         assert_eq!(ids.len(), 20_000);
     }
 

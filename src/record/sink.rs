@@ -51,10 +51,7 @@ impl<W: Write> LineSink<W> {
             let written = lines.get(..lines.len() - rest.len()).unwrap_or_default();
             self.torn = !written.ends_with(b"\n");
         }
-        result.map_err(|error| WriteError {
-            lost: memchr::memchr_iter(b'\n', rest).count(),
-            error,
-        })
+        result.map_err(|error| WriteError { lost: memchr::memchr_iter(b'\n', rest).count(), error })
     }
 
     fn write_rest(&mut self, rest: &mut &[u8]) -> io::Result<()> {
@@ -102,12 +99,7 @@ impl FileSink {
     }
 
     fn with_interval(path: PathBuf, now: Instant, check_interval: Duration) -> io::Result<Self> {
-        Ok(Self {
-            lines: open_lines(&path)?,
-            path,
-            check_interval,
-            checked: now,
-        })
+        Ok(Self { lines: open_lines(&path)?, path, check_interval, checked: now })
     }
 
     fn reopen_where_rotated(&mut self) -> io::Result<()> {
@@ -136,11 +128,7 @@ impl Sink for FileSink {
 }
 
 fn open_lines(path: &Path) -> io::Result<LineSink<File>> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        .open(path)?;
+    let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
     let torn = ends_torn(path, &file);
     Ok(LineSink { output: file, torn })
 }
@@ -231,10 +219,7 @@ mod tests {
         let mut sink = file_sink(&path);
         fs::rename(&inner, directory.path().join("moved")).unwrap();
         write(&mut sink, "one\n").unwrap();
-        assert_eq!(
-            fs::read_to_string(directory.path().join("moved/audit")).unwrap(),
-            "one\n"
-        );
+        assert_eq!(fs::read_to_string(directory.path().join("moved/audit")).unwrap(), "one\n");
     }
 
     #[test]
@@ -270,19 +255,13 @@ mod tests {
 
     #[test]
     fn a_full_disk_costs_the_lines_that_did_not_fit() {
-        let mut sink = LineSink::new(Disk {
-            written: Vec::new(),
-            room: 6,
-        });
+        let mut sink = LineSink::new(Disk { written: Vec::new(), room: 6 });
         assert_eq!(write(&mut sink, "one\ntwo\nthree\n").unwrap_err().lost, 2);
         assert_eq!(write(&mut sink, "four\n").unwrap_err().lost, 1);
         sink.output.room = 100;
         write(&mut sink, "five\n").unwrap();
         write(&mut sink, "six\n").unwrap();
-        assert_eq!(
-            str::from_utf8(&sink.output.written).unwrap(),
-            "one\ntw\nfive\nsix\n"
-        );
+        assert_eq!(str::from_utf8(&sink.output.written).unwrap(), "one\ntw\nfive\nsix\n");
     }
 
     #[test]

@@ -17,13 +17,7 @@ use crate::record::{Caller, Judged, Record, Recorder, Subject};
 const TARGET: &str = "/acme/alpha.git/info/refs?service=git-upload-pack&access_token=hunter2";
 
 fn judged(verdict: Verdict, mode: Mode) -> Judged {
-    Judged {
-        verdict,
-        mode,
-        policy_generation: 12,
-        took: Duration::from_nanos(1_234),
-        shadow: Vec::new(),
-    }
+    Judged { verdict, mode, policy_generation: 12, took: Duration::from_nanos(1_234), shadow: Vec::new() }
 }
 
 /// Asserts the one line's verdict, mode, effect, reason and status, and that the request was counted once.
@@ -50,10 +44,7 @@ fn record_all(fixture: &Fixture, token_id: PublicId) {
         resource: Some("acme/alpha".into()),
         permission: Some("contents=read".into()),
     });
-    record.judged(Judged {
-        shadow: vec!["no-night-work".into()],
-        ..judged(Verdict::Allow, Mode::Enforce)
-    });
+    record.judged(Judged { shadow: vec!["no-night-work".into()], ..judged(Verdict::Allow, Mode::Enforce) });
     record.forwarding();
     record.responded(StatusCode::OK);
     record.add_request_bytes(10);
@@ -89,18 +80,9 @@ fn a_forwarded_request_has_every_field_in_order() {
     assert!(time.ends_with('Z') && time.len() == 27, "{time}");
     fixture.check_counted_once();
     fixture.check_labels(["allow", "read", "granted", "2xx", "forge"]);
-    assert_eq!(
-        fixture.sum("portcullis_request_bytes_total{upstream=\"forge\"}"),
-        10
-    );
-    assert_eq!(
-        fixture.sum("portcullis_response_bytes_total{upstream=\"forge\"}"),
-        21
-    );
-    assert_eq!(
-        fixture.sum("portcullis_upstream_duration_seconds_count{upstream=\"forge\"}"),
-        1
-    );
+    assert_eq!(fixture.sum("portcullis_request_bytes_total{upstream=\"forge\"}"), 10);
+    assert_eq!(fixture.sum("portcullis_response_bytes_total{upstream=\"forge\"}"), 21);
+    assert_eq!(fixture.sum("portcullis_upstream_duration_seconds_count{upstream=\"forge\"}"), 1);
     assert_eq!(fixture.sum("portcullis_decision_duration_seconds_count "), 1);
 }
 
@@ -109,11 +91,7 @@ fn what_is_unknown_is_null_and_an_empty_shadow_is_left_out() {
     let fixture = Fixture::new();
     let mut record = Record::open(
         &fixture.recorder,
-        crate::record::RecordHead {
-            method: None,
-            path: None,
-            ..head(Method::GET, "/")
-        },
+        crate::record::RecordHead { method: None, path: None, ..head(Method::GET, "/") },
     );
     record.refused(Reason::MalformedRequest);
     record.close();
@@ -137,11 +115,7 @@ fn what_is_unknown_is_null_and_an_empty_shadow_is_left_out() {
     assert!(line.get("shadow").is_none());
     check(
         &fixture,
-        &[
-            ("verdict", json!("refuse")),
-            ("effect", json!("refused")),
-            ("reason", json!("malformed_request")),
-        ],
+        &[("verdict", json!("refuse")), ("effect", json!("refused")), ("reason", json!("malformed_request"))],
     );
     fixture.check_labels(["refuse", "other", "malformed_request", "none", "none"]);
 }
@@ -221,10 +195,7 @@ fn a_failing_upstream_leaves_the_verdict() {
         ],
     );
     fixture.check_labels(["allow", "read", "upstream_timeout", "5xx", "forge"]);
-    assert_eq!(
-        fixture.sum("portcullis_upstream_errors_total{cause=\"timeout\",upstream=\"forge\"}"),
-        1
-    );
+    assert_eq!(fixture.sum("portcullis_upstream_errors_total{cause=\"timeout\",upstream=\"forge\"}"), 1);
     assert_eq!(fixture.sum("portcullis_upstream_errors_total{"), 1);
     assert_eq!(fixture.sum("portcullis_upstream_duration_seconds_count{"), 0);
 }
@@ -238,11 +209,7 @@ fn a_request_without_room_is_refused_without_a_verdict() {
     record.close();
     check(
         &fixture,
-        &[
-            ("verdict", Value::Null),
-            ("effect", json!("refused")),
-            ("reason", json!("overloaded")),
-        ],
+        &[("verdict", Value::Null), ("effect", json!("refused")), ("reason", json!("overloaded"))],
     );
     assert_eq!(
         fixture
@@ -312,12 +279,6 @@ fn without_an_audit_log_requests_are_counted() {
     assert!(!record.is_audited());
     record.close();
     let text = recorder.metrics.render();
-    assert_eq!(
-        crate::record::fixture::sum(&text, "portcullis_requests_total{"),
-        1
-    );
-    assert_eq!(
-        crate::record::fixture::sum(&text, "portcullis_audit_dropped_total "),
-        0
-    );
+    assert_eq!(crate::record::fixture::sum(&text, "portcullis_requests_total{"), 1);
+    assert_eq!(crate::record::fixture::sum(&text, "portcullis_audit_dropped_total "), 0);
 }

@@ -153,12 +153,7 @@ mod tests {
             for failure in std::iter::once(None).chain(Reason::ALL.map(Some)) {
                 for method in MethodClass::ALL {
                     for status in StatusClass::ALL {
-                        let key = RequestKey {
-                            verdict,
-                            failure,
-                            method,
-                            status,
-                        };
+                        let key = RequestKey { verdict, failure, method, status };
                         let labels = (key.decision().1, key.reason().1, method.as_str(), status.as_str());
                         assert!(key.position() < RequestKey::COUNT, "{key:?}");
                         let known = labels_by_position.entry(key.position()).or_insert(labels);

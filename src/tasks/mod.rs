@@ -11,10 +11,7 @@ use tracing::Instrument as _;
 ///
 /// # Cancel safety
 /// The task runs on when the handle is dropped; [`JoinHandle::abort`] ends it at its next `.await`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this module is the replacement that the lint names"
-)]
+#[expect(clippy::disallowed_methods, reason = "this module is the replacement that the lint names")]
 pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,

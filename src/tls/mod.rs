@@ -45,11 +45,7 @@ pub fn server_config(listener: &Listener) -> Result<Arc<ServerConfig>, Vec<Fault
 
 /// The files that [`server_config`] reads, for the watcher: certificate and key of each pair.
 pub fn files(listener: &Listener) -> Vec<PathBuf> {
-    listener
-        .tls
-        .iter()
-        .flat_map(|pair| [pair.certificate.clone(), pair.key.clone()])
-        .collect()
+    listener.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]).collect()
 }
 
 /// The TLS towards an upstream: HTTP/1.1 without ALPN. Trusts the authorities in [`UpstreamTls::ca`] and no others, or,
@@ -86,10 +82,7 @@ fn private_roots(file: &Path) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(file)? {
         roots.add(certificate).map_err(|error| {
-            Fault::of_file(
-                file,
-                format!("holds a certificate that no authority can have: {error}"),
-            )
+            Fault::of_file(file, format!("holds a certificate that no authority can have: {error}"))
         })?;
     }
     Ok(roots)

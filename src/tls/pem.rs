@@ -50,10 +50,7 @@ fn read(file: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata), Fault> {
     // Full capacity from the start: growing would leave a copy behind that nobody wipes.
     let length = metadata.len().min(MAX_BYTES) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default()));
-    source
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    source.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Fault::of_file(file, "is larger than 1 MiB; expected a PEM file"));
     }

@@ -39,17 +39,12 @@ impl Resolver {
             return Err(faults);
         }
         let Some((_, default)) = pairs.first() else {
-            let message = format!(
-                "the listener `{}` has no certificate; it is for plain HTTP",
-                listener.bind
-            );
+            let message =
+                format!("the listener `{}` has no certificate; it is for plain HTTP", listener.bind);
             return Err(vec![Fault::of_file("tls", message)]);
         };
-        let mut resolver = Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
-            default: Arc::clone(default),
-        };
+        let mut resolver =
+            Self { exact: HashMap::new(), wildcard: HashMap::new(), default: Arc::clone(default) };
         for (pair, key) in &pairs {
             for host in &pair.hosts {
                 let host = host.to_ascii_lowercase();

@@ -17,13 +17,7 @@ use super::*;
 use crate::config::Certificate;
 
 /// Names that every test certificate is good for, so that what is offered decides, not what is verified.
-const NAMES: [&str; 5] = [
-    "git.example.com",
-    "a.example.com",
-    "b.a.example.com",
-    "other.test",
-    "127.0.0.1",
-];
+const NAMES: [&str; 5] = ["git.example.com", "a.example.com", "b.a.example.com", "other.test", "127.0.0.1"];
 
 /// A directory with an authority's certificate in `ca.pem`.
 struct Authority {
@@ -72,10 +66,7 @@ impl Authority {
 }
 
 fn listener(tls: &[&Certificate]) -> Listener {
-    Listener {
-        bind: (Ipv4Addr::LOCALHOST, 0).into(),
-        tls: tls.iter().copied().cloned().collect(),
-    }
+    Listener { bind: (Ipv4Addr::LOCALHOST, 0).into(), tls: tls.iter().copied().cloned().collect() }
 }
 
 /// What the client saw.
@@ -125,9 +116,7 @@ async fn both_protocols_of_http() {
         let mut client = authority.client();
         assert!(client.alpn_protocols.is_empty());
         client.alpn_protocols = offer.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let seen = handshake(Arc::clone(&server), client, "git.example.com")
-            .await
-            .unwrap();
+        let seen = handshake(Arc::clone(&server), client, "git.example.com").await.unwrap();
         assert_eq!(seen.alpn.as_deref(), want.map(str::as_bytes), "{offer:?}");
         assert_eq!(seen.version, ProtocolVersion::TLSv1_3);
     }
@@ -164,9 +153,7 @@ async fn the_name_chooses_the_certificate() {
         ("other.test", &first),
         ("127.0.0.1", &first),
     ] {
-        let seen = handshake(Arc::clone(&server), authority.client(), name)
-            .await
-            .unwrap();
+        let seen = handshake(Arc::clone(&server), authority.client(), name).await.unwrap();
         let [want] = pem::certificates(&want.certificate).unwrap().try_into().unwrap();
         assert_eq!(seen.certificate, want, "{name}");
     }
@@ -193,9 +180,7 @@ async fn only_the_named_authority_is_trusted() {
     call(authority.client()).await.unwrap();
     let error = call(other.client()).await.err().expect("an unknown authority");
     assert!(error.to_string().contains("invalid peer certificate"), "{error}");
-    let error = handshake(Arc::clone(&server), authority.client(), "wrong.test")
-        .await
-        .err();
+    let error = handshake(Arc::clone(&server), authority.client(), "wrong.test").await.err();
     let error = error.expect("a wrong name");
     assert!(error.to_string().contains("not valid for name"), "{error}");
 }
@@ -204,17 +189,11 @@ async fn only_the_named_authority_is_trusted() {
 #[track_caller]
 fn check(pair: &Certificate, want: &[(&Path, &str)]) {
     let faults = server_config(&listener(&[pair])).expect_err("no fault");
-    let said: Vec<_> = faults
-        .iter()
-        .map(|fault| (fault.file.as_path(), &fault.message))
-        .collect();
+    let said: Vec<_> = faults.iter().map(|fault| (fault.file.as_path(), &fault.message)).collect();
     let fits = |((file, message), (want, part)): (&(&Path, &String), &(&Path, &str))| {
         file == want && message.contains(part)
     };
-    assert!(
-        said.len() == want.len() && said.iter().zip(want).all(fits),
-        "{said:?}\n{want:?}"
-    );
+    assert!(said.len() == want.len() && said.iter().zip(want).all(fits), "{said:?}\n{want:?}");
 }
 
 #[test]
@@ -223,41 +202,22 @@ fn wrong_files() {
     let good = authority.issue("a", &[]);
     let other = authority.issue("b", &[]);
     let (certificate, key) = (good.certificate.as_path(), good.key.as_path());
-    let with_key = |key: &Path| Certificate {
-        key: key.into(),
-        ..good.clone()
-    };
-    let with_certificate = |certificate: &Path| Certificate {
-        certificate: certificate.into(),
-        ..good.clone()
-    };
+    let with_key = |key: &Path| Certificate { key: key.into(), ..good.clone() };
+    let with_certificate =
+        |certificate: &Path| Certificate { certificate: certificate.into(), ..good.clone() };
 
-    check(
-        &with_key(&other.key),
-        &[(&other.key, "is not the key of the first certificate in `")],
-    );
+    check(&with_key(&other.key), &[(&other.key, "is not the key of the first certificate in `")]);
     check(&with_key(certificate), &[(certificate, "holds no private key")]);
     check(&with_certificate(key), &[(key, "holds no certificate")]);
     let missing = authority.path("missing");
-    let both = Certificate {
-        hosts: vec![],
-        certificate: missing.clone(),
-        key: missing.clone(),
-    };
-    check(
-        &both,
-        &[(&missing, "cannot be read: "), (&missing, "cannot be read: ")],
-    );
+    let both = Certificate { hosts: vec![], certificate: missing.clone(), key: missing.clone() };
+    check(&both, &[(&missing, "cannot be read: "), (&missing, "cannot be read: ")]);
 
     let bad = authority.path("bad");
     for (text, said_of_certificate, said_of_key) in [
         ("", "holds no certificate", "holds no private key"),
         ("hello", "holds no certificate", "holds no private key"),
-        (
-            "-----BEGIN CERTIFICATE-----\nAAAA\n",
-            "a section has no end line",
-            "a section has no end line",
-        ),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "a section has no end line", "a section has no end line"),
         (
             "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
             "a section is not base64",
@@ -286,10 +246,7 @@ fn wrong_authorities() {
     let authority = Authority::new();
     let pair = authority.issue("a", &[]);
     let said = |file: &Path| {
-        let tls = UpstreamTls {
-            server_name: "a".into(),
-            ca: Some(file.into()),
-        };
+        let tls = UpstreamTls { server_name: "a".into(), ca: Some(file.into()) };
         let fault = client_config(&tls).unwrap_err();
         assert_eq!(fault.file, file);
         fault.message
@@ -297,22 +254,13 @@ fn wrong_authorities() {
     assert!(said(&pair.key).contains("holds no certificate"));
     assert!(said(&authority.path("missing")).contains("cannot be read"));
     let bad = authority.path("bad");
-    fs::write(
-        &bad,
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    )
-    .unwrap();
+    fs::write(&bad, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     assert!(said(&bad).contains("holds a certificate that no authority can have"));
 }
 
 #[test]
 fn names_of_upstreams() {
-    let name = |text: &str| {
-        server_name(&UpstreamTls {
-            server_name: text.into(),
-            ca: None,
-        })
-    };
+    let name = |text: &str| server_name(&UpstreamTls { server_name: text.into(), ca: None });
     assert_eq!(name("::1").unwrap(), ServerName::try_from("::1").unwrap());
     assert_eq!(name("a.test").unwrap(), ServerName::try_from("a.test").unwrap());
     assert!(name("a b").unwrap_err().message.contains("is not a DNS name"));

@@ -32,10 +32,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         "d" => 86_400_000,
         _ => return Err(UnitError::Duration),
     };
-    number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .ok_or(UnitError::TooLarge)
+    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or(UnitError::TooLarge)
 }
 
 /// Reads a size in bytes: `8192`, `32KiB`, `1MiB`, `2GiB`. Units of 1000 are refused, for `KB` is read both ways.

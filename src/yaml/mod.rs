@@ -60,20 +60,14 @@ pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Fault> {
     };
     serde_yaml::from_str_with_options(text, options).map_err(|error| {
         let at = error.location();
-        let place = at.map_or_else(Place::default, |at| Place {
-            line: at.line(),
-            column: at.column(),
-        });
+        let place = at.map_or_else(Place::default, |at| Place { line: at.line(), column: at.column() });
         Fault::new(file, place, wording::of(&error, text), text)
     })
 }
 
 /// Where `spanned` stands.
 pub fn place<T>(spanned: &Spanned<T>) -> Place {
-    Place {
-        line: spanned.referenced.line(),
-        column: spanned.referenced.column(),
-    }
+    Place { line: spanned.referenced.line(), column: spanned.referenced.column() }
 }
 
 /// A mapping in the order of the file, with the places of its keys and values. Duplicate keys are refused.

@@ -23,18 +23,16 @@ pub(super) fn of(error: &Error, text: &str) -> String {
         Error::SerdeUnknownField { field, expected, .. } => {
             format!("unknown field `{field}`; expected {}", one_of(expected))
         }
-        Error::SerdeUnknownVariant {
-            variant, expected, ..
-        } => format!("unknown word `{variant}`; expected {}", one_of(expected)),
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            format!("unknown word `{variant}`; expected {}", one_of(expected))
+        }
         Error::SerdeMissingField { field, .. } => {
             format!("the field `{field}` is missing in this mapping; add it")
         }
-        Error::SerdeInvalidType {
-            unexpected, expected, ..
+        Error::SerdeInvalidType { unexpected, expected, .. }
+        | Error::SerdeInvalidValue { unexpected, expected, .. } => {
+            format!("found {unexpected}; expected {}", value(expected))
         }
-        | Error::SerdeInvalidValue {
-            unexpected, expected, ..
-        } => format!("found {unexpected}; expected {}", value(expected)),
         Error::SerdeInvalidLength { len, expected, .. } => {
             format!("found {len} elements; expected {}", value(expected))
         }
@@ -127,10 +125,7 @@ fn own_message(message: &str) -> String {
     }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the library's enum is open, and the rest says the same"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's enum is open, and the rest says the same")]
 fn over_budget(breach: &BudgetBreach) -> String {
     match breach {
         BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } => NO_ANCHORS.into(),

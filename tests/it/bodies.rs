@@ -179,10 +179,7 @@ fn uploads_with_a_length_and_in_chunks_arrive_as_they_were_sent() {
     assert_eq!(client.answer().1, "stored");
     let seen = shown.recv_timeout(DEADLINE).unwrap();
     assert_eq!(field(&seen, "transfer-encoding"), Some("chunked"), "{seen}");
-    assert!(
-        seen.contains("hello") && seen.contains(" world") && seen.ends_with("0\r\n\r\n"),
-        "{seen}"
-    );
+    assert!(seen.contains("hello") && seen.contains(" world") && seen.ends_with("0\r\n\r\n"), "{seen}");
     // The same connection goes on.
     client.send(ask("PUT", "Transfer-Encoding: chunked\r\n") + chunks);
     assert_eq!(client.answer().1, "stored");
@@ -214,10 +211,7 @@ fn what_a_client_may_not_say_it_may_not_say_in_trailers_either() {
     assert!(body.contains("hello"), "{body}");
     assert!(!body.contains("cookie") && !body.contains("theirs"), "{body}");
     let seen = shown.recv_timeout(DEADLINE).unwrap();
-    assert!(
-        seen.contains("te: trailers\r\n") && seen.contains("x-sum: up\r\n"),
-        "{seen}"
-    );
+    assert!(seen.contains("te: trailers\r\n") && seen.contains("x-sum: up\r\n"), "{seen}");
     assert!(!seen.contains("root") && !seen.contains("evil"), "{seen}");
 }
 
@@ -262,44 +256,26 @@ fn answers_keep_their_shape() {
         "Range: bytes=0-4\r\n",
         "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/11\r\nContent-Length: 5\r\n\r\nhello",
     );
-    assert!(
-        head.starts_with("HTTP/1.1 206 ") && body == "hello",
-        "{head}{body}"
-    );
+    assert!(head.starts_with("HTTP/1.1 206 ") && body == "hello", "{head}{body}");
     assert_eq!(field(&head, "content-range"), Some("bytes 0-4/11"));
     let (head, body) = exchange(
         "GET",
         "Range: bytes=99-\r\n",
         "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */11\r\nContent-Length: 0\r\n\r\n",
     );
-    assert!(
-        head.starts_with("HTTP/1.1 416 ") && body.is_empty(),
-        "{head}{body}"
-    );
+    assert!(head.starts_with("HTTP/1.1 416 ") && body.is_empty(), "{head}{body}");
     assert_eq!(field(&head, "content-range"), Some("bytes */11"));
     let (head, body) = exchange("HEAD", "", "HTTP/1.1 200 OK\r\nContent-Length: 4711\r\n\r\n");
-    assert_eq!(
-        (field(&head, "content-length"), body.as_str()),
-        (Some("4711"), "")
-    );
+    assert_eq!((field(&head, "content-length"), body.as_str()), (Some("4711"), ""));
     let (head, body) = exchange("GET", "", "HTTP/1.1 204 No Content\r\nETag: \"a\"\r\n\r\n");
-    assert!(
-        head.starts_with("HTTP/1.1 204 ") && body.is_empty(),
-        "{head}{body}"
-    );
-    assert_eq!(
-        (field(&head, "content-length"), field(&head, "transfer-encoding")),
-        (None, None)
-    );
+    assert!(head.starts_with("HTTP/1.1 204 ") && body.is_empty(), "{head}{body}");
+    assert_eq!((field(&head, "content-length"), field(&head, "transfer-encoding")), (None, None));
     let (head, body) = exchange(
         "GET",
         "If-None-Match: \"a\"\r\n",
         "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 4711\r\n\r\n",
     );
-    assert!(
-        head.starts_with("HTTP/1.1 304 ") && body.is_empty(),
-        "{head}{body}"
-    );
+    assert!(head.starts_with("HTTP/1.1 304 ") && body.is_empty(), "{head}{body}");
     assert_eq!(field(&head, "etag"), Some("\"a\""));
 }
 
@@ -366,9 +342,7 @@ fn a_client_that_leaves_takes_its_upstream_connection_with_it() {
     wait_for("the upload to arrive", || host.connections() == 2);
     client.reset();
     leaves.recv_timeout(DEADLINE).unwrap();
-    wait_for("both to end", || {
-        gateway.metric("portcullis_requests_in_flight") < 1.0
-    });
+    wait_for("both to end", || gateway.metric("portcullis_requests_in_flight") < 1.0);
     let audit = gateway.audit();
     let effects: Vec<_> = audit.iter().map(|line| &line["effect"]).collect();
     assert_eq!(effects, ["aborted", "aborted"]);
@@ -379,14 +353,8 @@ fn a_client_that_leaves_takes_its_upstream_connection_with_it() {
 fn an_answer_that_breaks_off_is_never_seen_as_whole() {
     for (answer, seen) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello", "hello"),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-            "5\r\nhello\r\n",
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello",
-            "5\r\nhello\r\n",
-        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "5\r\nhello\r\n"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello", "5\r\nhello\r\n"),
     ] {
         let host = Host::start(move |mut wire, _| {
             wire.head();

@@ -80,11 +80,7 @@ fn fill(text: &str) -> String {
 }
 
 fn snapshot_of(theme: &Theme) -> Snapshot {
-    let sources: Vec<Source> = theme
-        .policy
-        .iter()
-        .map(|(name, text)| source(name, fill(text)))
-        .collect();
+    let sources: Vec<Source> = theme.policy.iter().map(|(name, text)| source(name, fill(text))).collect();
     let catalogs: Vec<_> = theme.catalogs.iter().map(String::as_str).collect();
     let mut spec = upstream(&catalogs);
     spec.hosts = vec!["git.example.com".into()];
@@ -95,10 +91,7 @@ fn snapshot_of(theme: &Theme) -> Snapshot {
 impl Case {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        let bearer = self
-            .token
-            .as_ref()
-            .map(|name| format!("Authorization: Bearer ${{{name}}}"));
+        let bearer = self.token.as_ref().map(|name| format!("Authorization: Bearer ${{{name}}}"));
         for field in self.headers.iter().chain(bearer.as_ref()) {
             let (name, value) = field.split_once(": ").unwrap();
             let value = fill(value);
@@ -142,10 +135,7 @@ fn difference(expected: &str, answer: &Result<Vec<String>, Refusal>) -> Option<S
         Some((word, part)) => (word, part.strip_suffix(')').unwrap()),
         None => (expected, ""),
     };
-    assert!(
-        word == "permit" || Reason::parse(word).is_some(),
-        "unknown word `{word}`"
-    );
+    assert!(word == "permit" || Reason::parse(word).is_some(), "unknown word `{word}`");
     let (is, says) = match answer {
         Ok(shadow) => ("permit", shadow.join("; ")),
         Err(refusal) => (refusal.reason().as_str(), refusal.public_message()),
@@ -189,12 +179,7 @@ fn every_row_is_decided_as_it_says() {
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {rows} rows:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {rows} rows:\n{}", wrong.len(), wrong.join("\n"));
     assert!(rows >= 150, "only {rows} rows");
 }
 

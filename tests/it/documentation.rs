@@ -131,11 +131,7 @@ fn every_example_of_the_policy_reference_is_sound() {
             }
             "Limits" => check(heading, &format!("{whole}{text}"), &[]),
             "tokens/" | "organizations/" => {
-                check(
-                    heading,
-                    &whole,
-                    &[source(&format!("{heading}{at}.yaml"), text.clone())],
-                );
+                check(heading, &whole, &[source(&format!("{heading}{at}.yaml"), text.clone())]);
             }
             "deny.yaml" => check(heading, &whole, &[source("deny.yaml", text.clone())]),
             other => panic!("no rule for the example under {other}"),
@@ -153,10 +149,7 @@ fn the_catalog_of_the_reference_answers_as_its_table_says() {
         .find(|text| text.starts_with("catalog: billing"))
         .unwrap();
     let token = "resource_owner: acme\nrepositories: [alpha, beta]\npermissions: { invoices: read }";
-    let policy = snapshot(
-        &[source("catalogs/billing.yaml", catalog), tokens(&[(1, token)])],
-        &["billing"],
-    );
+    let policy = snapshot(&[source("catalogs/billing.yaml", catalog), tokens(&[(1, token)])], &["billing"]);
     let mut rows = 0;
     for row in page.lines() {
         let mut cells = row.split('|').map(str::trim).skip(1);
@@ -173,11 +166,7 @@ fn the_catalog_of_the_reference_answers_as_its_table_says() {
         };
         assert!(answer.starts_with(&told), "{request}: {answer}, but {told}");
         if let Some(missing) = got.as_ref().err().and_then(|refusal| refusal.missing()) {
-            assert!(
-                answer.contains(&missing.accepted),
-                "{request}: {}",
-                missing.accepted
-            );
+            assert!(answer.contains(&missing.accepted), "{request}: {}", missing.accepted);
         }
         rows += 1;
     }
@@ -188,14 +177,8 @@ fn the_catalog_of_the_reference_answers_as_its_table_says() {
 fn every_reason_is_explained() {
     let page = page("docs/refusals.md");
     for reason in Reason::ALL {
-        assert!(
-            page.contains(&format!("\n### {reason}\n")),
-            "{reason} has no section"
-        );
-        assert!(
-            page.contains(&format!("| [`{reason}`](#{reason}) |")),
-            "{reason} is not in the table"
-        );
+        assert!(page.contains(&format!("\n### {reason}\n")), "{reason} has no section");
+        assert!(page.contains(&format!("| [`{reason}`](#{reason}) |")), "{reason} is not in the table");
     }
     assert_eq!(page.matches("\n### ").count(), Reason::ALL.len());
 }

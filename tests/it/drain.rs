@@ -80,10 +80,7 @@ fn requests_under_way_are_answered_and_new_connections_are_refused() {
     gate.store(true, Ordering::SeqCst);
     for wire in &mut busy {
         let (head, body) = wire.answer();
-        assert_eq!(
-            (field(&head, "connection"), body.as_str()),
-            (Some("close"), "hello")
-        );
+        assert_eq!((field(&head, "connection"), body.as_str()), (Some("close"), "hello"));
         assert_eq!(wire.rest().unwrap(), "");
     }
     let start = Instant::now();
@@ -97,12 +94,7 @@ fn requests_under_way_are_answered_and_new_connections_are_refused() {
 fn an_http2_client_is_told_to_go_and_gets_its_answers() {
     let authority = Authority::new();
     let (host, gate, arrives) = gated();
-    let mut gateway = secure_gateway(
-        &authority,
-        "",
-        &upstreams(&host),
-        &[policy_tokens(&[(1, WRITER)])],
-    );
+    let mut gateway = secure_gateway(&authority, "", &upstreams(&host), &[policy_tokens(&[(1, WRITER)])]);
     let address = gateway.address();
     run(async {
         let mut idle = Http2::connect(address, &authority).await;
@@ -203,21 +195,13 @@ fn streams_of_a_token_that_was_withdrawn_end() {
     let (name, text) = policy_tokens(&[(1, &revoked)]);
     gateway.edit(name, &text);
     while down.until("hello").is_some() {}
-    assert!(
-        up.try_send("x").is_ok(),
-        "the next bytes are those that it ends with"
-    );
+    assert!(up.try_send("x").is_ok(), "the next bytes are those that it ends with");
     for _ in 0..2 {
         leaves.recv_timeout(DEADLINE).unwrap();
     }
     println!("streams ended {:?} after the edit", start.elapsed());
-    wait_for("both to end", || {
-        gateway.metric("portcullis_requests_in_flight") < 0.5
-    });
+    wait_for("both to end", || gateway.metric("portcullis_requests_in_flight") < 0.5);
     let audit = gateway.audit();
     assert_eq!(audit.len(), 2);
-    assert!(
-        audit.iter().all(|line| line["effect"] != "forwarded"),
-        "{audit:?}"
-    );
+    assert!(audit.iter().all(|line| line["effect"] != "forwarded"), "{audit:?}");
 }

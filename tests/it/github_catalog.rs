@@ -12,10 +12,7 @@ use serde::Deserialize;
 
 use crate::support::policy::{ask, snapshot, tokens};
 
-const FACTS: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../shared/data/github/endpoint-permissions.json"
-);
+const FACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/github/endpoint-permissions.json");
 
 #[derive(Deserialize)]
 struct Endpoint {
@@ -44,18 +41,13 @@ impl Endpoint {
                 .iter()
                 .map(|set| {
                     let pairs = set.iter().map(|need| need.split_once('=').unwrap());
-                    pairs
-                        .map(|(name, level)| (name.to_owned(), level.to_owned()))
-                        .collect()
+                    pairs.map(|(name, level)| (name.to_owned(), level.to_owned())).collect()
                 })
                 .collect(),
             None if self.permissions.is_empty() => Vec::new(),
-            None => vec![
-                self.permissions
-                    .iter()
-                    .map(|fact| (fact.name.clone(), fact.access.clone()))
-                    .collect(),
-            ],
+            None => {
+                vec![self.permissions.iter().map(|fact| (fact.name.clone(), fact.access.clone())).collect()]
+            }
         }
     }
 
@@ -67,12 +59,7 @@ impl Endpoint {
             segment if segment.starts_with('{') => "7".to_owned(),
             segment => segment.to_owned(),
         };
-        self.path
-            .split('/')
-            .map(fill)
-            .collect::<Vec<_>>()
-            .join("/")
-            .replace("{base}...{head}", "a...b")
+        self.path.split('/').map(fill).collect::<Vec<_>>().join("/").replace("{base}...{head}", "a...b")
     }
 }
 
@@ -97,10 +84,7 @@ fn holding(permissions: &BTreeMap<String, String>) -> Snapshot {
 /// Every permission that the catalog lets a token hold, at its highest level.
 fn grantable() -> Vec<(String, Level, Scope)> {
     let snapshot = holding(&BTreeMap::new());
-    let permissions = snapshot
-        .vocabulary
-        .iter()
-        .map(|(_, permission)| permission.clone());
+    let permissions = snapshot.vocabulary.iter().map(|(_, permission)| permission.clone());
     permissions
         .filter_map(|permission| Some((permission.name, *permission.levels.last()?, permission.scope)))
         .collect()
@@ -123,10 +107,7 @@ fn each_endpoint_opens_with_exactly_what_github_lists() {
     let mut policies: BTreeMap<BTreeMap<String, String>, Snapshot> = BTreeMap::new();
     let mut covered = BTreeSet::new();
     let mut refused_by_others = 0_u32;
-    for endpoint in facts
-        .iter()
-        .filter(|endpoint| endpoint.editions.iter().any(|edition| edition == "fpt"))
-    {
+    for endpoint in facts.iter().filter(|endpoint| endpoint.editions.iter().any(|edition| edition == "fpt")) {
         let (method, sample) = (endpoint.method.as_str(), endpoint.sample());
         let name = format!("{method} {}", endpoint.path);
         let reason = |policy: &Snapshot| ask(policy, 1, method, &sample).map_err(|refusal| refusal.reason());
@@ -144,15 +125,8 @@ fn each_endpoint_opens_with_exactly_what_github_lists() {
             continue;
         }
         let sets = endpoint.sets();
-        assert!(
-            !sets.is_empty(),
-            "{name} is covered, and GitHub names no permission for it"
-        );
-        assert_eq!(
-            bare,
-            Err(Reason::PermissionMissing),
-            "{name} without any permission"
-        );
+        assert!(!sets.is_empty(), "{name} is covered, and GitHub names no permission for it");
+        assert_eq!(bare, Err(Reason::PermissionMissing), "{name} without any permission");
         let mut open = |permissions: BTreeMap<String, String>| {
             let policy = policies.entry(permissions).or_insert_with_key(holding);
             reason(policy)
@@ -185,26 +159,18 @@ fn each_endpoint_opens_with_exactly_what_github_lists() {
                 continue;
             }
             let only = BTreeMap::from([(other.clone(), level.to_string())]);
-            assert_eq!(
-                open(only),
-                Err(Reason::PermissionMissing),
-                "{name} with {other}={level}"
-            );
+            assert_eq!(open(only), Err(Reason::PermissionMissing), "{name} with {other}={level}");
             refused_by_others += 1;
         }
     }
-    println!(
-        "{} endpoints, {refused_by_others} refusals by other permissions",
-        covered.len()
-    );
+    println!("{} endpoints, {refused_by_others} refusals by other permissions", covered.len());
     assert!(covered.len() > 380, "the catalog covers only {}", covered.len());
     assert!(refused_by_others > 1_500, "{refused_by_others}");
 }
 
 fn satisfied(set: &BTreeMap<String, String>, held: &BTreeMap<String, String>) -> bool {
     let rank = |level: &str| Level::parse(level);
-    set.iter()
-        .all(|(name, level)| held.get(name).and_then(|held| rank(held)) >= rank(level))
+    set.iter().all(|(name, level)| held.get(name).and_then(|held| rank(held)) >= rank(level))
 }
 
 /// GitHub lists some permissions at levels that nobody can hold (`workflows: read`).
@@ -217,26 +183,15 @@ fn is_grantable(grantable: &[(String, Level, Scope)], set: &BTreeMap<String, Str
 #[test]
 fn no_other_endpoint_of_github_is_opened_by_accident() {
     let Some(facts) = facts() else { return };
-    let everything = grantable()
-        .into_iter()
-        .map(|(name, level, _)| (name, level.to_string()))
-        .collect();
+    let everything = grantable().into_iter().map(|(name, level, _)| (name, level.to_string())).collect();
     let policy = holding(&everything);
     let known: BTreeSet<_> = grantable().into_iter().map(|(name, _, _)| name).collect();
     for endpoint in &facts {
         let outcome = ask(&policy, 1, &endpoint.method, &endpoint.sample());
-        let foreign = endpoint
-            .permissions
-            .iter()
-            .any(|fact| !known.contains(&fact.name));
+        let foreign = endpoint.permissions.iter().any(|fact| !known.contains(&fact.name));
         let closed = endpoint.works_with_fine_grained_pat == Some(false)
             || foreign && endpoint.permission_sets.is_none() && !endpoint.permissionless;
-        assert!(
-            !(closed && outcome.is_ok()),
-            "{} {} is open",
-            endpoint.method,
-            endpoint.path
-        );
+        assert!(!(closed && outcome.is_ok()), "{} {} is open", endpoint.method, endpoint.path);
     }
 }
 
@@ -260,17 +215,6 @@ fn workflow_files_need_their_own_permission_however_the_path_is_spelled() {
             assert_eq!(ask(&both, 1, method, &target), Ok(()), "{method} {target}");
         }
     }
-    assert_eq!(
-        ask(&contents, 1, "PUT", "/repos/acme/alpha/contents/src%2Fmain.rs"),
-        Ok(())
-    );
-    assert_eq!(
-        ask(
-            &contents,
-            1,
-            "GET",
-            "/repos/acme/alpha/contents/.github/workflows/x.yml"
-        ),
-        Ok(())
-    );
+    assert_eq!(ask(&contents, 1, "PUT", "/repos/acme/alpha/contents/src%2Fmain.rs"), Ok(()));
+    assert_eq!(ask(&contents, 1, "GET", "/repos/acme/alpha/contents/.github/workflows/x.yml"), Ok(()));
 }

@@ -27,9 +27,7 @@ fn a_second_length_does_not_pass() {
     let (authority, gateway) = secure(&host);
     run(async {
         let mut client = Http2::connect(gateway.address(), &authority).await;
-        let twice = get(FILE)
-            .header("content-length", "0")
-            .header("content-length", "0");
+        let twice = get(FILE).header("content-length", "0").header("content-length", "0");
         let (status, _, body) = client.answer(twice).await.unwrap();
         assert_eq!(status, 400, "{body}");
         let folded = get(FILE).header("content_length", "7");

@@ -68,11 +68,7 @@ fn ask(method: &str, target: &str, fields: &str) -> String {
 }
 
 fn of_type(media: &str) -> String {
-    if media.is_empty() {
-        String::new()
-    } else {
-        format!("Content-Type: {media}\r\n")
-    }
+    if media.is_empty() { String::new() } else { format!("Content-Type: {media}\r\n") }
 }
 
 impl Site {
@@ -93,11 +89,7 @@ impl Site {
     fn refuses(&self, method: &str, fields: &str, body: &str, want: (u16, &str)) {
         let target = if method == "PUT" { FILE } else { ISSUES };
         let (status, answer) = self.whole(method, target, fields, body);
-        assert_eq!(
-            (status, reason(&answer).as_str()),
-            want,
-            "{method} {fields}{body}"
-        );
+        assert_eq!((status, reason(&answer).as_str()), want, "{method} {fields}{body}");
         assert_eq!(self.host.connections(), 0, "the host saw something of {body}");
     }
 
@@ -109,10 +101,7 @@ impl Site {
         assert_eq!(status, 200, "{method} {fields}{body}: {answer}");
         let seen = self.shown.recv_timeout(DEADLINE).unwrap();
         let (head, sent) = seen.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.starts_with(&format!("{method} {target} HTTP/1.1\r\n")),
-            "{head}"
-        );
+        assert!(head.starts_with(&format!("{method} {target} HTTP/1.1\r\n")), "{head}");
         assert_eq!(sent, body);
         let length = body.len().to_string();
         assert_eq!(field(head, "content-length"), Some(length.as_str()));
@@ -163,10 +152,7 @@ fn no_body_names_another_caller_to_a_host_that_takes_sudo() {
     let audit = site.gateway.audit();
     assert_eq!(audit.len(), 43);
     for line in audit {
-        assert_eq!(
-            (&line["effect"], &line["verdict"]),
-            (&"refused".into(), &"refuse".into())
-        );
+        assert_eq!((&line["effect"], &line["verdict"]), (&"refused".into(), &"refuse".into()));
     }
 }
 
@@ -192,19 +178,13 @@ fn what_was_looked_into_is_what_is_sent() {
     site.passes("PUT", &of_type(JSON), &nearly);
     let audit = site.gateway.audit();
     assert_eq!(audit.last().unwrap()["request_bytes"], 1024 * 1024);
-    assert!(
-        audit.iter().all(|line| line["effect"] == "forwarded"),
-        "{audit:?}"
-    );
+    assert!(audit.iter().all(|line| line["effect"] == "forwarded"), "{audit:?}");
 }
 
 #[test]
 fn a_body_that_is_too_large_to_look_into_is_refused() {
     let site = sudo();
-    let fields = format!(
-        "{}Content-Length: 1048577\r\nExpect: 100-continue\r\n",
-        of_type(JSON)
-    );
+    let fields = format!("{}Content-Length: 1048577\r\nExpect: 100-continue\r\n", of_type(JSON));
     let (status, answer) = site.send(&ask("PUT", FILE, &fields), "");
     assert_eq!((status, reason(&answer).as_str()), (413, "limit_exceeded"));
     let fields = format!("{}Transfer-Encoding: chunked\r\n", of_type(JSON));
@@ -217,11 +197,8 @@ fn a_body_that_is_too_large_to_look_into_is_refused() {
 #[test]
 fn chunks_are_looked_into_together() {
     let site = sudo();
-    let head = ask(
-        "POST",
-        ISSUES,
-        &format!("{}Transfer-Encoding: chunked\r\nTE: trailers\r\n", of_type(JSON)),
-    );
+    let head =
+        ask("POST", ISSUES, &format!("{}Transfer-Encoding: chunked\r\nTE: trailers\r\n", of_type(JSON)));
     let (status, answer) = site.send(&head, "4\r\n{\"su\r\n6\r\ndo\":1}\r\n0\r\n\r\n");
     assert_eq!((status, reason(&answer).as_str()), CALLER);
     assert_eq!(site.host.connections(), 0);
@@ -294,9 +271,7 @@ fn http2_bodies_are_looked_into() {
     ];
     let send =
         |body: &str| Http2::connect(&site.gateway, &certificate).send(&fields, Some(body.as_bytes()), &[]);
-    let Outcome::Answered(answer) = send(r#"{"sudo":"root"}"#) else {
-        panic!("no answer")
-    };
+    let Outcome::Answered(answer) = send(r#"{"sudo":"root"}"#) else { panic!("no answer") };
     assert!(answer.contains("ambiguous_credentials"), "{answer}");
     assert_eq!(site.host.connections(), 0);
     assert_eq!(send(r#"{"a":1}"#), Outcome::Answered("done".into()));
@@ -326,22 +301,14 @@ fn a_body_that_breaks_off_is_its_clients_fault() {
             client.send(body);
             let (head, text) = client.answer();
             let status = status(&head);
-            assert_eq!(
-                (status, reason(&(head + &text)).as_str()),
-                want,
-                "{media}: {body}"
-            );
+            assert_eq!((status, reason(&(head + &text)).as_str()), want, "{media}: {body}");
             client.closed();
         }
         let mut client = Wire::connect(site.gateway.address());
         client.send(ask("PUT", FILE, &fields) + "5\r\nhello\r\n");
-        wait_for("the request", || {
-            site.gateway.metric("portcullis_requests_in_flight") > 0.5
-        });
+        wait_for("the request", || site.gateway.metric("portcullis_requests_in_flight") > 0.5);
         client.reset();
-        wait_for("its end", || {
-            site.gateway.metric("portcullis_requests_in_flight") < 0.5
-        });
+        wait_for("its end", || site.gateway.metric("portcullis_requests_in_flight") < 0.5);
         assert_eq!(site.host.connections() > 0, streams);
         let audit = site.gateway.audit();
         let told: Vec<_> = audit
@@ -350,11 +317,7 @@ fn a_body_that_breaks_off_is_its_clients_fault() {
             .collect();
         assert_eq!(
             told,
-            [
-                ("refused", "malformed_request"),
-                ("refused", "limit_exceeded"),
-                ("aborted", "granted")
-            ],
+            [("refused", "malformed_request"), ("refused", "limit_exceeded"), ("aborted", "granted")],
             "{media}"
         );
     }

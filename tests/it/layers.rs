@@ -213,20 +213,13 @@ fn a_module_names_only_what_its_row_allows() {
         .filter(|edge| !allowed(&edge.from, &edge.to))
         .map(|edge| format!("src/{}: `{}` names `{}`", edge.place, edge.from, edge.to))
         .collect();
-    assert!(
-        wrong.is_empty(),
-        "change the code, or the table in tests/it/layers.rs:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "change the code, or the table in tests/it/layers.rs:\n{}", wrong.join("\n"));
 }
 
 #[test]
 fn every_module_has_a_row() {
     let modules: BTreeSet<_> = sources().into_iter().map(|(module, _)| module).collect();
-    let missing: Vec<_> = modules
-        .iter()
-        .filter(|module| position(module).is_none())
-        .collect();
+    let missing: Vec<_> = modules.iter().filter(|module| position(module).is_none()).collect();
     assert!(missing.is_empty(), "no row in tests/it/layers.rs for {missing:?}");
     assert!(modules.len() >= 9, "{modules:?}");
 }
@@ -236,15 +229,9 @@ fn rows_name_rows_above_them() {
     for (at, (module, world, may_name)) in LAYERS.iter().enumerate() {
         for other in may_name.iter().filter(|other| **other != "*") {
             let known = position(other);
-            assert!(
-                known.is_some_and(|known| known < at),
-                "{module} names {other}, which is not above it"
-            );
+            assert!(known.is_some_and(|known| known < at), "{module} names {other}, which is not above it");
             let of_shell = known.is_some_and(|known| LAYERS[known].1 == Shell);
-            assert!(
-                *world == Shell || !of_shell,
-                "{module} is pure and names {other}, which is not"
-            );
+            assert!(*world == Shell || !of_shell, "{module} is pure and names {other}, which is not");
         }
     }
 }
@@ -277,11 +264,7 @@ fn pure_modules_touch_nothing_outside() {
         let code = code_of(&fs::read_to_string(&path).unwrap());
         for (at, line) in code.lines().enumerate() {
             for token in IMPURE.iter().filter(|token| line.contains(**token)) {
-                wrong.push(format!(
-                    "{}:{}: `{token}` in a pure module",
-                    path.display(),
-                    at + 1
-                ));
+                wrong.push(format!("{}:{}: `{token}` in a pure module", path.display(), at + 1));
             }
         }
     }
@@ -293,9 +276,6 @@ fn the_reader_sees_code_and_not_comments_or_tests() {
     let code = code_of(
         "//! crate::a\nuse crate::b::B; // crate::c\n#[cfg(test)]\nuse crate::d::D;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod tests {\n    use crate::e::E;\n    fn f() {\n    }\n}\nuse crate::{f::{G, H}, i};\nlet url = \"http://x\"; crate::j::k();\npub(crate) struct X;\nother_crate::y();\n",
     );
-    let found: Vec<_> = named(&code)
-        .into_iter()
-        .map(|(line, name)| format!("{line} {name}"))
-        .collect();
+    let found: Vec<_> = named(&code).into_iter().map(|(line, name)| format!("{line} {name}")).collect();
     assert_eq!(found, ["2 b", "13 f", "13 i", "14 j"]);
 }

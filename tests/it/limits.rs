@@ -40,23 +40,14 @@ fn heads_over_the_limits_are_refused_over_http1() {
     let spy = Spy::start();
     let gateway = limited(SMALL, spy.address);
     for (target, fields, want) in too_large() {
-        let lines: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
+        let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let answer = gateway.request("GET", &target, &lines.concat());
-        assert_eq!(
-            (status(&answer), reason(&answer).as_str()),
-            (want, "limit_exceeded")
-        );
+        assert_eq!((status(&answer), reason(&answer).as_str()), (want, "limit_exceeded"));
     }
     spy.saw_nothing();
     let audit = gateway.audit();
     assert_eq!(audit.len(), 3);
-    assert!(
-        audit.iter().all(|line| line["reason"] == "limit_exceeded"),
-        "{audit:?}"
-    );
+    assert!(audit.iter().all(|line| line["reason"] == "limit_exceeded"), "{audit:?}");
 }
 
 #[test]
@@ -69,9 +60,8 @@ fn heads_over_the_limits_are_refused_over_http2() {
     run(async {
         let mut client = Http2::connect(gateway.address(), &authority).await;
         for (target, fields, want) in too_large() {
-            let request = fields
-                .iter()
-                .fold(get(&target), |request, (name, value)| request.header(name, value));
+            let request =
+                fields.iter().fold(get(&target), |request, (name, value)| request.header(name, value));
             let (status, _, body) = client.answer(request).await.unwrap();
             assert_eq!(status.as_u16(), want, "{body}");
             assert!(body.contains("\"limit_exceeded\""), "{body:?}");
@@ -96,10 +86,7 @@ fn slow_heads_and_idle_connections_end() {
     idle.send(head("GET", COMMITS, &authorization(1)));
     assert_eq!(idle.answer().1, "hello");
     let (answered, body) = slow.answer();
-    assert_eq!(
-        (status(&answered), reason(&(answered + &body)).as_str()),
-        (408, "limit_exceeded")
-    );
+    assert_eq!((status(&answered), reason(&(answered + &body)).as_str()), (408, "limit_exceeded"));
     let took = start.elapsed();
     assert!((0.9..2.0).contains(&took.as_secs_f64()), "{took:?}");
     assert_eq!(idle.rest().unwrap(), "");
@@ -156,9 +143,7 @@ fn connections_over_the_limit_are_refused_counted_and_free_again() {
     assert!((gateway.metric("portcullis_connections_refused_total") - 1.0).abs() < 0.5);
     assert!((gateway.metric("portcullis_connections_open") - 4.0).abs() < 0.5);
     held.pop();
-    wait_for("a free place", || {
-        ask(&mut Wire::connect(gateway.address())).is_some()
-    });
+    wait_for("a free place", || ask(&mut Wire::connect(gateway.address())).is_some());
 }
 
 #[test]

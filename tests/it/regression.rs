@@ -29,10 +29,7 @@ fn http2_reaches_the_host_in_origin_form() {
     let outcome = Http2::connect(&gateway, &certificate).send(&fields(&bearer, &[]), None, &[]);
     assert_eq!(outcome, passed());
     let seen = spy.seen();
-    assert!(
-        seen.starts_with("GET /repos/acme/alpha/commits?sha=main HTTP/1.1\r\n"),
-        "{seen}"
-    );
+    assert!(seen.starts_with("GET /repos/acme/alpha/commits?sha=main HTTP/1.1\r\n"), "{seen}");
 }
 
 /// `git.example.com:443@other.example.com` was judged as the name before the colon; a host may read the one behind `@`.
@@ -62,10 +59,7 @@ fn an_identity_field_with_odd_characters_ends_here() {
     let spy = Spy::start();
     let gateway = TestGateway::before(spy.address, "github", READER);
     let lines = "X~WEBAUTH~USER: root\r\nX!WEBAUTH!USER: root\r\nContent.Length: 5\r\n";
-    assert_eq!(
-        status(&gateway.request("GET", "/repos/acme/alpha/commits", lines)),
-        200
-    );
+    assert_eq!(status(&gateway.request("GET", "/repos/acme/alpha/commits", lines)), 200);
     let seen = spy.seen().to_ascii_lowercase();
     assert!(!seen.contains("root") && !seen.contains("content"), "{seen}");
 }
@@ -75,18 +69,9 @@ fn an_identity_field_with_odd_characters_ends_here() {
 fn sudo_in_the_query_is_refused() {
     let spy = Spy::start();
     let gateway = TestGateway::before(spy.address, "github", READER);
-    for query in [
-        "sudo=root",
-        "SUDO=root",
-        "a=1&%73udo=root",
-        "sudo[]=root",
-        "[sudo]=root",
-    ] {
+    for query in ["sudo=root", "SUDO=root", "a=1&%73udo=root", "sudo[]=root", "[sudo]=root"] {
         let target = format!("/repos/acme/alpha/commits?{query}");
-        assert_eq!(
-            reason(&gateway.request("GET", &target, "")),
-            "ambiguous_credentials"
-        );
+        assert_eq!(reason(&gateway.request("GET", &target, "")), "ambiguous_credentials");
     }
     spy.saw_nothing();
 }
@@ -122,11 +107,7 @@ fn trailers_carry_no_identity() {
     let spy = Spy::start();
     let gateway = TestGateway::before(spy.address, "git", READER);
     let lines = "Content-Type: application/x-git-upload-pack-request\r\nTransfer-Encoding: chunked\r\nTrailer: X-WEBAUTH-USER, X_Webauth_User, X-Forwarded-For, Cookie, X-Sum\r\n";
-    let head = head(
-        "POST",
-        "/acme/alpha.git/git-upload-pack",
-        &format!("{}{lines}", authorization(1)),
-    );
+    let head = head("POST", "/acme/alpha.git/git-upload-pack", &format!("{}{lines}", authorization(1)));
     let body = "5\r\nhello\r\n0\r\nX-WEBAUTH-USER: evil\r\nX_Webauth_User: evil\r\nX-Forwarded-For: evil\r\nCookie: evil\r\nX-Sum: 1\r\n\r\n";
     assert_eq!(status(&gateway.raw(head + body)), 200);
     wait_for("the trailers", || spy.seen().ends_with("x-sum: 1\r\n\r\n"));
@@ -146,19 +127,11 @@ fn http2_trailers_carry_no_identity() {
     let mut fields = fields(&bearer, &more);
     fields[0] = (":method", "POST");
     fields[3] = (":path", "/acme/alpha.git/git-upload-pack");
-    let trailers = [
-        ("x-webauth-user", "evil"),
-        ("authorization", bearer.as_str()),
-        ("x-sum", "1"),
-    ];
+    let trailers = [("x-webauth-user", "evil"), ("authorization", bearer.as_str()), ("x-sum", "1")];
     let outcome = Http2::connect(&gateway, &certificate).send(&fields, Some(b"hello"), &trailers);
     assert_eq!(outcome, passed());
     wait_for("the trailers", || spy.seen().ends_with("x-sum: 1\r\n\r\n"));
-    assert!(
-        !spy.seen().contains("evil") && !spy.seen().contains(&token(1)),
-        "{}",
-        spy.seen()
-    );
+    assert!(!spy.seen().contains("evil") && !spy.seen().contains(&token(1)), "{}", spy.seen());
 }
 
 /// Two equal lengths passed over HTTP/2; over HTTP/1.1 they are refused, and so would a host that is strict.

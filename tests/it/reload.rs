@@ -19,25 +19,13 @@ const GENERATION: &str = "portcullis_snapshot_generation";
 /// Two policies of several files. In each, every route is closed to the token: by its own permissions in one, by a
 /// rule or the organization in the other one. Half of one and half of the other would open some.
 const PERMISSIONS: [&str; 2] = ["issues: read, pull_requests: read", "contents: read"];
-const DENIED: [&str; 2] = [
-    "GET /repos/{owner}/{repo}/issues",
-    "GET /repos/{owner}/{repo}/commits",
-];
+const DENIED: [&str; 2] = ["GET /repos/{owner}/{repo}/issues", "GET /repos/{owner}/{repo}/commits"];
 const CEILING: [&str; 2] = ["pull_requests: none", "contents: read"];
 /// Routes with their reason under each of the two policies.
 const ROUTES: [(&str, [&str; 2]); 3] = [
-    (
-        "/repos/acme/alpha/commits",
-        ["permission_missing", "policy_forbids"],
-    ),
-    (
-        "/repos/acme/alpha/issues",
-        ["policy_forbids", "permission_missing"],
-    ),
-    (
-        "/repos/acme/alpha/pulls",
-        ["policy_forbids", "permission_missing"],
-    ),
+    ("/repos/acme/alpha/commits", ["permission_missing", "policy_forbids"]),
+    ("/repos/acme/alpha/issues", ["policy_forbids", "permission_missing"]),
+    ("/repos/acme/alpha/pulls", ["policy_forbids", "permission_missing"]),
 ];
 /// Open under both.
 const OPEN: &str = "/repos/acme/alpha";
@@ -56,16 +44,10 @@ fn files(policy: usize) -> [(&'static str, String); 3] {
     );
     [
         ("tokens/test.yaml", tokens(&[(1, &body)]).text),
-        (
-            "deny.yaml",
-            format!("deny: [{{ name: closed, route: \"{}\" }}]\n", DENIED[policy]),
-        ),
+        ("deny.yaml", format!("deny: [{{ name: closed, route: \"{}\" }}]\n", DENIED[policy])),
         (
             "organizations/acme.yaml",
-            format!(
-                "organization: acme\nceiling: {{ {}, metadata: read, issues: read }}\n",
-                CEILING[policy]
-            ),
+            format!("organization: acme\nceiling: {{ {}, metadata: read, issues: read }}\n", CEILING[policy]),
         ),
     ]
 }
@@ -103,10 +85,7 @@ impl Seen {
             assert_eq!((status, body), (200, "hello"));
             return;
         };
-        assert_eq!(
-            status, 403,
-            "{target} is closed by each policy, and open to a mixture: {body}"
-        );
+        assert_eq!(status, 403, "{target} is closed by each policy, and open to a mixture: {body}");
         let why = reason(&format!("\r\n\r\n{body}"));
         let policy = reasons.iter().position(|reason| *reason == why);
         let policy = policy.unwrap_or_else(|| panic!("{target} under neither policy: {body}"));
@@ -162,23 +141,13 @@ fn no_request_of_ten_thousand_fails_or_sees_a_mixed_policy() {
                 })
             })
             .collect();
-        let ended: Vec<_> = clients
-            .into_iter()
-            .map(std::thread::ScopedJoinHandle::join)
-            .collect();
+        let ended: Vec<_> = clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
         assert!(ended.iter().all(Result::is_ok));
     });
     let (requests, generation) = (seen.requests.load(Ordering::Relaxed), gateway.metric(GENERATION));
-    println!(
-        "{requests} requests under {generation} policies: {:?}",
-        seen.policies
-    );
-    assert!(
-        seen.policies
-            .iter()
-            .all(|count| count.load(Ordering::Relaxed) > 100)
-    );
+    println!("{requests} requests under {generation} policies: {:?}", seen.policies);
+    assert!(seen.policies.iter().all(|count| count.load(Ordering::Relaxed) > 100));
     assert_eq!(gateway.audit().len(), requests);
 }
 
@@ -188,9 +157,7 @@ fn no_http2_request_fails_or_sees_a_mixed_policy() {
     let host = Host::answering(|_| ok("hello"));
     let gateway = secure_gateway(&authority, "", &upstreams(&host), &[]);
     mount(&gateway.policy_file(""));
-    wait_for("the policy", || {
-        gateway.metric("portcullis_snapshot_tokens") > 0.5
-    });
+    wait_for("the policy", || gateway.metric("portcullis_snapshot_tokens") > 0.5);
     let (seen, done) = (Seen::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| swap_until(&gateway.policy_file(""), &done));
@@ -209,11 +176,7 @@ fn no_http2_request_fails_or_sees_a_mixed_policy() {
         done.store(true, Ordering::Relaxed);
         tested.unwrap();
     });
-    assert!(
-        seen.policies
-            .iter()
-            .all(|count| count.load(Ordering::Relaxed) > 50)
-    );
+    assert!(seen.policies.iter().all(|count| count.load(Ordering::Relaxed) > 50));
 }
 
 /// Makes a change, and waits until it is in force.
@@ -267,10 +230,7 @@ fn a_directory_that_is_a_link_may_be_swapped() {
     let directory = tempfile::tempdir().unwrap();
     let folder = directory.path().join("policies");
     for version in ["v1", "v2"] {
-        write(
-            &directory.path().join(version).join("deny.yaml"),
-            &format!("deny: [] # {version}\n"),
-        );
+        write(&directory.path().join(version).join("deny.yaml"), &format!("deny: [] # {version}\n"));
     }
     symlink("v1", &folder).unwrap();
     let top = "listeners: [{ bind: 127.0.0.1:0 }]";

@@ -17,23 +17,11 @@ fn a_granted_request_passes_with_the_identity_on_and_the_token_off() {
     );
     assert_eq!(status(&answer), 200, "{answer}");
     assert!(answer.ends_with("hello"));
-    assert!(
-        answer.contains("x-accepted-github-permissions: contents=read\r\n"),
-        "{answer}"
-    );
+    assert!(answer.contains("x-accepted-github-permissions: contents=read\r\n"), "{answer}");
     let seen = spy.seen();
-    assert!(
-        seen.starts_with("GET /repos/acme/alpha/commits?sha=main HTTP/1.1\r\n"),
-        "{seen}"
-    );
-    assert!(
-        seen.contains("x-webauth-user: user1\r\n") && seen.contains("x-trace: 1\r\n"),
-        "{seen}"
-    );
-    assert!(
-        !seen.contains("root") && !seen.contains(&token(1)) && !seen.contains("authorization"),
-        "{seen}"
-    );
+    assert!(seen.starts_with("GET /repos/acme/alpha/commits?sha=main HTTP/1.1\r\n"), "{seen}");
+    assert!(seen.contains("x-webauth-user: user1\r\n") && seen.contains("x-trace: 1\r\n"), "{seen}");
+    assert!(!seen.contains("root") && !seen.contains(&token(1)) && !seen.contains("authorization"), "{seen}");
     let audit = gateway.audit();
     assert_eq!(audit.len(), 1);
     assert_eq!(audit[0]["effect"], "forwarded");
@@ -49,12 +37,7 @@ fn each_step_refuses_with_its_reason_and_the_host_sees_nothing() {
         ("GET", "/repos/acme/beta", 404, "resource_not_granted"),
         ("GET", "/repos/other/alpha", 404, "resource_not_granted"),
         ("GET", "/repos/acme/alpha/issues", 403, "permission_missing"),
-        (
-            "PUT",
-            "/repos/acme/alpha/contents/a.txt",
-            403,
-            "permission_missing",
-        ),
+        ("PUT", "/repos/acme/alpha/contents/a.txt", 403, "permission_missing"),
         ("GET", "/notifications", 403, "no_route"),
         ("DELETE", "/repos/acme/alpha/nothing", 403, "no_route"),
         ("GET", "/repos/acme/../acme/alpha", 400, "ambiguous_target"),
@@ -62,11 +45,7 @@ fn each_step_refuses_with_its_reason_and_the_host_sees_nothing() {
     ];
     for (method, target, want, why) in rows {
         let answer = gateway.request(method, target, "");
-        assert_eq!(
-            (status(&answer), reason(&answer).as_str()),
-            (want, why),
-            "{method} {target}: {answer}"
-        );
+        assert_eq!((status(&answer), reason(&answer).as_str()), (want, why), "{method} {target}: {answer}");
     }
     let rows = [
         (String::new(), 401, "no_credentials"),
@@ -75,11 +54,7 @@ fn each_step_refuses_with_its_reason_and_the_host_sees_nothing() {
     ];
     for (headers, want, why) in rows {
         let answer = gateway.raw(head("GET", "/repos/acme/alpha", &headers));
-        assert_eq!(
-            (status(&answer), reason(&answer).as_str()),
-            (want, why),
-            "{headers}: {answer}"
-        );
+        assert_eq!((status(&answer), reason(&answer).as_str()), (want, why), "{headers}: {answer}");
     }
     spy.saw_nothing();
 }
@@ -90,10 +65,7 @@ fn an_edit_of_the_policy_acts_at_once() {
     let gateway = TestGateway::before(spy.address, "github", READER);
     assert_eq!(status(&gateway.request("GET", "/repos/acme/alpha", "")), 200);
     gateway.edit("tokens/test.yaml", "tokens: []\n");
-    assert_eq!(
-        reason(&gateway.request("GET", "/repos/acme/alpha", "")),
-        "bad_credentials"
-    );
+    assert_eq!(reason(&gateway.request("GET", "/repos/acme/alpha", "")), "bad_credentials");
     let (name, text) = policy_tokens(&[(1, READER)]);
     gateway.edit(name, &text);
     assert_eq!(status(&gateway.request("GET", "/repos/acme/alpha", "")), 200);

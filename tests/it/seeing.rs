@@ -36,11 +36,7 @@ fn health_and_metrics_are_told_also_while_draining() {
         let (head, body) = control(&gateway, target);
         assert_eq!(status(&head), 200, "{target}: {body}");
     }
-    assert!(
-        control(&gateway, "/metrics")
-            .1
-            .contains("\nportcullis_snapshot_generation 1\n")
-    );
+    assert!(control(&gateway, "/metrics").1.contains("\nportcullis_snapshot_generation 1\n"));
     let address = gateway.running().control.unwrap();
     let mut client = Wire::connect(gateway.address());
     client.send(head("GET", COMMITS, &authorization(1)));
@@ -71,10 +67,7 @@ fn known_traffic_gives_known_numbers_and_lines() {
     for _ in 0..3 {
         assert_eq!(status(&gateway.request("GET", COMMITS, "")), 200);
     }
-    assert_eq!(
-        status(&gateway.request("GET", "/repos/acme/beta/commits", "")),
-        404
-    );
+    assert_eq!(status(&gateway.request("GET", "/repos/acme/beta/commits", "")), 404);
     assert_eq!(status(&gateway.raw(head("GET", COMMITS, ""))), 401);
     let mut leaving = Wire::connect(gateway.address());
     leaving.send(head("GET", &format!("{COMMITS}?sha=cut"), &authorization(1)));
@@ -85,9 +78,7 @@ fn known_traffic_gives_known_numbers_and_lines() {
             "portcullis_requests_total{{decision=\"{decision}\",method_class=\"read\",reason=\"{reason}\",status_class=\"{class}\",upstream=\"forge\"}}"
         ))
     };
-    wait_for("the aborted request", || {
-        gateway.metric("portcullis_aborted_total{upstream=\"forge\"}") > 0.5
-    });
+    wait_for("the aborted request", || gateway.metric("portcullis_aborted_total{upstream=\"forge\"}") > 0.5);
     for (got, want) in [
         (counted("allow", "granted", "2xx"), 4.0),
         (counted("refuse", "resource_not_granted", "4xx"), 1.0),
@@ -97,11 +88,7 @@ fn known_traffic_gives_known_numbers_and_lines() {
         (gateway.metric("portcullis_audit_dropped_total"), 0.0),
         (gateway.metric("portcullis_snapshot_tokens"), 1.0),
     ] {
-        assert!(
-            (got - want).abs() < 0.5,
-            "{got} {want}\n{}",
-            gateway.running().metrics()
-        );
+        assert!((got - want).abs() < 0.5, "{got} {want}\n{}", gateway.running().metrics());
     }
     known_lines(&gateway.audit());
 }
@@ -111,11 +98,7 @@ fn known_lines(audit: &[serde_json::Value]) {
     let told: Vec<_> = audit
         .iter()
         .map(|line| {
-            (
-                line["verdict"].as_str().unwrap(),
-                line["effect"].as_str().unwrap(),
-                line["status"].as_u64(),
-            )
+            (line["verdict"].as_str().unwrap(), line["effect"].as_str().unwrap(), line["status"].as_u64())
         })
         .collect();
     let forwarded = ("allow", "forwarded", Some(200));
@@ -157,10 +140,7 @@ fn every_field(line: &serde_json::Value) {
     for name in ["time", "request_id", "token_id", "route"] {
         assert!(line[name].as_str().is_some_and(|text| !text.is_empty()), "{name}");
     }
-    assert_eq!(
-        (line["request_bytes"].as_u64(), line["response_bytes"].as_u64()),
-        (Some(0), Some(5))
-    );
+    assert_eq!((line["request_bytes"].as_u64(), line["response_bytes"].as_u64()), (Some(0), Some(5)));
     assert_eq!(line["policy_generation"], 1);
     assert!(line["seconds"].as_f64().unwrap() > 0.0 && line["decision_microseconds"].as_f64().unwrap() > 0.0);
 }
@@ -218,10 +198,7 @@ fn a_full_disk_stops_no_request_and_is_counted() {
     for _ in 0..500 {
         client.send(head("GET", COMMITS, &authorization(1)));
         let (head, body) = client.answer();
-        assert_eq!(
-            (field(&head, "content-length"), body.as_str()),
-            (Some("5"), "hello")
-        );
+        assert_eq!((field(&head, "content-length"), body.as_str()), (Some("5"), "hello"));
     }
     assert!(start.elapsed() < Duration::from_secs(10));
     wait_for("the lost lines to be counted", || {

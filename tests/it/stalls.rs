@@ -44,12 +44,7 @@ fn endless() -> (Host, Receiver<()>) {
 
 fn secure(host: &Host) -> (Authority, TestGateway) {
     let authority = Authority::new();
-    let gateway = secure_gateway(
-        &authority,
-        LIMITS,
-        &upstreams(host),
-        &[policy_tokens(&[(1, BODY)])],
-    );
+    let gateway = secure_gateway(&authority, LIMITS, &upstreams(host), &[policy_tokens(&[(1, BODY)])]);
     (authority, gateway)
 }
 
@@ -60,9 +55,7 @@ fn a_client_that_does_not_read_is_let_go() {
     let gateway = TestGateway::configured(&top, &upstreams(&host), &[policy_tokens(&[(1, BODY)])]);
     let mut client = Wire::connect(gateway.address());
     client.send(head("GET", FILE, &authorization(1)));
-    ended
-        .recv_timeout(DEADLINE)
-        .expect("the connection to the host is closed");
+    ended.recv_timeout(DEADLINE).expect("the connection to the host is closed");
 }
 
 #[test]
@@ -101,15 +94,9 @@ fn an_upload_that_stands_still_is_let_go() {
         assert_eq!(answer.status(), 502);
         assert!(!connection.is_finished());
     });
-    ended
-        .recv_timeout(DEADLINE)
-        .expect("the connection to the host is closed");
+    ended.recv_timeout(DEADLINE).expect("the connection to the host is closed");
     let line = &gateway.audit()[0];
-    assert_eq!(
-        (&line["reason"], &line["effect"]),
-        (&"granted".into(), &"aborted".into()),
-        "{line}"
-    );
+    assert_eq!((&line["reason"], &line["effect"]), (&"granted".into(), &"aborted".into()), "{line}");
 }
 
 /// One piece, and then nothing, not even an end.
@@ -123,8 +110,6 @@ impl Body for Standstill {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0
-            .take()
-            .map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
+        self.0.take().map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
     }
 }

@@ -10,14 +10,8 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 500;
 
 /// Words of what is not finished; in two halves, so that this file does not hold them.
-const UNFINISHED: [(&str, &str); 6] = [
-    ("unimple", "mented"),
-    ("to", "do!"),
-    ("TO", "DO"),
-    ("FIX", "ME"),
-    ("XX", "X"),
-    ("#[ig", "nore"),
-];
+const UNFINISHED: [(&str, &str); 6] =
+    [("unimple", "mented"), ("to", "do!"), ("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("#[ig", "nore")];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -30,10 +24,7 @@ fn files(folders: &[&str], endings: &[&str]) -> Vec<PathBuf> {
     while let Some(path) = left.pop() {
         if path.is_dir() {
             left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if endings
-            .iter()
-            .any(|ending| path.extension().is_some_and(|is| is == *ending))
-        {
+        } else if endings.iter().any(|ending| path.extension().is_some_and(|is| is == *ending)) {
             found.push(path);
         }
     }
@@ -67,11 +58,8 @@ fn files_are_short() {
 
 #[test]
 fn files_say_what_they_are() {
-    let silent: Vec<_> = sources()
-        .into_iter()
-        .filter(|(_, text)| !text.starts_with("//! "))
-        .map(|(name, _)| name)
-        .collect();
+    let silent: Vec<_> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
     assert!(silent.is_empty(), "no `//!` in the first line: {silent:?}");
 }
 
@@ -88,19 +76,12 @@ fn a_module_has_one_form_of_file() {
 #[test]
 fn nothing_is_left_for_later() {
     let texts = files(&["docs", "policies", "tests/corpus"], &["md", "yaml"]);
-    let texts = texts
-        .into_iter()
-        .map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap()));
+    let texts = texts.into_iter().map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap()));
     let mut found = Vec::new();
     for (name, text) in sources().into_iter().chain(texts) {
         for (at, line) in text.lines().enumerate() {
             let is_left = |(half, other): &&(&str, &str)| line.contains(&format!("{half}{other}"));
-            found.extend(
-                UNFINISHED
-                    .iter()
-                    .find(is_left)
-                    .map(|_| format!("{name}:{}: {line}", at + 1)),
-            );
+            found.extend(UNFINISHED.iter().find(is_left).map(|_| format!("{name}:{}: {line}", at + 1)));
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -111,9 +92,7 @@ fn keys(source: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     let mut words = false;
     for line in source.lines() {
-        let field = line
-            .strip_prefix("    pub(super) ")
-            .or_else(|| line.strip_prefix("    pub "));
+        let field = line.strip_prefix("    pub(super) ").or_else(|| line.strip_prefix("    pub "));
         if let Some((name, _)) = field.and_then(|field| field.split_once(": ")) {
             keys.insert(name.to_owned());
         } else if line.contains("rename_all = \"snake_case\"") {
@@ -123,10 +102,7 @@ fn keys(source: &str) -> BTreeSet<String> {
         } else if let Some(variant) = line.strip_prefix("    ").filter(|_| words)
             && variant.starts_with(|letter: char| letter.is_ascii_uppercase())
         {
-            let name = variant
-                .split(|letter: char| !letter.is_alphanumeric())
-                .next()
-                .unwrap();
+            let name = variant.split(|letter: char| !letter.is_alphanumeric()).next().unwrap();
             keys.insert(snake_case(name));
         }
     }
@@ -163,10 +139,7 @@ fn check_documented(source: &str, page: &str, at_least: usize) {
     assert!(keys.len() >= at_least, "{source}: only {keys:?}");
     let described = words_in_code(&read(page));
     let missing: Vec<_> = keys.difference(&described).collect();
-    assert!(
-        missing.is_empty(),
-        "keys of {source} that {page} does not describe: {missing:?}"
-    );
+    assert!(missing.is_empty(), "keys of {source} that {page} does not describe: {missing:?}");
 }
 
 #[test]
@@ -180,8 +153,5 @@ fn every_key_is_documented() {
 fn the_scan_finds_fields_and_words() {
     let source = "pub struct A {\n    /// Doc: of it.\n    pub a: String,\n    pub(super) b_c: Vec<u8>,\n}\n#[serde(rename_all = \"snake_case\")]\nenum B {\n    One,\n    TwoThree(u8),\n}\nenum C {\n    Four,\n}\n";
     let found = keys(source);
-    assert_eq!(
-        found.iter().map(String::as_str).collect::<Vec<_>>(),
-        ["a", "b_c", "one", "two_three"]
-    );
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "b_c", "one", "two_three"]);
 }

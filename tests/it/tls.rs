@@ -47,12 +47,7 @@ fn same(offered: &[u8], pair: &Pair) -> bool {
 fn alpn_chooses_the_protocol() {
     let authority = Authority::new();
     let host = Host::answering(|_| ok("hello"));
-    let gateway = secure_gateway(
-        &authority,
-        "",
-        &upstreams(&host),
-        &[policy_tokens(&[(1, READER)])],
-    );
+    let gateway = secure_gateway(&authority, "", &upstreams(&host), &[policy_tokens(&[(1, READER)])]);
     for alpn in [["http/1.1"].as_slice(), &[]] {
         let mut client = Wire::connect_tls(gateway.address(), authority.client(alpn), "git.example.com");
         for _ in 0..3 {
@@ -74,12 +69,7 @@ fn alpn_chooses_the_protocol() {
 fn replaced_certificates_are_used_and_broken_ones_are_not() {
     let authority = Authority::new();
     let host = Host::answering(|_| ok("hello"));
-    let gateway = secure_gateway(
-        &authority,
-        "",
-        &upstreams(&host),
-        &[policy_tokens(&[(1, READER)])],
-    );
+    let gateway = secure_gateway(&authority, "", &upstreams(&host), &[policy_tokens(&[(1, READER)])]);
     let mut old = Wire::connect_tls(gateway.address(), authority.client(&[]), "git.example.com");
     old.send(request());
     assert_eq!(old.answer().1, "hello");
@@ -88,9 +78,7 @@ fn replaced_certificates_are_used_and_broken_ones_are_not() {
     let pair = authority.issue(&["git.example.com"]);
     pair.write(&folder, "a");
     let start = Instant::now();
-    wait_for("the new certificate", || {
-        same(&offered(&gateway, &authority, "git.example.com"), &pair)
-    });
+    wait_for("the new certificate", || same(&offered(&gateway, &authority, "git.example.com"), &pair));
     let took = start.elapsed();
     println!("a certificate was in use after {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -109,9 +97,7 @@ fn replaced_certificates_are_used_and_broken_ones_are_not() {
     gateway.edit("deny.yaml", "deny: [] # and once more\n");
     assert!(same(&offered(&gateway, &authority, "git.example.com"), &pair));
     write(&folder.join("a.key"), &other.key);
-    wait_for("the mended pair", || {
-        same(&offered(&gateway, &authority, "git.example.com"), &other)
-    });
+    wait_for("the mended pair", || same(&offered(&gateway, &authority, "git.example.com"), &other));
 }
 
 #[test]
@@ -131,22 +117,15 @@ fn the_name_picks_the_certificate_and_must_be_the_host() {
                { certificate: tls/first.pem, key: tls/first.key }, \
                { hosts: [a.test], certificate: tls/second.pem, key: tls/second.key }, \
                { hosts: ['*.wild.test'], certificate: tls/wild.pem, key: tls/wild.key }] }]";
-    let gateway = TestGateway::in_directory(
-        directory,
-        top,
-        &upstreams(&host),
-        &[policy_tokens(&[(1, READER)])],
-    );
+    let gateway =
+        TestGateway::in_directory(directory, top, &upstreams(&host), &[policy_tokens(&[(1, READER)])]);
     for (name, pair) in names.iter().zip([&first, &second, &wild]) {
         assert!(same(&offered(&gateway, &authority, name), pair), "{name}");
     }
     let mut client = Wire::connect_tls(gateway.address(), authority.client(&[]), "a.test");
     client.send(request());
     let (head, body) = client.answer();
-    assert_eq!(
-        (status(&head), reason(&(head + &body)).as_str()),
-        (421, "no_upstream")
-    );
+    assert_eq!((status(&head), reason(&(head + &body)).as_str()), (421, "no_upstream"));
     run(async {
         let mut client = Http2::connect(gateway.address(), &authority).await;
         let other = http::Request::get(format!("https://a.test{COMMITS}"));
@@ -161,12 +140,7 @@ fn what_is_no_tls_and_what_never_ends_is_cut() {
     let authority = Authority::new();
     let host = Host::answering(|_| ok("hello"));
     let limits = "limits: { header_time: 1s }";
-    let gateway = secure_gateway(
-        &authority,
-        limits,
-        &upstreams(&host),
-        &[policy_tokens(&[(1, READER)])],
-    );
+    let gateway = secure_gateway(&authority, limits, &upstreams(&host), &[policy_tokens(&[(1, READER)])]);
     let mut plain = Wire::connect(gateway.address());
     plain.send(request());
     plain.closed();
@@ -192,12 +166,7 @@ fn a_client_that_chose_http2_and_says_nothing_is_cut_too() {
     let authority = Authority::new();
     let host = Host::answering(|_| ok("hello"));
     let limits = "limits: { header_time: 1s, idle_time: 1s }";
-    let gateway = secure_gateway(
-        &authority,
-        limits,
-        &upstreams(&host),
-        &[policy_tokens(&[(1, READER)])],
-    );
+    let gateway = secure_gateway(&authority, limits, &upstreams(&host), &[policy_tokens(&[(1, READER)])]);
     let mut socket = std::net::TcpStream::connect(gateway.address()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let name = ServerName::try_from("git.example.com").unwrap();

@@ -108,11 +108,7 @@ fn a_request_that_changes_something_is_never_sent_twice() {
     client.send(get());
     client.answer();
     let target = "/repos/acme/alpha/contents/a";
-    client.send(head(
-        "PUT",
-        target,
-        &format!("{}Content-Length: 0\r\n", authorization(1)),
-    ));
+    client.send(head("PUT", target, &format!("{}Content-Length: 0\r\n", authorization(1))));
     let (head, body) = client.answer();
     assert_eq!(reason(&(head + &body)), "upstream_failed");
     assert_eq!(shown.try_iter().count(), 2);
@@ -123,26 +119,17 @@ fn hosts_that_fail_have_their_reasons() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gateway = simple(&format!("http://{closed}"), "");
     let answer = gateway.raw(get());
-    assert_eq!(
-        (status(&answer), reason(&answer).as_str()),
-        (502, "upstream_unreachable")
-    );
+    assert_eq!((status(&answer), reason(&answer).as_str()), (502, "upstream_unreachable"));
 
     let (left, leaves) = mpsc::channel();
     let silent = Host::start(move |mut wire, _| {
         wire.closed();
         left.send(()).unwrap();
     });
-    let gateway = simple(
-        &format!("http://{}", silent.address),
-        "timeouts: { response: 1s }",
-    );
+    let gateway = simple(&format!("http://{}", silent.address), "timeouts: { response: 1s }");
     let start = Instant::now();
     let answer = gateway.raw(get());
-    assert_eq!(
-        (status(&answer), reason(&answer).as_str()),
-        (504, "upstream_timeout")
-    );
+    assert_eq!((status(&answer), reason(&answer).as_str()), (504, "upstream_timeout"));
     let took = start.elapsed();
     assert!((1.0..3.0).contains(&took.as_secs_f64()), "{took:?}");
     leaves.recv_timeout(DEADLINE).unwrap();
@@ -152,18 +139,10 @@ fn hosts_that_fail_have_their_reasons() {
     for garbage in ["SSH-2.0-OpenSSH_9.6\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", ""] {
         let host = Host::answering(move |_| garbage.to_owned() + "\r\n\r\n");
         let empty = Host::start(|mut wire, _| drop(wire.head()));
-        let address = if garbage.is_empty() {
-            empty.address
-        } else {
-            host.address
-        };
+        let address = if garbage.is_empty() { empty.address } else { host.address };
         let gateway = simple(&format!("http://{address}"), "");
         let answer = gateway.raw(get());
-        assert_eq!(
-            (status(&answer), reason(&answer).as_str()),
-            (502, "upstream_failed"),
-            "{garbage}"
-        );
+        assert_eq!((status(&answer), reason(&answer).as_str()), (502, "upstream_failed"), "{garbage}");
     }
 }
 
@@ -199,26 +178,13 @@ fn the_host_and_the_longest_prefix_choose_the_upstream() {
         &[
             upstream("any", "b.example.com", &url(0), TRUSTED),
             upstream("a", "a.example.com", &url(1), TRUSTED),
-            upstream(
-                "api",
-                "a.example.com",
-                &url(2),
-                &format!("path_prefix: /api, {TRUSTED}"),
-            ),
-            upstream(
-                "v3",
-                "a.example.com",
-                &url(3),
-                &format!("path_prefix: /api/v3, {TRUSTED}"),
-            ),
+            upstream("api", "a.example.com", &url(2), &format!("path_prefix: /api, {TRUSTED}")),
+            upstream("v3", "a.example.com", &url(3), &format!("path_prefix: /api/v3, {TRUSTED}")),
         ]
         .concat(),
     );
     let ask = |host: &str, target: &str| {
-        gateway.raw(format!(
-            "GET {target} HTTP/1.1\r\nHost: {host}\r\n{}\r\n",
-            authorization(1)
-        ))
+        gateway.raw(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{}\r\n", authorization(1)))
     };
     for (host, prefix, want) in [
         ("b.example.com", "", "any"),
@@ -227,22 +193,12 @@ fn the_host_and_the_longest_prefix_choose_the_upstream() {
         ("a.example.com", "/api/v3", "v3"),
     ] {
         let answer = ask(host, &format!("{prefix}{COMMITS}"));
-        assert!(
-            answer.ends_with(&format!("\r\n\r\n{want}")),
-            "{host}{prefix}: {answer}"
-        );
+        assert!(answer.ends_with(&format!("\r\n\r\n{want}")), "{host}{prefix}: {answer}");
     }
     // Whole segments only: these belong to `a`, which has no such route.
-    for target in [
-        "/apis/repos/acme/alpha/commits",
-        "/api-v3/repos/acme/alpha/commits",
-    ] {
+    for target in ["/apis/repos/acme/alpha/commits", "/api-v3/repos/acme/alpha/commits"] {
         let answer = ask("a.example.com", target);
-        assert_eq!(
-            (status(&answer), reason(&answer).as_str()),
-            (403, "no_route"),
-            "{target}"
-        );
+        assert_eq!((status(&answer), reason(&answer).as_str()), (403, "no_route"), "{target}");
     }
     let answer = ask("c.example.com", COMMITS);
     assert_eq!((status(&answer), reason(&answer).as_str()), (404, "no_upstream"));
@@ -256,11 +212,9 @@ fn a_host_behind_tls_must_have_a_certificate_of_the_right_authority() {
             wire.send(ok("hello"));
         }
     });
-    for (ca, name, want) in [
-        (&right, "forge.internal", 200),
-        (&wrong, "forge.internal", 502),
-        (&right, "other.internal", 502),
-    ] {
+    for (ca, name, want) in
+        [(&right, "forge.internal", 200), (&wrong, "forge.internal", 502), (&right, "other.internal", 502)]
+    {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("ca.pem"), &ca.certificate).unwrap();
         let more = format!("ca: ca.pem, server_name: {name}, {TRUSTED}");
@@ -289,10 +243,7 @@ fn each_identity_tells_the_host_who_calls_and_follows_its_file() {
             ["authorization: Bearer s3cret", "x-on-behalf: user1"],
         ),
         ("basic_file: secret", ["authorization: Basic czNjcmV0", ""]),
-        (
-            "sudo_file: secret",
-            ["authorization: Bearer s3cret", "sudo: user1"],
-        ),
+        ("sudo_file: secret", ["authorization: Bearer s3cret", "sudo: user1"]),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("secret");
@@ -322,10 +273,7 @@ fn each_identity_tells_the_host_who_calls_and_follows_its_file() {
             write(&secret, "two\nlines\n");
             gateway.edit("deny.yaml", "deny: []\n");
             let answer = ask();
-            assert!(
-                answer.contains("Bearer n3w\r\n") || answer.contains("Basic bjN3\r\n"),
-                "{answer}"
-            );
+            assert!(answer.contains("Bearer n3w\r\n") || answer.contains("Basic bjN3\r\n"), "{answer}");
         }
     }
 }
@@ -333,10 +281,9 @@ fn each_identity_tells_the_host_who_calls_and_follows_its_file() {
 #[test]
 fn the_host_field_is_ours_or_the_clients() {
     let host = Host::answering(ok);
-    for (more, want) in [
-        ("", host.address.to_string()),
-        ("preserve_host: true", "git.example.com".to_owned()),
-    ] {
+    for (more, want) in
+        [("", host.address.to_string()), ("preserve_host: true", "git.example.com".to_owned())]
+    {
         let gateway = simple(&format!("http://{}", host.address), more);
         let mut client = std::net::TcpStream::connect(gateway.address()).unwrap();
         std::io::Write::write_all(&mut client, get().as_bytes()).unwrap();

@@ -124,18 +124,11 @@ impl Table {
         if rest == Rest::Empty {
             return Ok(None);
         }
-        Ok(Some(Found {
-            index,
-            resource: hit.captures.resource(),
-        }))
+        Ok(Some(Found { index, resource: hit.captures.resource() }))
     }
 
     fn walk_path<'a>(&self, method: &Method, path: &'a str) -> Result<Option<Hit<'a>>, TargetError> {
-        let mut walk = Walk {
-            method,
-            doubt: Doubt::Refuses,
-            complaint: None,
-        };
+        let mut walk = Walk { method, doubt: Doubt::Refuses, complaint: None };
         let hit = walk.descend(&self.root, &Segments::of(path), Captures::default());
         match (hit, walk.complaint) {
             (None, Some(complaint)) => Err(complaint),
@@ -148,11 +141,7 @@ impl Table {
     /// spelling leads around them.
     pub fn covers(&self, method: &Method, target: &CanonicalTarget) -> Option<usize> {
         let covers = |path: &str| {
-            let mut walk = Walk {
-                method,
-                doubt: Doubt::Fits,
-                complaint: None,
-            };
+            let mut walk = Walk { method, doubt: Doubt::Fits, complaint: None };
             let hit = walk.descend(&self.root, &Segments::of(path), Captures::default());
             hit.map(|hit| hit.index)
         };
@@ -211,15 +200,9 @@ impl Walk<'_> {
     ) -> Option<Hit<'a>> {
         let mut after = segments.clone();
         let Some(segment) = after.next() else {
-            return node.here.find(self.method).map(|index| Hit {
-                index,
-                captures,
-                rest: Rest::None,
-            });
+            return node.here.find(self.method).map(|index| Hit { index, captures, rest: Rest::None });
         };
-        let below = node
-            .literal_for(segment)
-            .and_then(|node| self.descend(node, &after, captures));
+        let below = node.literal_for(segment).and_then(|node| self.descend(node, &after, captures));
         if below.is_some() {
             return below;
         }
@@ -245,11 +228,7 @@ impl Walk<'_> {
         node.tail.find(self.method).map(|index| Hit {
             index,
             captures,
-            rest: if segment.is_empty() {
-                Rest::Empty
-            } else {
-                Rest::Some
-            },
+            rest: if segment.is_empty() { Rest::Empty } else { Rest::Some },
         })
     }
 }
@@ -264,30 +243,16 @@ fn capture<'a>(
     if decoded.len() <= parameter.suffix.len() || !decoded.ends_with(&parameter.suffix) {
         return Ok(None);
     }
-    let name = || {
-        segment
-            .strip_suffix(parameter.suffix.as_str())
-            .ok_or(TargetError::ResourceName)
-    };
+    let name = || segment.strip_suffix(parameter.suffix.as_str()).ok_or(TargetError::ResourceName);
     let captures = match parameter.kind {
-        ParameterKind::Owner => Captures {
-            owner: Some(owner_name(name()?)?),
-            ..captures
-        },
+        ParameterKind::Owner => Captures { owner: Some(owner_name(name()?)?), ..captures },
         ParameterKind::Repository if wiki_of(name()?)?.is_some() => return Ok(None),
-        ParameterKind::Repository => Captures {
-            repository: Some(repository_name(name()?)?),
-            ..captures
-        },
+        ParameterKind::Repository => Captures { repository: Some(repository_name(name()?)?), ..captures },
         ParameterKind::Wiki => {
             let Some(repository) = wiki_of(name()?)? else {
                 return Ok(None);
             };
-            Captures {
-                repository: Some(repository),
-                wiki: true,
-                ..captures
-            }
+            Captures { repository: Some(repository), wiki: true, ..captures }
         }
         ParameterKind::Plain if encodes_delimiter(segment) => return Err(TargetError::EncodedDelimiter),
         ParameterKind::Plain | ParameterKind::Encoded => captures,
@@ -311,10 +276,7 @@ fn wiki_of(name: &str) -> Result<Option<&str>, TargetError> {
 
 impl Node {
     fn literal(&mut self, text: &str) -> &mut Self {
-        let at = match self
-            .literals
-            .binary_search_by(|(known, _)| known.as_str().cmp(text))
-        {
+        let at = match self.literals.binary_search_by(|(known, _)| known.as_str().cmp(text)) {
             Ok(at) => at,
             Err(at) => {
                 self.literals.insert(at, (text.to_owned(), Self::default()));
@@ -328,10 +290,7 @@ impl Node {
 
     fn literal_for(&self, segment: &str) -> Option<&Self> {
         let text = decode_once(segment);
-        let at = self
-            .literals
-            .binary_search_by(|(known, _)| known.as_str().cmp(&text))
-            .ok()?;
+        let at = self.literals.binary_search_by(|(known, _)| known.as_str().cmp(&text)).ok()?;
         self.literals.get(at).map(|(_, node)| node)
     }
 
@@ -375,11 +334,8 @@ fn both_repositories(left: ParameterKind, right: ParameterKind) -> bool {
 
 impl Methods {
     fn add(&mut self, methods: &[Method], index: usize) -> Result<(), Conflict> {
-        let methods: Vec<_> = if methods.is_empty() {
-            vec![None]
-        } else {
-            methods.iter().cloned().map(Some).collect()
-        };
+        let methods: Vec<_> =
+            if methods.is_empty() { vec![None] } else { methods.iter().cloned().map(Some).collect() };
         for method in methods {
             if let Some((_, known)) = self.0.iter().find(|(known, _)| *known == method) {
                 return Err(Conflict::Same(*known));
@@ -392,19 +348,10 @@ impl Methods {
     /// `HEAD` is answered by `GET`, unless it has a route of its own.
     fn find(&self, method: &Method) -> Option<usize> {
         let of = |wanted: Option<&Method>| {
-            self.0
-                .iter()
-                .find(|(known, _)| known.as_ref() == wanted)
-                .map(|(_, index)| *index)
+            self.0.iter().find(|(known, _)| known.as_ref() == wanted).map(|(_, index)| *index)
         };
         of(Some(method))
-            .or_else(|| {
-                if method == Method::HEAD {
-                    of(Some(&Method::GET))
-                } else {
-                    None
-                }
-            })
+            .or_else(|| if method == Method::HEAD { of(Some(&Method::GET)) } else { None })
             .or_else(|| of(None))
     }
 }

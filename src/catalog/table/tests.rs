@@ -27,9 +27,7 @@ fn table() -> Table {
     };
     let mut table = Table::default();
     for (index, route) in ROUTES.iter().enumerate() {
-        table
-            .add(&[], &Template::parse(route, &resources).unwrap(), index)
-            .unwrap();
+        table.add(&[], &Template::parse(route, &resources).unwrap(), index).unwrap();
     }
     table
 }
@@ -41,11 +39,8 @@ fn check(request: &str, want: Result<Option<(&str, &str)>, TargetError>) {
     let method = method.parse().unwrap();
     let found = table().find(&method, &target, |left, right| left == right);
     let found = found.map(|found| found.map(|found| (ROUTES[found.index], found.resource.to_string())));
-    let found = found.as_ref().map(|found| {
-        found
-            .as_ref()
-            .map(|(route, resource)| (*route, resource.as_str()))
-    });
+    let found =
+        found.as_ref().map(|found| found.as_ref().map(|(route, resource)| (*route, resource.as_str())));
     assert_eq!(found.map_err(|error| *error), want, "{request}");
 }
 
@@ -56,18 +51,9 @@ fn routes() {
     check("HEAD /repos/acme/alpha.git", Ok(Some((ROUTES[0], "acme/alpha"))));
     check("GET /%72epos/acme/alpha", Ok(Some((ROUTES[0], "acme/alpha"))));
     check("DELETE /any", Ok(Some((ROUTES[10], ""))));
-    check(
-        "GET /acme/alpha.git/info/refs?service=x",
-        Ok(Some((ROUTES[5], "acme/alpha"))),
-    );
-    check(
-        "GET /acme/alpha.wiki.git/info/refs",
-        Ok(Some((ROUTES[6], "acme/alpha.wiki"))),
-    );
-    check(
-        "POST /repos/acme/alpha/pulls/7.diff",
-        Ok(Some((ROUTES[8], "acme/alpha"))),
-    );
+    check("GET /acme/alpha.git/info/refs?service=x", Ok(Some((ROUTES[5], "acme/alpha"))));
+    check("GET /acme/alpha.wiki.git/info/refs", Ok(Some((ROUTES[6], "acme/alpha.wiki"))));
+    check("POST /repos/acme/alpha/pulls/7.diff", Ok(Some((ROUTES[8], "acme/alpha"))));
 }
 
 #[test]
@@ -88,24 +74,15 @@ fn deny_by_default() {
     ] {
         check(request, Ok(None));
     }
-    check(
-        "GET /repos/acme/alpha/contents/a/",
-        Ok(Some((ROUTES[1], "acme/alpha"))),
-    );
+    check("GET /repos/acme/alpha/contents/a/", Ok(Some((ROUTES[1], "acme/alpha"))));
 }
 
 #[test]
 fn a_suffix_is_seen_however_it_is_spelled() {
-    for request in [
-        "POST /repos/acme/alpha/pulls/7%2Ediff",
-        "POST /repos/acme/alpha/pulls/7.%64iff",
-    ] {
+    for request in ["POST /repos/acme/alpha/pulls/7%2Ediff", "POST /repos/acme/alpha/pulls/7.%64iff"] {
         check(request, Ok(Some((ROUTES[8], "acme/alpha"))));
     }
-    check(
-        "GET /archive/acme/alpha.zip",
-        Ok(Some((ROUTES[11], "acme/alpha"))),
-    );
+    check("GET /archive/acme/alpha.zip", Ok(Some((ROUTES[11], "acme/alpha"))));
     check("GET /archive/acme/alpha%2Ezip", Err(TargetError::ResourceName));
 }
 
@@ -166,38 +143,14 @@ fn names_have_one_spelling() {
 
 #[test]
 fn an_encoded_slash_has_one_judgment() {
-    check(
-        "GET /repos/acme/alpha/contents/a%2Fb",
-        Ok(Some((ROUTES[1], "acme/alpha"))),
-    );
-    check(
-        "PUT /repos/acme/alpha/contents/.github/workflows/x",
-        Ok(Some((ROUTES[2], "acme/alpha"))),
-    );
-    check(
-        "PUT /repos/acme/alpha/contents/.github%2Fworkflows%2fx",
-        Ok(Some((ROUTES[2], "acme/alpha"))),
-    );
-    check(
-        "PUT /repos/acme/alpha/contents/%2Egithub/workflows/x",
-        Ok(Some((ROUTES[2], "acme/alpha"))),
-    );
-    check(
-        "GET /repos/acme/alpha/contents/.github%2Fworkflows%2fx",
-        Ok(Some((ROUTES[1], "acme/alpha"))),
-    );
-    check(
-        "GET /repos/acme/alpha/branches/feature%2Fx",
-        Ok(Some((ROUTES[3], "acme/alpha"))),
-    );
-    check(
-        "GET /repos/acme/alpha/branches/main%2Fprotection",
-        Err(TargetError::EncodedDelimiter),
-    );
-    check(
-        "POST /repos/acme/alpha/pulls/a%2Fb.diff",
-        Err(TargetError::EncodedDelimiter),
-    );
+    check("GET /repos/acme/alpha/contents/a%2Fb", Ok(Some((ROUTES[1], "acme/alpha"))));
+    check("PUT /repos/acme/alpha/contents/.github/workflows/x", Ok(Some((ROUTES[2], "acme/alpha"))));
+    check("PUT /repos/acme/alpha/contents/.github%2Fworkflows%2fx", Ok(Some((ROUTES[2], "acme/alpha"))));
+    check("PUT /repos/acme/alpha/contents/%2Egithub/workflows/x", Ok(Some((ROUTES[2], "acme/alpha"))));
+    check("GET /repos/acme/alpha/contents/.github%2Fworkflows%2fx", Ok(Some((ROUTES[1], "acme/alpha"))));
+    check("GET /repos/acme/alpha/branches/feature%2Fx", Ok(Some((ROUTES[3], "acme/alpha"))));
+    check("GET /repos/acme/alpha/branches/main%2Fprotection", Err(TargetError::EncodedDelimiter));
+    check("POST /repos/acme/alpha/pulls/a%2Fb.diff", Err(TargetError::EncodedDelimiter));
 }
 
 /// `owner:branch` names another repository of the same network.
@@ -219,20 +172,11 @@ fn a_tail_without_a_colon() {
 
 #[test]
 fn conflicts() {
-    let resources = ResourceParameters {
-        owner: vec!["owner".into()],
-        ..ResourceParameters::default()
-    };
+    let resources = ResourceParameters { owner: vec!["owner".into()], ..ResourceParameters::default() };
     let mut table = table();
     let template = |text| Template::parse(text, &resources).unwrap();
-    assert_eq!(
-        table.add(&[], &template("GET /repos/{owner}/{x}/y"), 20),
-        Err(Conflict::Kinds)
-    );
+    assert_eq!(table.add(&[], &template("GET /repos/{owner}/{x}/y"), 20), Err(Conflict::Kinds));
     assert_eq!(table.add(&[], &template("GET /"), 20), Err(Conflict::Same(7)));
     assert_eq!(table.add(&[], &template("PUT /x/{a...}"), 20), Ok(()));
-    assert_eq!(
-        table.add(&[], &template("GET /x/{a...!:}"), 21),
-        Err(Conflict::Kinds)
-    );
+    assert_eq!(table.add(&[], &template("GET /x/{a...!:}"), 21), Err(Conflict::Kinds));
 }

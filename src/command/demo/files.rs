@@ -37,12 +37,7 @@ impl Demo {
         let repositories = root.join("git");
         let policies = root.join("policies");
         let work = root.join("work");
-        for directory in [
-            &repositories,
-            &policies.join("tokens"),
-            &policies.join("organizations"),
-            &work,
-        ] {
+        for directory in [&repositories, &policies.join("tokens"), &policies.join("organizations"), &work] {
             fs::create_dir_all(directory).with_context(|| format!("making `{}`", directory.display()))?;
         }
         // Resolved, so that pasted paths work wherever the terminal is.
@@ -98,44 +93,19 @@ fn new_token() -> anyhow::Result<Secret> {
     let mut random = [0; TokenFormat::RANDOM_BYTES];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| anyhow::anyhow!("the operating system gave no random bytes"))?;
-    TokenFormat::default()
-        .assemble(&random)
-        .context("too few random bytes; try again")
+    TokenFormat::default().assemble(&random).context("too few random bytes; try again")
 }
 
 /// `git/acme/<name>.git` with some commits on `main`.
 fn repository(root: &Path, name: &str, commits: u32) -> anyhow::Result<()> {
     let bare = root.join("git/acme").join(format!("{name}.git"));
     let seed = root.join(format!("seed-{name}"));
-    git(
-        root,
-        &[
-            "init",
-            "--quiet",
-            "--bare",
-            "--initial-branch=main",
-            &bare.to_string_lossy(),
-        ],
-    )?;
-    git(
-        root,
-        &[
-            "init",
-            "--quiet",
-            "--initial-branch=main",
-            &seed.to_string_lossy(),
-        ],
-    )?;
+    git(root, &["init", "--quiet", "--bare", "--initial-branch=main", &bare.to_string_lossy()])?;
+    git(root, &["init", "--quiet", "--initial-branch=main", &seed.to_string_lossy()])?;
     for number in 1..=commits {
-        fs::write(
-            seed.join("README.md"),
-            format!("# {name}\n\nRevision {number}.\n"),
-        )?;
+        fs::write(seed.join("README.md"), format!("# {name}\n\nRevision {number}.\n"))?;
         git(&seed, &["add", "README.md"])?;
-        git(
-            &seed,
-            &["commit", "--quiet", "--message", &format!("Revision {number}")],
-        )?;
+        git(&seed, &["commit", "--quiet", "--message", &format!("Revision {number}")])?;
     }
     git(&seed, &["push", "--quiet", &bare.to_string_lossy(), "main"])?;
     fs::remove_dir_all(&seed).context("removing the seed")
@@ -145,25 +115,14 @@ fn repository(root: &Path, name: &str, commits: u32) -> anyhow::Result<()> {
 fn git(directory: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("git")
         .current_dir(directory)
-        .args([
-            "-c",
-            "user.name=Alice",
-            "-c",
-            "user.email=alice@example.com",
-            "-c",
-            "commit.gpgsign=false",
-        ])
+        .args(["-c", "user.name=Alice", "-c", "user.email=alice@example.com", "-c", "commit.gpgsign=false"])
         .args(arguments)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .output()
         .context("running git; install it, the demo needs nothing else")?;
     if !output.status.success() {
-        bail!(
-            "git {} failed: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("git {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

@@ -47,18 +47,12 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status> {
     let temporary = match &arguments.directory {
         Some(directory) if directory.exists() => {
-            let message = format!(
-                "`{}` exists already; name a directory that does not",
-                directory.display()
-            );
+            let message = format!("`{}` exists already; name a directory that does not", directory.display());
             return Err(UsageError::new(message).into());
         }
         Some(_) => None,
         None => Some(
-            tempfile::Builder::new()
-                .prefix("portcullis-demo-")
-                .tempdir()
-                .context("making a directory")?,
+            tempfile::Builder::new().prefix("portcullis-demo-").tempdir().context("making a directory")?,
         ),
     };
     let kept = arguments.directory.clone().unwrap_or_default();
@@ -86,24 +80,13 @@ fn serve_in(root: &Path, arguments: &Arguments, output: &mut Output) -> anyhow::
 /// `wanted`, or where it is in use another one.
 fn free_port(wanted: u16) -> anyhow::Result<u16> {
     let bind = |port| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let listener = bind(wanted)
-        .or_else(|_| bind(0))
-        .context("looking for a free port")?;
+    let listener = bind(wanted).or_else(|_| bind(0)).context("looking for a free port")?;
     Ok(listener.local_addr()?.port())
 }
 
 fn introduce(demo: &files::Demo, output: &mut Output) -> anyhow::Result<()> {
-    writeln!(
-        output,
-        "Portcullis serves acme/alpha and acme/beta at {}",
-        demo.url
-    )?;
-    writeln!(
-        output,
-        "Policy: {}   Audit log: {}\n",
-        demo.tokens_file.display(),
-        demo.audit_log.display()
-    )?;
+    writeln!(output, "Portcullis serves acme/alpha and acme/beta at {}", demo.url)?;
+    writeln!(output, "Policy: {}   Audit log: {}\n", demo.tokens_file.display(), demo.audit_log.display())?;
     writeln!(output, "Paste into a second terminal:\n")?;
     writeln!(output, "    cd {}", demo.work.display())?;
     writeln!(output, "    export READ={}", demo.reader.expose())?;

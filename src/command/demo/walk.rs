@@ -35,12 +35,7 @@ pub(super) fn steps(demo: &Demo) -> Vec<Step> {
     let url =
         |token: &str, repository: &str| format!("http://x:${token}@{}/acme/{repository}", demo.authority);
     let commit = "echo hello >> alpha/README.md && git -C alpha -c user.name=Bob -c user.email=bob@example.com commit --quiet --all --message hello";
-    let step = |shows, works, prints, command: String| Step {
-        shows,
-        command,
-        works,
-        prints,
-    };
+    let step = |shows, works, prints, command: String| Step { shows, command, works, prints };
     vec![
         step(
             "A token that reads acme/alpha clones it.",
@@ -70,10 +65,7 @@ pub(super) fn steps(demo: &Demo) -> Vec<Step> {
             "Revoking is editing a file.",
             Works::Yes,
             "",
-            format!(
-                "sed -i 's/state: active/state: revoked/' {}",
-                demo.tokens_file.display()
-            ),
+            format!("sed -i 's/state: active/state: revoked/' {}", demo.tokens_file.display()),
         ),
         step(
             "It acts at once.",
@@ -102,27 +94,15 @@ pub(super) fn walk(demo: &Demo, running: &Running, output: &mut Output) -> anyho
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .output()?;
-        let printed = format!(
-            "{}{}",
-            String::from_utf8_lossy(&ran.stderr),
-            String::from_utf8_lossy(&ran.stdout)
-        );
+        let printed =
+            format!("{}{}", String::from_utf8_lossy(&ran.stderr), String::from_utf8_lossy(&ran.stdout));
         // git shows the URL in some messages, with the token in it.
-        let shown = printed
-            .replace(demo.reader.expose(), "$READ")
-            .replace(demo.writer.expose(), "$WRITE");
+        let shown = printed.replace(demo.reader.expose(), "$READ").replace(demo.writer.expose(), "$WRITE");
         write!(output, "{shown}")?;
-        let worked = if ran.status.success() {
-            Works::Yes
-        } else {
-            Works::No
-        };
+        let worked = if ran.status.success() { Works::Yes } else { Works::No };
         if worked != step.works || !shown.contains(step.prints) {
             status = Status::Refused;
-            output.message(format_args!(
-                "the demo is broken here: expected `{}`",
-                step.prints
-            ));
+            output.message(format_args!("the demo is broken here: expected `{}`", step.prints));
         }
         if step.command.starts_with("sed") {
             wait_for_policy_after(generation, running)?;

@@ -34,13 +34,7 @@ const STEPS: [&str; 11] = [
 const SHOWN: usize = 8;
 
 /// Methods that are looked for where a path is known and its method is not.
-const METHODS: [Method; 5] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-];
+const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// What is known of one request.
 pub(super) struct Facts<'a> {
@@ -54,13 +48,7 @@ pub(super) struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Of a request that was refused before it was judged.
     pub(super) fn early(inquiry: &'a Inquiry<'a>, refusal: &'a Refusal) -> Self {
-        Self {
-            inquiry,
-            target: None,
-            judgment: None,
-            action: None,
-            outcome: Err(refusal),
-        }
+        Self { inquiry, target: None, judgment: None, action: None, outcome: Err(refusal) }
     }
 
     /// Of a request that was judged.
@@ -98,13 +86,11 @@ impl<'a> Facts<'a> {
             peer_assumed: !self.inquiry.peer_given,
             at: moment_text(*now),
             upstream: self.upstream().map(str::to_owned),
-            token: grant
-                .filter(|_| self.inquiry.stands_in != StandsIn::ForPermissions)
-                .map(|grant| Token {
-                    name: grant.name.to_string(),
-                    user: grant.user.to_string(),
-                    expires_at: moment_text(grant.expires_at),
-                }),
+            token: grant.filter(|_| self.inquiry.stands_in != StandsIn::ForPermissions).map(|grant| Token {
+                name: grant.name.to_string(),
+                user: grant.user.to_string(),
+                expires_at: moment_text(grant.expires_at),
+            }),
             route: self.action.map(|action| action.route.to_owned()),
             resource: self
                 .action
@@ -115,16 +101,12 @@ impl<'a> Facts<'a> {
                 reason: refusal.reason().as_str(),
                 status: refusal.status().as_u16(),
                 message: refusal.public_message(),
-                missing: refusal
-                    .missing()
-                    .map_or_else(Vec::new, |missing| missing.needs.clone()),
+                missing: refusal.missing().map_or_else(Vec::new, |missing| missing.needs.clone()),
             }),
             enough,
             grantor,
             hints: self.hints(),
-            shadow: self
-                .outcome
-                .map_or_else(|_| Vec::new(), |permit| permit.shadow().to_vec()),
+            shadow: self.outcome.map_or_else(|_| Vec::new(), |permit| permit.shadow().to_vec()),
         }
     }
 
@@ -140,12 +122,7 @@ impl<'a> Facts<'a> {
                 Outcome::NotReached => "not reached".to_owned(),
                 Outcome::Passed | Outcome::Refused => self.found(number),
             };
-            Step {
-                step: number,
-                name,
-                outcome,
-                found,
-            }
+            Step { step: number, name, outcome, found }
         };
         (1..).zip(&STEPS).map(step).collect()
     }
@@ -179,9 +156,7 @@ impl<'a> Facts<'a> {
     }
 
     fn grant(&self) -> Option<&'a Grant> {
-        self.judgment
-            .and_then(|judgment| judgment.grant)
-            .map(|grant| &**grant)
+        self.judgment.and_then(|judgment| judgment.grant).map(|grant| &**grant)
     }
 
     fn upstream(&self) -> Option<&'a str> {
@@ -199,10 +174,7 @@ impl<'a> Facts<'a> {
 
     fn token_text(&self) -> String {
         let prefix = self.snapshot().format.prefix();
-        match (
-            self.inquiry.stands_in,
-            self.judgment.and_then(|judgment| judgment.token),
-        ) {
+        match (self.inquiry.stands_in, self.judgment.and_then(|judgment| judgment.token)) {
             (StandsIn::No, Some(token)) => format!("`{prefix}…`, public id {}", token.public_id),
             (StandsIn::No, None) => String::new(),
             (StandsIn::ForToken | StandsIn::ForPermissions, _) => {
@@ -237,19 +209,12 @@ impl<'a> Facts<'a> {
                 Selection::All => format!("{}/*", part.owner),
                 Selection::Selected(names) if names.is_empty() => part.owner.to_string(),
                 Selection::Selected(names) => {
-                    let names: Vec<_> = names
-                        .iter()
-                        .map(|name| format!("{}/{name}", part.owner))
-                        .collect();
+                    let names: Vec<_> = names.iter().map(|name| format!("{}/{name}", part.owner)).collect();
                     shorten(&names)
                 }
             })
             .collect();
-        Some(format!(
-            "{}; the token reaches {}",
-            action.resource,
-            shorten(&reach)
-        ))
+        Some(format!("{}; the token reaches {}", action.resource, shorten(&reach)))
     }
 
     fn permission(&self) -> Option<String> {
@@ -269,19 +234,13 @@ impl<'a> Facts<'a> {
                 held.push(permission);
             }
         }
-        let held = if held.is_empty() {
-            "nothing".to_owned()
-        } else {
-            held.join(", ")
-        };
+        let held = if held.is_empty() { "nothing".to_owned() } else { held.join(", ") };
         Some(format!("needed {needed}; held {held}"))
     }
 
     fn describe(&self, set: &PermissionSet) -> Vec<String> {
         let vocabulary = &self.snapshot().vocabulary;
-        set.iter()
-            .map(|(id, level)| format!("{}={level}", vocabulary.name(id)))
-            .collect()
+        set.iter().map(|(id, level)| format!("{}={level}", vocabulary.name(id))).collect()
     }
 
     fn policy(&self) -> Option<String> {

@@ -67,10 +67,7 @@ pub enum StandsIn {
 /// [`UsageError`] where it is nobody, or more than one.
 pub fn present(who: &Who, snapshot: &mut Snapshot, now: UnixTime) -> anyhow::Result<Holder> {
     if who.token_stdin {
-        return Ok(Holder {
-            authorization: bearer(&read_token()?)?,
-            stands_in: StandsIn::No,
-        });
+        return Ok(Holder { authorization: bearer(&read_token()?)?, stands_in: StandsIn::No });
     }
     let (grant, stands_in) = match (&who.permissions, &who.repositories) {
         (Some(permissions), Some(repositories)) => {
@@ -81,10 +78,7 @@ pub fn present(who: &Who, snapshot: &mut Snapshot, now: UnixTime) -> anyhow::Res
     };
     let text = random_token(&snapshot.format)?;
     snapshot.tokens.insert(TokenDigest::of(text.expose()), grant);
-    Ok(Holder {
-        authorization: bearer(&text)?,
-        stands_in,
-    })
+    Ok(Holder { authorization: bearer(&text)?, stands_in })
 }
 
 fn bearer(token: &Secret) -> anyhow::Result<HeaderValue> {
@@ -130,10 +124,7 @@ impl Who {
             let user = self.user.as_deref();
             user.is_none_or(|user| user.eq_ignore_ascii_case(&grant.user))
         };
-        let mut found = snapshot
-            .tokens
-            .values()
-            .filter(|grant| *grant.name == *name && of_user(grant));
+        let mut found = snapshot.tokens.values().filter(|grant| *grant.name == *name && of_user(grant));
         match (found.next(), found.next()) {
             (Some(grant), None) => Ok(Arc::clone(grant)),
             (Some(one), Some(other)) => Err(UsageError(format!(
@@ -145,9 +136,7 @@ impl Who {
             ))),
             (None, _) => Err(UsageError(format!(
                 "no declared token is called `{name}`{}; see `name` in `policies/tokens/`",
-                self.user
-                    .as_ref()
-                    .map_or_else(String::new, |user| format!(" and belongs to `{user}`"))
+                self.user.as_ref().map_or_else(String::new, |user| format!(" and belongs to `{user}`"))
             ))),
         }
     }

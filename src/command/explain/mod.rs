@@ -82,10 +82,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
     };
     let requests = request::read(&arguments.method, &arguments.url, &loaded.config)?;
     let mut headers = request::headers(&arguments.headers)?;
-    let Holder {
-        authorization,
-        stands_in,
-    } = holder::present(&arguments.who, &mut loaded.snapshot, now)?;
+    let Holder { authorization, stands_in } = holder::present(&arguments.who, &mut loaded.snapshot, now)?;
     headers.insert(header::AUTHORIZATION, authorization);
     let reports = requests.iter().map(|request| {
         Report::of(&Inquiry {
@@ -104,9 +101,5 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
     } else {
         text::write(&reports, output)?;
     }
-    Ok(if reports.allowed {
-        Status::Fine
-    } else {
-        Status::Refused
-    })
+    Ok(if reports.allowed { Status::Fine } else { Status::Refused })
 }

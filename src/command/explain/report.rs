@@ -45,10 +45,7 @@ pub struct Reports {
 impl Reports {
     /// Of `requests`.
     pub fn of(requests: Vec<Report>) -> Self {
-        Self {
-            allowed: requests.iter().all(|report| report.refusal.is_none()),
-            requests,
-        }
+        Self { allowed: requests.iter().all(|report| report.refusal.is_none()), requests }
     }
 }
 

@@ -45,11 +45,7 @@ pub fn read(method: &str, url: &str, config: &Config) -> Result<Vec<Request>, Us
             "`{url}` is no repository; expected its URL as `git {method}` takes it, without a query"
         )));
     }
-    let request = |method, target| Request {
-        method,
-        host: host.clone(),
-        target,
-    };
+    let request = |method, target| Request { method, host: host.clone(), target };
     Ok(vec![
         request(Method::GET, format!("{repository}/info/refs?service={service}")),
         request(Method::POST, format!("{repository}/{service}")),
@@ -79,21 +75,15 @@ fn part(url: &str) -> Result<(Option<String>, String), UsageError> {
         ));
     }
     if host.is_empty() {
-        return Err(UsageError(format!(
-            "`{url}` has no host; expected `https://host/path`"
-        )));
+        return Err(UsageError(format!("`{url}` has no host; expected `https://host/path`")));
     }
     let slash = if target.starts_with('/') { "" } else { "/" };
     Ok((Some(host.to_owned()), format!("{slash}{target}")))
 }
 
 fn first_host(config: &Config) -> String {
-    let host = config
-        .upstreams
-        .first()
-        .and_then(|upstream| upstream.hosts.first());
-    host.filter(|host| *host != "*")
-        .map_or_else(|| ANY_HOST.to_owned(), Clone::clone)
+    let host = config.upstreams.first().and_then(|upstream| upstream.hosts.first());
+    host.filter(|host| *host != "*").map_or_else(|| ANY_HOST.to_owned(), Clone::clone)
 }
 
 /// Reads header fields, `Name: value` each.
@@ -114,9 +104,7 @@ pub fn headers(fields: &[String]) -> Result<HeaderMap, UsageError> {
             ));
         }
         if name == header::HOST {
-            return Err(UsageError::new(
-                "the host stands in the URL; leave out `--header 'Host: …'`",
-            ));
+            return Err(UsageError::new("the host stands in the URL; leave out `--header 'Host: …'`"));
         }
         headers.append(name, value);
     }
@@ -130,9 +118,7 @@ mod tests {
     #[track_caller]
     fn check(url: &str, want: Option<(Option<&str>, &str)>) {
         let parts = part(url).ok();
-        let parts = parts
-            .as_ref()
-            .map(|(host, target)| (host.as_deref(), target.as_str()));
+        let parts = parts.as_ref().map(|(host, target)| (host.as_deref(), target.as_str()));
         assert_eq!(parts, want, "{url}");
     }
 

@@ -54,10 +54,7 @@ fn write_one(report: &Report, output: &mut Output) -> io::Result<()> {
         writeln!(output, "  {hint}")?;
     }
     for rule in &report.shadow {
-        writeln!(
-            output,
-            "  would be refused if it were enforced (mode `shadow`): {rule}"
-        )?;
+        writeln!(output, "  would be refused if it were enforced (mode `shadow`): {rule}")?;
     }
     Ok(())
 }

@@ -80,18 +80,12 @@ fn a_whole_file() {
         certificate: root.join("tls/cert.pem"),
         key: root.join("tls/key.pem"),
     };
-    let listener = |bind: &str, tls| Listener {
-        bind: bind.parse().unwrap(),
-        tls,
-    };
+    let listener = |bind: &str, tls| Listener { bind: bind.parse().unwrap(), tls };
     assert_eq!(
         config.listeners,
         [
             listener("0.0.0.0:8443", vec![pair(&[])]),
-            listener(
-                "[::1]:0",
-                vec![pair(&[]), pair(&["git.example.com", "*.example.com"])]
-            ),
+            listener("[::1]:0", vec![pair(&[]), pair(&["git.example.com", "*.example.com"])]),
             listener("127.0.0.1:8080", vec![]),
         ]
     );
@@ -153,10 +147,7 @@ fn check_top(top: &str, want: &[&str]) {
 /// Checks `fields` (one line) of a listener.
 #[track_caller]
 fn check_listener(fields: &str, want: &[&str]) {
-    check(
-        &format!("policies: policies\nupstreams: [{UPSTREAM}]\nlisteners:\n- {fields}"),
-        want,
-    );
+    check(&format!("policies: policies\nupstreams: [{UPSTREAM}]\nlisteners:\n- {fields}"), want);
 }
 
 /// Checks the list `upstreams`, which starts at line 4.
@@ -171,10 +162,7 @@ fn check_upstreams(upstreams: &str, want: &[&str]) {
 /// Checks an upstream that is right but for `fields`, which are lines from line 8 on.
 #[track_caller]
 fn check_upstream(fields: &str, want: &[&str]) {
-    check_upstreams(
-        &format!("- name: a\n  hosts: [a]\n  catalogs: [git]\n  # the rest:\n{fields}"),
-        want,
-    );
+    check_upstreams(&format!("- name: a\n  hosts: [a]\n  catalogs: [git]\n  # the rest:\n{fields}"), want);
 }
 
 const TOLD: &str = "  identity: { trusted_header: X-User }\n";
@@ -187,10 +175,7 @@ fn the_least_file_is_enough() {
     fs::write(site.path().join("portcullis.yaml"), &text).unwrap();
     let config = load(&site.path().join("portcullis.yaml")).unwrap();
     assert_eq!((config.control, config.audit), (None, AuditOutput::Stdout));
-    assert_eq!(
-        (config.limits, config.drain),
-        (Limits::default(), Duration::from_secs(30))
-    );
+    assert_eq!((config.limits, config.drain), (Limits::default(), Duration::from_secs(30)));
     assert!((1..=256).contains(&config.workers));
     assert_eq!(config.tokens, TokenFormat::default());
 
@@ -202,11 +187,7 @@ fn the_least_file_is_enough() {
 fn every_missing_field_is_told() {
     check(
         "workers: 1",
-        &[
-            "1:1: `listeners` is missing",
-            "1:1: `policies` is missing",
-            "1:1: `upstreams` is missing",
-        ],
+        &["1:1: `listeners` is missing", "1:1: `policies` is missing", "1:1: `upstreams` is missing"],
     );
     check(
         "listeners: []\npolicies: nowhere\nupstreams: []\ncontrol: {}",
@@ -241,93 +222,37 @@ fn the_top_of_the_file() {
     check_top("workers: 0", &["1:10: expected a number from 1 to 256"]);
     check_top("workers: 257", &["1:10: expected a number from 1 to 256"]);
     check_top("workers: two", &["1:10: expected a whole number"]);
-    check_top(
-        "token_prefix: Acme",
-        &["1:15: a token prefix is 1 to 24 lower-case letters"],
-    );
-    check_top(
-        "drain: 30",
-        &["1:8: expected a duration: a whole number and `ms`"],
-    );
+    check_top("token_prefix: Acme", &["1:15: a token prefix is 1 to 24 lower-case letters"]);
+    check_top("drain: 30", &["1:8: expected a duration: a whole number and `ms`"]);
     check_top("drain: 0s", &["1:8: expected a duration from `1ms` to `24h`"]);
     check_top("drain: 25h", &["1:8: expected a duration from `1ms` to `24h`"]);
     check_top("audit: stdout", &[]);
     check_top("audit: danger_off", &[]);
-    check_top(
-        "audit: off",
-        &["1:8: unknown word `off`; expected `stdout`, `file` or `danger_off`"],
-    );
-    check_top(
-        "audit: { file: nowhere/a }",
-        &["1:16: expected a file in an existing directory"],
-    );
+    check_top("audit: off", &["1:8: unknown word `off`; expected `stdout`, `file` or `danger_off`"]);
+    check_top("audit: { file: nowhere/a }", &["1:16: expected a file in an existing directory"]);
     check_top("audit: { file: log }", &["1:16: expected a file; `"]);
     check_top("audit: { file: '' }", &["1:16: expected a path"]);
-    check_top(
-        "control: { bind: localhost }",
-        &["1:18: expected an IP address and a port"],
-    );
-    check_top(
-        "control: { bind: 127.0.0.1:8080 }",
-        &["1:18: a listener has this address"],
-    );
-    check_top(
-        "control: { bind: 0.0.0.0:8080 }",
-        &["1:18: a listener has this address"],
-    );
+    check_top("control: { bind: localhost }", &["1:18: expected an IP address and a port"]);
+    check_top("control: { bind: 127.0.0.1:8080 }", &["1:18: a listener has this address"]);
+    check_top("control: { bind: 0.0.0.0:8080 }", &["1:18: a listener has this address"]);
     check_top("control: { bind: 127.0.0.2:8080 }", &[]);
-    check(
-        "policies: secret",
-        &[
-            "1:1: `listeners`",
-            "1:1: `upstreams`",
-            "1:11: expected a directory; `",
-        ],
-    );
+    check("policies: secret", &["1:1: `listeners`", "1:1: `upstreams`", "1:11: expected a directory; `"]);
 }
 
 #[test]
 fn limits() {
-    check_top(
-        "limits: { header_bytes: 8191 }",
-        &["1:25: expected a size from 8192 to 1048576 bytes"],
-    );
-    check_top(
-        "limits: { header_bytes: 2MiB }",
-        &["1:25: expected a size from 8192 to 1048576 bytes"],
-    );
-    check_top(
-        "limits: { header_bytes: 32KB }",
-        &["1:25: expected a size: a whole number of bytes"],
-    );
-    check_top(
-        "limits: { target_bytes: 64KiB }",
-        &["1:25: expected a size from 256 to 65534 bytes"],
-    );
-    check_top(
-        "limits: { target_bytes: 33KiB }",
-        &["1:25: expected `target_bytes` not above `header_bytes`"],
-    );
-    check_top(
-        "limits: { header_count: 1 }",
-        &["1:25: expected a number from 16 to 1000"],
-    );
-    check_top(
-        "limits: { connections: 0 }",
-        &["1:24: expected a number from 1 to 1000000"],
-    );
+    check_top("limits: { header_bytes: 8191 }", &["1:25: expected a size from 8192 to 1048576 bytes"]);
+    check_top("limits: { header_bytes: 2MiB }", &["1:25: expected a size from 8192 to 1048576 bytes"]);
+    check_top("limits: { header_bytes: 32KB }", &["1:25: expected a size: a whole number of bytes"]);
+    check_top("limits: { target_bytes: 64KiB }", &["1:25: expected a size from 256 to 65534 bytes"]);
+    check_top("limits: { target_bytes: 33KiB }", &["1:25: expected `target_bytes` not above `header_bytes`"]);
+    check_top("limits: { header_count: 1 }", &["1:25: expected a number from 16 to 1000"]);
+    check_top("limits: { connections: 0 }", &["1:24: expected a number from 1 to 1000000"]);
     check_top(
         "limits: { header_time: 1, idle_time: x, upstream_idle: 0s }",
-        &[
-            "1:24: expected a duration: ",
-            "1:38: expected a duration: ",
-            "1:56: expected a duration from",
-        ],
+        &["1:24: expected a duration: ", "1:38: expected a duration: ", "1:56: expected a duration from"],
     );
-    check_top(
-        "limits: { body: 1s }",
-        &["1:11: unknown field `body`; expected `header_bytes`"],
-    );
+    check_top("limits: { body: 1s }", &["1:11: unknown field `body`; expected `header_bytes`"]);
 }
 
 #[test]
@@ -335,27 +260,14 @@ fn listeners() {
     check_listener("bind: 127.0.0.1:0", &[]);
     check_listener(
         "tls: { }",
-        &[
-            "4:3: `bind` is missing",
-            "4:8: `certificate` is missing",
-            "4:8: `key` is missing",
-        ],
+        &["4:3: `bind` is missing", "4:8: `certificate` is missing", "4:8: `key` is missing"],
     );
     check_listener("bind: :8443", &["4:9: expected an IP address and a port"]);
     check_listener("bind: localhost:8443", &["4:9: not `localhost:8443`"]);
-    check_listener(
-        "bind: 127.0.0.1:1\n- bind: 127.0.0.1:1",
-        &["5:9: another listener has this address"],
-    );
-    check_listener(
-        "bind: 127.0.0.1:1\n- bind: 0.0.0.0:1",
-        &["5:9: another listener has this address"],
-    );
+    check_listener("bind: 127.0.0.1:1\n- bind: 127.0.0.1:1", &["5:9: another listener has this address"]);
+    check_listener("bind: 127.0.0.1:1\n- bind: 0.0.0.0:1", &["5:9: another listener has this address"]);
     check_listener("bind: 127.0.0.1:0\n- bind: 127.0.0.1:0", &[]);
-    check_listener(
-        "{ bind: '127.0.0.1:1', tls: [] }",
-        &["4:31: expected at least one certificate"],
-    );
+    check_listener("{ bind: '127.0.0.1:1', tls: [] }", &["4:31: expected at least one certificate"]);
     check_listener(
         "{ bind: '127.0.0.1:1', tls: { certificate: tls/none.pem, key: tls } }",
         &["4:46: expected an existing file; `", "4:65: expected a file; `"],
@@ -369,9 +281,7 @@ fn listeners() {
         &format!("bind: 127.0.0.1:1\n  tls:\n  - {{ hosts: [a], {pair} }}\n  - {{ hosts: [A], {pair} }}"),
         &["7:15: `a` already has a certificate"],
     );
-    for host in [
-        "'*'", "a.*", "'*.*.a'", "a:1", "10.0.0.1", "'[::1]'", "''", "a..b", "a.",
-    ] {
+    for host in ["'*'", "a.*", "'*.*.a'", "a:1", "10.0.0.1", "'[::1]'", "''", "a..b", "a."] {
         check_listener(
             &format!("bind: 127.0.0.1:1\n  tls:\n  - {{ hosts: [{host}], {pair} }}"),
             &["6:15: expected a DNS name without port"],

@@ -7,20 +7,14 @@ fn an_upstream() {
     let site = site();
     let root = site.path();
     let config = parse(&root.join("portcullis.yaml"), WHOLE).unwrap();
-    let [forge, ..] = config.upstreams.as_slice() else {
-        panic!("{:?}", config.upstreams)
-    };
+    let [forge, ..] = config.upstreams.as_slice() else { panic!("{:?}", config.upstreams) };
     assert_eq!(
         *forge,
         Upstream {
             name: "forge".into(),
             hosts: vec!["git.example.com".into(), "*".into()],
             path_prefix: None,
-            host: Host::Http {
-                authority: "127.0.0.1:3000".into(),
-                tls: None,
-                preserve_host: true,
-            },
+            host: Host::Http { authority: "127.0.0.1:3000".into(), tls: None, preserve_host: true },
             catalogs: vec!["git".into(), "gitea".into()],
             identity: Identity::TrustedHeader(HeaderName::from_static("x-webauth-user")),
             timeouts: Timeouts {
@@ -37,17 +31,12 @@ fn kinds_of_upstreams() {
     let site = site();
     let root = site.path();
     let config = parse(&root.join("portcullis.yaml"), WHOLE).unwrap();
-    let [_, billing, lab, old, bare] = config.upstreams.as_slice() else {
-        panic!("{:?}", config.upstreams)
-    };
+    let [_, billing, lab, old, bare] = config.upstreams.as_slice() else { panic!("{:?}", config.upstreams) };
     assert_eq!(billing.path_prefix.as_deref(), Some("/billing/v2"));
     assert_eq!(billing.timeouts.response, Duration::from_secs(120));
     let secure = |authority: &str, server_name: &str, ca| Host::Http {
         authority: authority.into(),
-        tls: Some(UpstreamTls {
-            server_name: server_name.into(),
-            ca,
-        }),
+        tls: Some(UpstreamTls { server_name: server_name.into(), ca }),
         preserve_host: false,
     };
     let ca = Some(root.join("tls/ca.pem"));
@@ -56,28 +45,10 @@ fn kinds_of_upstreams() {
     let file = root.join("secret");
     let user_header = Some(HeaderName::from_static("x-forwarded-user"));
     let [bearer, basic] = [file.clone(), file.clone()];
-    assert_eq!(
-        billing.identity,
-        Identity::Bearer {
-            file: bearer,
-            user_header
-        }
-    );
+    assert_eq!(billing.identity, Identity::Bearer { file: bearer, user_header });
     assert_eq!(lab.identity, Identity::Sudo { token_file: file });
-    assert_eq!(
-        old.identity,
-        Identity::Basic {
-            file: basic,
-            user_header: None
-        }
-    );
-    assert_eq!(
-        bare.host,
-        Host::GitDirectory {
-            directory: root.join("repositories"),
-            max_children: 4
-        }
-    );
+    assert_eq!(old.identity, Identity::Basic { file: basic, user_header: None });
+    assert_eq!(bare.host, Host::GitDirectory { directory: root.join("repositories"), max_children: 4 });
     assert_eq!(bare.identity, Identity::RemoteUser);
 }
 
@@ -92,10 +63,7 @@ fn names_and_hosts_of_upstreams() {
     for name in ["A", "a_b", "''", "a.b"] {
         check_upstreams(&upstream(name, "a", ""), &["4:11: expected a name of 1 to 40"]);
     }
-    check_upstreams(
-        &upstream(&"a".repeat(41), "a", ""),
-        &["4:11: expected a name of 1 to 40"],
-    );
+    check_upstreams(&upstream(&"a".repeat(41), "a", ""), &["4:11: expected a name of 1 to 40"]);
     check_upstreams(
         &two(upstream("a", "a", ""), upstream("a", "b", "")),
         &["5:11: line 4 has an upstream of this name already"],
@@ -111,16 +79,12 @@ fn names_and_hosts_of_upstreams() {
     );
     check_upstreams(&two(upstream("a", "a", prefix), upstream("b", "a", "")), &[]);
     check_upstreams(&two(upstream("a", "'*'", ""), upstream("b", "a", "")), &[]);
-    for host in [
-        "a:80", "'*.a'", "''", "-a", "a.", "'[::1'", "'[0::1]'", "'::1'", "a/b", "ä",
-    ] {
+    for host in ["a:80", "'*.a'", "''", "-a", "a.", "'[::1'", "'[0::1]'", "'::1'", "a/b", "ä"] {
         check_upstreams(&upstream("a", host, ""), &["4:22: expected a host without port"]);
     }
     check_upstreams(&upstream("a", "'[::1]'", ""), &[]);
     check_upstreams(&upstream("a", "", ""), &["4:21: expected at least one host"]);
-    for prefix in [
-        "x", "/", "/x/", "/x//y", "/x/../y", "/%41", "/x?y", "/x;y", "'/x y'", "''",
-    ] {
+    for prefix in ["x", "/", "/x/", "/x//y", "/x/../y", "/%41", "/x?y", "/x;y", "'/x y'", "''"] {
         let at = upstream("a", "a", ", path_prefix: ").find("prefix: ").unwrap() + "prefix: ".len() + 1;
         check_upstreams(
             &upstream("a", "a", &format!(", path_prefix: {prefix}")),
@@ -151,23 +115,14 @@ fn where_an_upstream_is() {
         "http://a//",
         "unix:/run/a",
     ] {
-        check_upstream(
-            &format!("{TOLD}  url: '{url}'"),
-            &["9:8: expected `http://` or `https://`, a host"],
-        );
+        check_upstream(&format!("{TOLD}  url: '{url}'"), &["9:8: expected `http://` or `https://`, a host"]);
     }
 }
 
 #[test]
 fn fields_of_each_kind() {
-    check_upstream(
-        &format!("{TOLD}  url: http://a\n  git_directory: repositories"),
-        &["10:18: not both"],
-    );
-    check_upstream(
-        "  git_directory: nowhere",
-        &["8:18: expected an existing directory"],
-    );
+    check_upstream(&format!("{TOLD}  url: http://a\n  git_directory: repositories"), &["10:18: not both"]);
+    check_upstream("  git_directory: nowhere", &["8:18: expected an existing directory"]);
     check_upstream("  git_directory: secret", &["8:18: expected a directory"]);
     check_upstream(
         "  git_directory: repositories\n  max_children: 0",
@@ -192,10 +147,7 @@ fn fields_of_each_kind() {
             "12:17: `max_children` belongs to an upstream with `git_directory`",
         ],
     );
-    check_upstream(
-        &format!("{TOLD}  url: https://a\n  ca: none"),
-        &["10:7: expected an existing file"],
-    );
+    check_upstream(&format!("{TOLD}  url: https://a\n  ca: none"), &["10:7: expected an existing file"]);
     check_upstream(
         &format!("{TOLD}  url: https://a\n  server_name: a:1"),
         &["10:16: expected a DNS name or an IP"],
@@ -223,22 +175,13 @@ fn a_password_in_a_url_is_not_shown() {
 #[test]
 fn who_calls() {
     let url = "  url: http://a\n";
-    check_upstream(
-        url,
-        &["4:3: expected `identity` with one of `trusted_header`, `basic_file`"],
-    );
-    check_upstream(
-        &format!("{url}  identity: {{}}"),
-        &["9:13: expected exactly one of `trusted_header`"],
-    );
+    check_upstream(url, &["4:3: expected `identity` with one of `trusted_header`, `basic_file`"]);
+    check_upstream(&format!("{url}  identity: {{}}"), &["9:13: expected exactly one of `trusted_header`"]);
     check_upstream(
         &format!("{url}  identity: {{ trusted_header: X-U, sudo_file: secret }}"),
         &["9:13: expected exactly one of"],
     );
-    check_upstream(
-        &format!("{url}  identity: {{ user_header: X-U }}"),
-        &["9:13: expected exactly one of"],
-    );
+    check_upstream(&format!("{url}  identity: {{ user_header: X-U }}"), &["9:13: expected exactly one of"]);
     for header in [
         "Host",
         "Authorization",
@@ -269,10 +212,7 @@ fn who_calls() {
             &[&format!("{at}: expected an existing file")],
         );
     }
-    check_upstream(
-        &format!("{url}  identity: {{ sudo_file: none }}"),
-        &["9:26: expected an existing file"],
-    );
+    check_upstream(&format!("{url}  identity: {{ sudo_file: none }}"), &["9:26: expected an existing file"]);
     check_upstream(
         &format!("{url}  identity: {{ sudo_file: secret, user_header: X-U }}"),
         &["9:47: `user_header` belongs to `basic_file` and `bearer_file`"],

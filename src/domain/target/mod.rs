@@ -76,9 +76,7 @@ impl CanonicalTarget {
     /// [`TargetError`], when the text has more than one reading.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         check(text)?;
-        PathAndQuery::try_from(text)
-            .map(Self)
-            .map_err(|_| TargetError::InvalidCharacter)
+        PathAndQuery::try_from(text).map(Self).map_err(|_| TargetError::InvalidCharacter)
     }
 
     /// Reads a target that an HTTP parser has already taken apart, without copying it.
@@ -118,14 +116,10 @@ impl CanonicalTarget {
 
     /// The query's fields, decoded once, in order. Empty pieces are skipped.
     pub fn query_fields(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-        self.query()
-            .unwrap_or_default()
-            .split('&')
-            .filter(|piece| !piece.is_empty())
-            .map(|piece| {
-                let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
-                (decode_form(name), decode_form(value))
-            })
+        self.query().unwrap_or_default().split('&').filter(|piece| !piece.is_empty()).map(|piece| {
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+            (decode_form(name), decode_form(value))
+        })
     }
 }
 
@@ -296,10 +290,8 @@ fn check_path(path: &[u8]) -> Result<(), TargetError> {
 
 /// Some servers read an overlong form, which is no UTF-8, as the character that it would be.
 fn check_utf8(path: &[u8]) -> Result<(), TargetError> {
-    let beyond_ascii = memchr::memchr_iter(b'%', path).any(|at| {
-        path.get(at + 1)
-            .is_some_and(|high| matches!(hex(*high), Some(8..)))
-    });
+    let beyond_ascii = memchr::memchr_iter(b'%', path)
+        .any(|at| path.get(at + 1).is_some_and(|high| matches!(hex(*high), Some(8..))));
     if beyond_ascii && str::from_utf8(&decode_bytes(path)).is_err() {
         return Err(TargetError::NotUtf8);
     }

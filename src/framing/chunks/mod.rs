@@ -46,13 +46,7 @@ impl Place {
 
 impl Chunks {
     pub(super) fn new(limits: HeadLimits) -> Self {
-        Self {
-            place: Place::SIZE,
-            limits,
-            trailer_bytes: 0,
-            trailer_count: 0,
-            line: Vec::new(),
-        }
+        Self { place: Place::SIZE, limits, trailer_bytes: 0, trailer_count: 0, line: Vec::new() }
     }
 
     /// Reads on. Data is skipped, not looked at.
@@ -84,10 +78,7 @@ impl Chunks {
             self.place = step(self.place, byte).ok_or(FramingError::Chunk)?;
             rest = after;
         }
-        Ok(Progress {
-            used: bytes.len(),
-            ended: false,
-        })
+        Ok(Progress { used: bytes.len(), ended: false })
     }
 
     fn skip<'a>(&mut self, left: u64, bytes: &'a [u8]) -> &'a [u8] {
@@ -144,10 +135,7 @@ fn step(place: Place, byte: u8) -> Option<Place> {
         (Place::Size { value, digits: 1.. }, b'\r') => Some(Place::SizeLineFeed { value }),
         (Place::Size { value, digits }, _) if digits < SIZE_DIGITS => {
             let digit = char::from(byte).to_digit(16)?;
-            Some(Place::Size {
-                value: value << 4 | u64::from(digit),
-                digits: digits + 1,
-            })
+            Some(Place::Size { value: value << 4 | u64::from(digit), digits: digits + 1 })
         }
         (Place::SizeLineFeed { value: 0 }, b'\n') => Some(Place::Trailers),
         (Place::SizeLineFeed { value }, b'\n') => Some(Place::Bytes { left: value }),

@@ -2,30 +2,19 @@
 
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits {
-    header_bytes: 64,
-    header_count: 2,
-    target_bytes: 64,
-};
+const LIMITS: HeadLimits = HeadLimits { header_bytes: 64, header_count: 2, target_bytes: 64 };
 
 /// `want` is the number of bytes of the body, `None` where it is malformed.
 #[track_caller]
 fn check(body: &str, want: Option<usize>) {
-    let want = want
-        .map(|used| Progress { used, ended: true })
-        .ok_or(FramingError::Chunk);
-    assert_eq!(
-        Chunks::new(LIMITS).advance(body.as_bytes()),
-        want,
-        "{body:?} at once"
-    );
+    let want = want.map(|used| Progress { used, ended: true }).ok_or(FramingError::Chunk);
+    assert_eq!(Chunks::new(LIMITS).advance(body.as_bytes()), want, "{body:?} at once");
     let mut chunks = Chunks::new(LIMITS);
     let mut result = Err(FramingError::Host);
     for (at, byte) in body.as_bytes().iter().enumerate() {
-        result = chunks.advance(&[*byte]).map(|progress| Progress {
-            used: at + progress.used,
-            ended: progress.ended,
-        });
+        result = chunks
+            .advance(&[*byte])
+            .map(|progress| Progress { used: at + progress.used, ended: progress.ended });
         if !matches!(result, Ok(Progress { ended: false, .. })) {
             break;
         }
@@ -104,10 +93,7 @@ fn a_trailer_neither_frames_nor_routes_nor_authenticates() {
 #[test]
 fn the_largest_chunk_is_counted() {
     let mut chunks = Chunks::new(LIMITS);
-    let all = Ok(Progress {
-        used: 17,
-        ended: false,
-    });
+    let all = Ok(Progress { used: 17, ended: false });
     assert_eq!(chunks.advance(b"fffffffffffffff\r\n"), all);
     assert_eq!(chunks.place, Place::Bytes { left: (1 << 60) - 1 });
 }

@@ -93,9 +93,7 @@ pub fn head_end(bytes: &[u8], searched: usize, limits: &HeadLimits) -> Result<Op
         return Err(Limit::HeaderBytes.into());
     }
     let bare = |at: usize| {
-        at.checked_sub(1)
-            .and_then(|before| unsearched.get(before))
-            .is_some_and(|before| *before != b'\r')
+        at.checked_sub(1).and_then(|before| unsearched.get(before)).is_some_and(|before| *before != b'\r')
     };
     if memchr_iter(b'\n', unsearched).any(bare) {
         return Err(FramingError::LineEnd.into());
@@ -231,11 +229,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
     let control = |found, byte: &u8| found | matches!(*byte, 0..=0x08 | 0x0a..=0x1f | 0x7f);
     if value.iter().fold(false, control) {
         let broken_line = memchr2(b'\r', 0, value).is_some();
-        return Err(if broken_line {
-            FramingError::LineEnd
-        } else {
-            FramingError::FieldValue
-        });
+        return Err(if broken_line { FramingError::LineEnd } else { FramingError::FieldValue });
     }
     Ok((name, value))
 }
@@ -279,11 +273,8 @@ impl Fields {
         if self.length.is_some() || !matches!(digits.len(), 1..=18) {
             return Err(fault);
         }
-        let add = |number: u64, digit: &u8| {
-            digit
-                .is_ascii_digit()
-                .then(|| number * 10 + u64::from(*digit - b'0'))
-        };
+        let add =
+            |number: u64, digit: &u8| digit.is_ascii_digit().then(|| number * 10 + u64::from(*digit - b'0'));
         self.length = Some(digits.iter().try_fold(0, add).ok_or(fault)?);
         Ok(())
     }
@@ -324,11 +315,7 @@ fn exact_value<'a>(name: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn ascii(value: &[u8]) -> Result<(), FramingError> {
-    if value.is_ascii() {
-        Ok(())
-    } else {
-        Err(FramingError::FieldValue)
-    }
+    if value.is_ascii() { Ok(()) } else { Err(FramingError::FieldValue) }
 }
 
 /// Whether `name` is `lower`, without regard to case and to `_` for `-`.

@@ -4,11 +4,7 @@ use http::Uri;
 
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits {
-    header_bytes: 512,
-    header_count: 4,
-    target_bytes: 128,
-};
+const LIMITS: HeadLimits = HeadLimits { header_bytes: 512, header_count: 4, target_bytes: 128 };
 
 /// What [`head_end`] and [`check_head`] say of a head, once it is complete.
 #[track_caller]
@@ -21,11 +17,7 @@ fn check(head: impl AsRef<[u8]>, want: Result<BodyFraming, HeadFault>) {
     }
     if want.is_ok() {
         for length in 0..head.len() {
-            assert_eq!(
-                head_end(&head[..length], 0, &LIMITS),
-                Ok(None),
-                "{text:?} cut at {length}"
-            );
+            assert_eq!(head_end(&head[..length], 0, &LIMITS), Ok(None), "{text:?} cut at {length}");
             let resumed = head_end(head, length, &LIMITS);
             assert_eq!(resumed, Ok(Some(head.len())), "{text:?} resumed at {length}");
         }
@@ -157,10 +149,7 @@ fn a_field_name_is_a_token_before_a_colon() {
 fn a_field_is_one_line() {
     check_fields("X: a\r\n b", Err(FramingError::Folding));
     check_fields("X: a\r\n\tb", Err(FramingError::Folding));
-    check_fields(
-        "Transfer-Encoding:\r\n chunked",
-        Err(FramingError::TransferEncoding),
-    );
+    check_fields("Transfer-Encoding:\r\n chunked", Err(FramingError::TransferEncoding));
     check_fields(" X: a", Err(FramingError::Folding));
     let first = "GET / HTTP/1.1\r\n Host: a\r\n\r\n";
     check(first, Err(FramingError::Folding.into()));
@@ -189,11 +178,7 @@ fn every_line_ends_in_cr_lf() {
 #[test]
 fn a_field_value_has_no_control_characters() {
     for byte in (0..=0x1f).chain([0x7f]).filter(|byte| !b"\t\n".contains(byte)) {
-        let error = if b"\r\0".contains(&byte) {
-            FramingError::LineEnd
-        } else {
-            FramingError::FieldValue
-        };
+        let error = if b"\r\0".contains(&byte) { FramingError::LineEnd } else { FramingError::FieldValue };
         check_fields([b"X: a", &[byte][..], b"b"].concat(), Err(error));
     }
     for byte in (0x20..=0xff).filter(|byte| *byte != 0x7f) {
@@ -273,12 +258,7 @@ fn a_target_is_in_origin_form() {
     ] {
         check_line(line, TargetError::NotOriginForm);
     }
-    for line in [
-        "GET /# HTTP/1.1",
-        "GET /a#b HTTP/1.1",
-        "GET /?a#b HTTP/1.1",
-        "GET /#\u{e9} HTTP/1.1",
-    ] {
+    for line in ["GET /# HTTP/1.1", "GET /a#b HTTP/1.1", "GET /?a#b HTTP/1.1", "GET /#\u{e9} HTTP/1.1"] {
         check_line(line, TargetError::Fragment);
     }
     for line in [
@@ -329,11 +309,7 @@ fn the_limits_are_to_the_byte() {
     check_fields("A: 1\r\nB: 2\r\nC: 3", Ok(BodyFraming::Empty));
     let head = "GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n";
     check(head, Err(Limit::HeaderCount.into()));
-    let limits = HeadLimits {
-        header_bytes: 1 << 20,
-        header_count: 4,
-        target_bytes: 1 << 20,
-    };
+    let limits = HeadLimits { header_bytes: 1 << 20, header_count: 4, target_bytes: 1 << 20 };
     let longest = |target| check_head(sized(target, 0).as_bytes(), &limits);
     assert_eq!(longest(65_534), Ok(BodyFraming::Empty));
     assert_eq!(longest(65_535), Err(Limit::TargetLength.into()));
@@ -343,12 +319,7 @@ fn the_limits_are_to_the_byte() {
 #[track_caller]
 fn check_partial(head: impl AsRef<[u8]>, want: Result<Option<usize>, HeadFault>) {
     let head = head.as_ref();
-    assert_eq!(
-        head_end(head, 0, &LIMITS),
-        want,
-        "{:?}",
-        String::from_utf8_lossy(head)
-    );
+    assert_eq!(head_end(head, 0, &LIMITS), want, "{:?}", String::from_utf8_lossy(head));
 }
 
 #[test]

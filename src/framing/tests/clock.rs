@@ -32,14 +32,8 @@ async fn check_read(guarded: &mut Guarded<DuplexStream>, want: io::Result<&[u8]>
     let start = Instant::now();
     let got = read(guarded).await;
     let took = start.elapsed();
-    assert_eq!(
-        got.as_deref().map_err(io::Error::kind),
-        want.map_err(|error| error.kind())
-    );
-    assert!(
-        took >= after && took < after + Duration::from_millis(5),
-        "took {took:?}"
-    );
+    assert_eq!(got.as_deref().map_err(io::Error::kind), want.map_err(|error| error.kind()));
+    assert!(took >= after && took < after + Duration::from_millis(5), "took {took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,10 +90,7 @@ async fn each_partial_head_has_its_own_time() {
     let (mut client, mut guarded, _slot) = pair();
     client.write_all(b"GET").await.unwrap();
     assert!(timeout(TIMEOUTS.head / 2, read(&mut guarded)).await.is_err());
-    client
-        .write_all(b" / HTTP/1.1\r\nHost: a\r\n\r\nGET")
-        .await
-        .unwrap();
+    client.write_all(b" / HTTP/1.1\r\nHost: a\r\n\r\nGET").await.unwrap();
     check_read(&mut guarded, Ok(HEAD), Duration::ZERO).await;
     check_read(&mut guarded, Ok(REFUSED_HEAD), TIMEOUTS.head).await;
 }

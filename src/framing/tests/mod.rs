@@ -9,11 +9,7 @@ use std::time::Duration;
 use crate::framing::HeadTimeouts;
 use crate::framing::head::HeadLimits;
 
-const LIMITS: HeadLimits = HeadLimits {
-    header_bytes: 1024,
-    header_count: 16,
-    target_bytes: 256,
-};
+const LIMITS: HeadLimits = HeadLimits { header_bytes: 1024, header_count: 16, target_bytes: 256 };
 
 const TIMEOUTS: HeadTimeouts = HeadTimeouts {
     head: Duration::from_secs(10),

@@ -64,9 +64,7 @@ async fn answer(
         return Ok(response);
     }
     let body = request.into_body().collect().await;
-    let body = body
-        .map(|body| body.to_bytes().to_vec())
-        .map_err(|error| cause(&error));
+    let body = body.map(|body| body.to_bytes().to_vec()).map_err(|error| cause(&error));
     seen.lock().unwrap().push(Seen::Request(path, body));
     Ok(response)
 }
@@ -122,10 +120,8 @@ async fn a_length_beside_chunks_is_refused_and_its_body_is_no_request() {
     let clash =
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let sent = [FIRST, clash, SMUGGLED].concat();
-    let want = (
-        vec!["200".to_owned(), "400".to_owned()],
-        vec![first(), refused(FramingError::TransferEncoding)],
-    );
+    let want =
+        (vec!["200".to_owned(), "400".to_owned()], vec![first(), refused(FramingError::TransferEncoding)]);
     assert_eq!(exchange(&[&sent]).await, want);
     let bytes: Vec<_> = sent.chunks(1).collect();
     assert_eq!(exchange(&bytes).await, want);
@@ -142,10 +138,7 @@ async fn a_refusal_arrives_though_the_client_goes_on_sending() {
 
 #[tokio::test]
 async fn an_answer_arrives_though_nobody_reads_the_body() {
-    let head = format!(
-        "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        1 << 22
-    );
+    let head = format!("POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 1 << 22);
     let (statuses, seen) = exchange(&[head.as_bytes(), &vec![b'x'; 1 << 22]]).await;
     assert_eq!(statuses, ["403"]);
     assert_eq!(seen, [Seen::Request("/unread".to_owned(), Ok(Vec::new()))]);

@@ -29,9 +29,7 @@ impl Script {
         let mut rest = bytes;
         let mut lengths = cuts.iter().cycle();
         while !rest.is_empty() {
-            let length = lengths
-                .next()
-                .map_or(rest.len(), |length| rest.len().min(*length));
+            let length = lengths.next().map_or(rest.len(), |length| rest.len().min(*length));
             let (piece, after) = rest.split_at(length);
             pieces.push_back(piece.to_vec());
             rest = after;
@@ -49,11 +47,7 @@ impl AsyncRead for Script {
         let script = self.get_mut();
         assert!(buffer.remaining() > 0);
         let Some(mut piece) = script.pieces.pop_front() else {
-            return if script.hangs_up {
-                Poll::Ready(Ok(()))
-            } else {
-                Poll::Pending
-            };
+            return if script.hangs_up { Poll::Ready(Ok(())) } else { Poll::Pending };
         };
         if piece.len() > buffer.remaining() {
             script.pieces.push_front(piece.split_off(buffer.remaining()));
@@ -86,18 +80,10 @@ struct Outcome {
 
 /// The clock stands still, and jumps when nobody can go on: a stream that never ends is idle until its time is over.
 fn read_all(script: Script, sizes: &[usize]) -> Outcome {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let (mut guarded, slot) = Guarded::new(script, LIMITS, TIMEOUTS);
-        let mut outcome = Outcome {
-            bytes: Vec::new(),
-            error: None,
-            fault: None,
-        };
+        let mut outcome = Outcome { bytes: Vec::new(), error: None, fault: None };
         for size in sizes.iter().cycle() {
             let mut piece = vec![0; *size];
             match guarded.read(&mut piece).await {
@@ -120,10 +106,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
     let plain =
         "[a-z]{0,40}".prop_map(|path| format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes());
     let sized = data().prop_map(|data| {
-        let head = format!(
-            "PUT /a HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
-            data.len()
-        );
+        let head = format!("PUT /a HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", data.len());
         [head.as_bytes(), &data].concat()
     });
     let chunked =
@@ -148,14 +131,8 @@ fn faulty() -> impl Strategy<Value = (&'static str, HeadFault)> {
             FramingError::TransferEncoding.into(),
         ),
         ("GET / HTTP/1.1\nHost: a\n\n", FramingError::LineEnd.into()),
-        (
-            "GET /#a HTTP/1.1\r\nHost: a\r\n\r\n",
-            TargetError::Fragment.into(),
-        ),
-        (
-            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-            FramingError::RequestLine.into(),
-        ),
+        ("GET /#a HTTP/1.1\r\nHost: a\r\n\r\n", TargetError::Fragment.into()),
+        ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", FramingError::RequestLine.into()),
         ("GET / HTTP/1.1\r\n\r\n", FramingError::Host.into()),
     ])
 }
@@ -231,8 +208,6 @@ fn a_client_that_hangs_up_in_a_head_has_sent_nothing() {
 #[test]
 fn no_debug_output_shows_a_credential() {
     let (mut guarded, _slot) = Guarded::new((), LIMITS, TIMEOUTS);
-    guarded
-        .withheld
-        .extend_from_slice(b"Authorization: Bearer secret");
+    guarded.withheld.extend_from_slice(b"Authorization: Bearer secret");
     assert_eq!(format!("{guarded:?}"), "Guarded { heads: 0, end: Open, .. }");
 }

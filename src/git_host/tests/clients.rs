@@ -13,15 +13,10 @@ fn clones_in_every_protocol_version() {
     let tip = disk.ok("-C root/acme/alpha.git rev-parse main");
     for (version, header) in [("0", ""), ("1", "version=1"), ("2", "version=2")] {
         let url = server.url("acme/alpha.git");
-        disk.ok(&format!(
-            "-c protocol.version={version} clone --quiet {url} v{version}"
-        ));
+        disk.ok(&format!("-c protocol.version={version} clone --quiet {url} v{version}"));
         assert_eq!(disk.ok(&format!("-C v{version} rev-parse HEAD")), tip);
         disk.ok(&format!("-C v{version} fsck --strict"));
-        assert!(
-            server.seen().iter().all(|seen| seen.protocol == header),
-            "version {version}"
-        );
+        assert!(server.seen().iter().all(|seen| seen.protocol == header), "version {version}");
     }
 }
 
@@ -54,18 +49,11 @@ fn fetches_shallow_and_partially() {
     assert_eq!(disk.ok("-C shallow rev-list --count HEAD"), "1");
     disk.ok("-C shallow fetch --quiet --unshallow");
     assert_eq!(disk.ok("-C shallow rev-list --count HEAD"), "5");
-    disk.ok(&format!(
-        "clone --quiet --no-checkout --filter=blob:none {url} partial"
-    ));
+    disk.ok(&format!("clone --quiet --no-checkout --filter=blob:none {url} partial"));
     let missing = disk.ok("-C partial rev-list --objects --all --missing=print");
     assert_eq!(missing.lines().filter(|line| line.starts_with('?')).count(), 5);
     disk.ok("-C partial checkout --quiet main");
-    assert_eq!(
-        fs::read(disk.home.path().join("partial/file-4-1000"))
-            .unwrap()
-            .len(),
-        1000
-    );
+    assert_eq!(fs::read(disk.home.path().join("partial/file-4-1000")).unwrap().len(), 1000);
 }
 
 #[test]
@@ -75,22 +63,14 @@ fn fetches_after_a_long_compressed_negotiation() {
     disk.seed("acme/alpha.git", 2, 10);
     for version in ["0", "2"] {
         let client = format!("client{version}");
-        disk.ok(&format!(
-            "clone --quiet --bare {} {client}",
-            server.url("acme/alpha.git")
-        ));
+        disk.ok(&format!("clone --quiet --bare {} {client}", server.url("acme/alpha.git")));
         disk.commit(&client, 300, 11);
         disk.commit("root/acme/alpha.git", 1, 12);
         server.seen();
-        disk.ok(&format!(
-            "-C {client} -c protocol.version={version} fetch --quiet origin main:new"
-        ));
+        disk.ok(&format!("-C {client} -c protocol.version={version} fetch --quiet origin main:new"));
         let tip = disk.ok("-C root/acme/alpha.git rev-parse main");
         assert_eq!(disk.ok(&format!("-C {client} rev-parse new")), tip);
-        assert!(
-            server.seen().iter().any(|seen| seen.encoding == "gzip"),
-            "version {version}"
-        );
+        assert!(server.seen().iter().any(|seen| seen.encoding == "gzip"), "version {version}");
     }
 }
 
@@ -121,21 +101,13 @@ fn pushes_what_is_larger_than_the_buffer() {
     let Some(server) = Server::start() else { return };
     let disk = &server.disk;
     disk.seed("acme/alpha.git", 1, 10);
-    disk.ok(&format!(
-        "clone --quiet --bare {} client",
-        server.url("acme/alpha.git")
-    ));
+    disk.ok(&format!("clone --quiet --bare {} client", server.url("acme/alpha.git")));
     disk.commit("client", 3, 1 << 20);
     disk.ok("-C client -c http.postBuffer=65536 push --quiet origin main");
     let tip = disk.ok("-C client rev-parse main");
     assert_eq!(disk.ok("-C root/acme/alpha.git rev-parse main"), tip);
     disk.ok("-C root/acme/alpha.git fsck --strict");
-    assert!(
-        server
-            .seen()
-            .iter()
-            .any(|seen| seen.chunked && seen.target.ends_with("/git-receive-pack"))
-    );
+    assert!(server.seen().iter().any(|seen| seen.chunked && seen.target.ends_with("/git-receive-pack")));
 }
 
 #[test]
@@ -164,17 +136,11 @@ fn finds_names_in_any_case_and_nothing_outside() {
     disk.seed("Acme/Alpha.git", 1, 10);
     disk.seed("Acme/Alpha.wiki.git", 1, 20);
     disk.ok(&format!("clone --quiet {} mixed", server.url("aCME/aLPHA")));
-    disk.ok(&format!(
-        "clone --quiet {} wiki",
-        server.url("acme/alpha.wiki.git")
-    ));
+    disk.ok(&format!("clone --quiet {} wiki", server.url("acme/alpha.wiki.git")));
     assert!(disk.home.path().join("wiki/file-0-20").is_file());
     disk.ok("init --quiet --bare secret.git");
-    std::os::unix::fs::symlink(
-        disk.home.path().join("secret.git"),
-        disk.root().join("Acme/secret.git"),
-    )
-    .unwrap();
+    std::os::unix::fs::symlink(disk.home.path().join("secret.git"), disk.root().join("Acme/secret.git"))
+        .unwrap();
     for name in ["acme/secret.git", "acme/beta.git", "nobody/alpha.git"] {
         let said = disk.refused(&format!("ls-remote {}", server.url(name)));
         assert!(said.contains("repository not found"), "{said}");

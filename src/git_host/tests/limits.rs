@@ -17,10 +17,7 @@ const PUSH: &str = "/acme/alpha.git/git-receive-pack";
 const CHILDREN: u32 = 2;
 
 fn settings(disk: &Disk) -> GitHostSettings {
-    GitHostSettings {
-        max_children: 2,
-        ..disk.settings()
-    }
+    GitHostSettings { max_children: 2, ..disk.settings() }
 }
 
 fn post<B>(target: &str, body: B) -> Request<B> {
@@ -43,11 +40,7 @@ fn parent(id: u32) -> Option<u32> {
 async fn all_end(host: &GitHost, disk: &Disk, seen: &[u32]) {
     drop(within(host.0.children.acquire_many(CHILDREN)).await.unwrap());
     for id in seen {
-        assert_ne!(
-            parent(*id),
-            Some(std::process::id()),
-            "process {id} was not reaped"
-        );
+        assert_ne!(parent(*id), Some(std::process::id()), "process {id} was not reaped");
     }
     processes_are(disk, 0).await;
 }
@@ -58,12 +51,7 @@ fn packet(text: &str) -> String {
 
 /// A push of `main` as a new branch, whole.
 fn push(disk: &Disk) -> Vec<u8> {
-    let pack = disk
-        .git(
-            "-C root/acme/source.git pack-objects --quiet --stdout --revs",
-            b"main\n",
-        )
-        .stdout;
+    let pack = disk.git("-C root/acme/source.git pack-objects --quiet --stdout --revs", b"main\n").stdout;
     let new = disk.ok("-C root/acme/source.git rev-parse main");
     let old = "0".repeat(40);
     let command = packet(&format!("{old} {new} refs/heads/main\0report-status"));
@@ -97,15 +85,8 @@ async fn a_client_that_leaves_in_the_middle_of_the_answer_ends_git() {
     let tip = disk.ok("-C root/acme/alpha.git rev-parse main");
     let want = packet(&format!("want {tip}\n"));
     let request = format!("{}0001{want}{}0000", packet("command=fetch\n"), packet("done\n"));
-    let mut response = within(host.serve(post(FETCH, Full::from(request)), &alice()))
-        .await
-        .unwrap();
-    let mut first = within(response.body_mut().frame())
-        .await
-        .unwrap()
-        .unwrap()
-        .into_data()
-        .unwrap();
+    let mut response = within(host.serve(post(FETCH, Full::from(request)), &alice())).await.unwrap();
+    let mut first = within(response.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(first.split_to(13), "000dpackfile\n");
     // Nobody reads, so git waits.
     let seen = processes(&disk);
@@ -128,10 +109,7 @@ fn a_connection_that_breaks_ends_git() {
     let seen = processes(disk);
     assert!(!seen.is_empty());
     drop(client);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         drop(within(server.host.0.children.acquire_many(8)).await.unwrap());
         processes_are(disk, 0).await;
@@ -176,10 +154,7 @@ async fn a_push_that_breaks_off_is_not_ended_properly() {
         let seen = processes(&disk);
         sender.send(Ok(half.clone())).await.unwrap();
         if stated.is_none() {
-            sender
-                .send(Err(io::Error::other("the connection broke")))
-                .await
-                .unwrap();
+            sender.send(Err(io::Error::other("the connection broke"))).await.unwrap();
         }
         drop(sender);
         // Had its input been closed, git would have answered with a report.
@@ -187,38 +162,24 @@ async fn a_push_that_breaks_off_is_not_ended_properly() {
         all_end(&host, &disk, &seen).await;
         assert_eq!(disk.ok("-C root/acme/alpha.git for-each-ref"), "");
     }
-    let response = within(host.serve(post(PUSH, Full::new(whole)), &alice()))
-        .await
-        .unwrap();
+    let response = within(host.serve(post(PUSH, Full::new(whole)), &alice())).await.unwrap();
     let report = within(response.into_body().collect()).await.unwrap().to_bytes();
     assert!(report.starts_with(b"000eunpack ok\n"), "{report:?}");
-    assert!(
-        disk.ok("-C root/acme/alpha.git for-each-ref")
-            .ends_with("refs/heads/main")
-    );
+    assert!(disk.ok("-C root/acme/alpha.git for-each-ref").ends_with("refs/heads/main"));
 }
 
 #[tokio::test]
 async fn no_more_children_than_allowed() {
     let disk = Disk::new();
-    let settings = GitHostSettings {
-        queue_timeout: Duration::from_millis(10),
-        ..settings(&disk)
-    };
+    let settings = GitHostSettings { queue_timeout: Duration::from_millis(10), ..settings(&disk) };
     let Some(host) = Disk::host(settings) else { return };
     disk.seed("acme/alpha.git", 1, 10);
     let caller = alice();
     let (_first, body) = Script::new();
     let first = within(host.serve(post(FETCH, body), &caller)).await.unwrap();
     let (_second, body) = Script::new();
-    let second = within(host.clone().serve(post(FETCH, body), &caller))
-        .await
-        .unwrap();
-    let request = || {
-        Request::get("/acme/alpha.git/HEAD")
-            .body(Empty::<Bytes>::new())
-            .unwrap()
-    };
+    let second = within(host.clone().serve(post(FETCH, body), &caller)).await.unwrap();
+    let request = || Request::get("/acme/alpha.git/HEAD").body(Empty::<Bytes>::new()).unwrap();
     let refused = within(host.serve(request(), &caller)).await.unwrap_err();
     assert_eq!(refused, ServeError::Overloaded);
     drop((first, second));
@@ -230,28 +191,20 @@ async fn no_more_children_than_allowed() {
 #[tokio::test]
 async fn a_request_waits_for_a_slot() {
     let disk = Disk::new();
-    let Some(host) = Disk::host(GitHostSettings {
-        max_children: 1,
-        ..settings(&disk)
-    }) else {
+    let Some(host) = Disk::host(GitHostSettings { max_children: 1, ..settings(&disk) }) else {
         return;
     };
     disk.seed("acme/alpha.git", 1, 10);
     let caller = alice();
     let (_sender, body) = Script::new();
     let first = within(host.serve(post(FETCH, body), &caller)).await.unwrap();
-    let request = Request::get("/acme/alpha.git/HEAD")
-        .body(Empty::<Bytes>::new())
-        .unwrap();
+    let request = Request::get("/acme/alpha.git/HEAD").body(Empty::<Bytes>::new()).unwrap();
     let leave = async {
         tokio::task::yield_now().await;
         drop(first);
     };
     let (second, ()) = within(async { tokio::join!(host.serve(request, &caller), leave) }).await;
-    let body = within(second.unwrap().into_body().collect())
-        .await
-        .unwrap()
-        .to_bytes();
+    let body = within(second.unwrap().into_body().collect()).await.unwrap().to_bytes();
     assert_eq!(body, "ref: refs/heads/main\n");
 }
 
@@ -269,13 +222,7 @@ async fn children_that_end_by_themselves_are_reaped() {
         let response = within(host.serve(request, &alice())).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         seen.append(&mut processes(&disk));
-        assert!(
-            !within(response.into_body().collect())
-                .await
-                .unwrap()
-                .to_bytes()
-                .is_empty()
-        );
+        assert!(!within(response.into_body().collect()).await.unwrap().to_bytes().is_empty());
     }
     all_end(&host, &disk, &seen).await;
 }

@@ -84,28 +84,13 @@ impl Disk {
 
     /// More commits on `main`, without a checkout.
     fn commit(&self, repository: &str, commits: usize, size: usize) {
-        let has_main = self
-            .git(&format!("-C {repository} rev-parse --verify main"), b"")
-            .status
-            .success();
+        let has_main = self.git(&format!("-C {repository} rev-parse --verify main"), b"").status.success();
         let mut stream = Vec::new();
         let mut noise: u64 = 0x9e37_79b9_7f4a_7c15;
         for at in 0..commits {
-            let from = if at == 0 && has_main {
-                "from refs/heads/main^0\n"
-            } else {
-                ""
-            };
-            write!(
-                stream,
-                "commit refs/heads/main\ncommitter T <t@example.com> {at} +0000\n"
-            )
-            .unwrap();
-            write!(
-                stream,
-                "data 1\nx\n{from}M 100644 inline file-{at}-{size}\ndata {size}\n"
-            )
-            .unwrap();
+            let from = if at == 0 && has_main { "from refs/heads/main^0\n" } else { "" };
+            write!(stream, "commit refs/heads/main\ncommitter T <t@example.com> {at} +0000\n").unwrap();
+            write!(stream, "data 1\nx\n{from}M 100644 inline file-{at}-{size}\ndata {size}\n").unwrap();
             let bytes = std::iter::repeat_with(|| {
                 noise ^= noise << 13;
                 noise ^= noise >> 7;
@@ -149,11 +134,7 @@ impl Disk {
     #[track_caller]
     fn ok(&self, line: &str) -> String {
         let output = self.git(line, b"");
-        assert!(
-            output.status.success(),
-            "git {line}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "git {line}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -170,11 +151,7 @@ impl Disk {
         let path = self.home.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut child = Command::new("sh")
-            .args([
-                OsStr::new("-c"),
-                OsStr::new("cat > \"$0\" && chmod 755 \"$0\""),
-                path.as_os_str(),
-            ])
+            .args([OsStr::new("-c"), OsStr::new("cat > \"$0\" && chmod 755 \"$0\""), path.as_os_str()])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -212,30 +189,15 @@ impl Server {
         listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = watch::channel(false);
         let (push, seen) = (Arc::new(AtomicBool::new(true)), Arc::default());
-        let site = Site {
-            host: host.clone(),
-            push: Arc::clone(&push),
-            seen: Arc::clone(&seen),
-        };
+        let site = Site { host: host.clone(), push: Arc::clone(&push), seen: Arc::clone(&seen) };
         let address = listener.local_addr().unwrap();
         let start = |_| {
             let (listener, site, stopped) = (listener.try_clone().unwrap(), site.clone(), stopped.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             thread::spawn(move || runtime.block_on(site.run(listener, stopped)))
         };
         let threads = (0..2).map(start).collect();
-        Some(Self {
-            disk,
-            host,
-            address,
-            push,
-            seen,
-            stop,
-            threads,
-        })
+        Some(Self { disk, host, address, push, seen, stop, threads })
     }
 
     fn url(&self, path: &str) -> String {
@@ -275,11 +237,7 @@ impl Site {
             let site = self.clone();
             connections.spawn(async move {
                 let answer = |request| async { Ok::<_, Infallible>(site.answer(request, peer).await) };
-                drop(
-                    http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service_fn(answer))
-                        .await,
-                );
+                drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await);
             });
         }
     }
@@ -296,11 +254,7 @@ impl Site {
             chunked: header("transfer-encoding") == "chunked",
         });
         let push = self.push.load(Ordering::SeqCst);
-        let caller = Caller {
-            user: "alice",
-            peer,
-            push,
-        };
+        let caller = Caller { user: "alice", peer, push };
         self.host.serve(request, &caller).await.unwrap_or_else(|error| {
             let mut response = Response::new(CgiBody::text("failed\n"));
             *response.status_mut() = match error {
@@ -330,9 +284,7 @@ impl Body for Script {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0
-            .poll_recv(context)
-            .map(|piece| piece.map(|piece| piece.map(Frame::data)))
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
 
@@ -360,16 +312,10 @@ async fn processes_are(disk: &Disk, want: usize) {
 
 /// A caller who may push.
 fn alice() -> Caller<'static> {
-    Caller {
-        user: "alice",
-        peer: SocketAddr::from(([192, 0, 2, 7], 4711)),
-        push: true,
-    }
+    Caller { user: "alice", peer: SocketAddr::from(([192, 0, 2, 7], 4711)), push: true }
 }
 
 /// Gives up when what must happen does not.
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("it must happen before the deadline")
+    tokio::time::timeout(DEADLINE, future).await.expect("it must happen before the deadline")
 }

@@ -24,13 +24,7 @@ fn host(disk: &Disk, script: &str, first_byte_timeout: Duration) -> GitHost {
     let git = disk.program("bin/git", &format!("#!/bin/sh\necho {directory}\n"));
     std::fs::create_dir_all(disk.root().join("acme/alpha.git/objects")).unwrap();
     std::fs::write(disk.root().join("acme/alpha.git/HEAD"), "").unwrap();
-    GitHost::new(GitHostSettings {
-        git,
-        first_byte_timeout,
-        max_children: 1,
-        ..disk.settings()
-    })
-    .unwrap()
+    GitHost::new(GitHostSettings { git, first_byte_timeout, max_children: 1, ..disk.settings() }).unwrap()
 }
 
 fn post<B>(body: B) -> Request<B> {
@@ -61,19 +55,11 @@ async fn the_environment_holds_what_is_meant_and_nothing_else() {
         .header("authorization", "Basic secret")
         .body(Full::new(Bytes::from_static(b"0000")));
     let peer = "[::ffff:192.0.2.7]:4711".parse().unwrap();
-    let caller = Caller {
-        user: "alice",
-        peer,
-        push: false,
-    };
+    let caller = Caller { user: "alice", peer, push: false };
     let response = within(host.serve(request.unwrap(), &caller)).await.unwrap();
     let said = text(response.into_body()).await.unwrap();
     // The shell adds these itself.
-    let own = |line: &&str| {
-        ["PWD=", "OLDPWD=", "SHLVL=", "_="]
-            .iter()
-            .all(|name| !line.starts_with(name))
-    };
+    let own = |line: &&str| ["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().all(|name| !line.starts_with(name));
     let mut found: Vec<_> = said.lines().filter(own).collect();
     found.sort_unstable();
     let (root, home) = (disk.root(), disk.home.path());
@@ -121,10 +107,7 @@ async fn an_anonymous_caller_and_a_request_of_unknown_length_are_told_as_such() 
     let said = text(response.into_body()).await.unwrap();
     assert!(said.starts_with("body\n"), "{said}");
     assert!(said.contains("GIT_CONFIG_VALUE_0=true\n"), "{said}");
-    assert!(
-        !said.contains("REMOTE_USER") && !said.contains("CONTENT_LENGTH"),
-        "{said}"
-    );
+    assert!(!said.contains("REMOTE_USER") && !said.contains("CONTENT_LENGTH"), "{said}");
 }
 
 #[tokio::test]
@@ -133,10 +116,8 @@ async fn the_head_is_passed_on() {
     let response = answer(head).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     let want = [("expires", "x"), ("cache-control", "no-cache")];
-    let headers: HeaderMap = want
-        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-        .into_iter()
-        .collect();
+    let headers: HeaderMap =
+        want.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).into_iter().collect();
     assert_eq!(*response.headers(), headers);
     assert_eq!(text(response.into_body()).await.unwrap(), "no");
 }
@@ -144,22 +125,9 @@ async fn the_head_is_passed_on() {
 #[tokio::test]
 async fn an_answer_without_a_proper_head_has_failed() {
     let long = r"head -c 20000 /dev/zero | tr '\0' a; printf ': x\r\n\r\n'";
-    for script in [
-        "exit 0",
-        "exit 1",
-        "printf 'Content-Type: text/plain\n'",
-        "echo; echo",
-        long,
-    ] {
-        let failed = answer(script)
-            .await
-            .map(Response::into_parts)
-            .map(|(parts, _)| parts);
-        assert_eq!(
-            failed.unwrap_err(),
-            ServeError::Upstream(UpstreamError::Failed),
-            "{script}"
-        );
+    for script in ["exit 0", "exit 1", "printf 'Content-Type: text/plain\n'", "echo; echo", long] {
+        let failed = answer(script).await.map(Response::into_parts).map(|(parts, _)| parts);
+        assert_eq!(failed.unwrap_err(), ServeError::Upstream(UpstreamError::Failed), "{script}");
     }
     let absent = answer("exec /nonexistent/program").await.unwrap_err();
     assert_eq!(absent, ServeError::Upstream(UpstreamError::Failed));
@@ -170,17 +138,10 @@ async fn a_program_that_does_not_start_is_unreachable() {
     let disk = Disk::new();
     let host = host(&disk, "exit 0", DEADLINE);
     std::fs::remove_file(disk.home.path().join("programs/git-http-backend")).unwrap();
-    let error = within(host.serve(post(Empty::<Bytes>::new()), &alice()))
-        .await
-        .unwrap_err();
+    let error = within(host.serve(post(Empty::<Bytes>::new()), &alice())).await.unwrap_err();
     assert_eq!(error, ServeError::Upstream(UpstreamError::Unreachable));
-    let user = Caller {
-        user: "al\0ice",
-        ..alice()
-    };
-    let error = within(host.serve(post(Empty::<Bytes>::new()), &user))
-        .await
-        .unwrap_err();
+    let user = Caller { user: "al\0ice", ..alice() };
+    let error = within(host.serve(post(Empty::<Bytes>::new()), &user)).await.unwrap_err();
     assert_eq!(error, ServeError::Upstream(UpstreamError::Unreachable));
     assert_eq!(host.0.children.available_permits(), 1);
 }
@@ -189,9 +150,7 @@ async fn a_program_that_does_not_start_is_unreachable() {
 async fn an_answer_that_does_not_begin_in_time_is_given_up() {
     let disk = Disk::new();
     let host = host(&disk, "sleep 1000", Duration::from_millis(1));
-    let error = within(host.serve(post(Empty::<Bytes>::new()), &alice()))
-        .await
-        .unwrap_err();
+    let error = within(host.serve(post(Empty::<Bytes>::new()), &alice())).await.unwrap_err();
     assert_eq!(error, ServeError::Upstream(UpstreamError::Timeout));
     drop(within(host.0.children.acquire_many(1)).await.unwrap());
 }
@@ -199,14 +158,8 @@ async fn an_answer_that_does_not_begin_in_time_is_given_up() {
 #[tokio::test]
 async fn a_program_that_is_stopped_can_clean_up() {
     let disk = Disk::new();
-    let host = host(
-        &disk,
-        &format!("trap 'echo > cleaned; exit' TERM; {HEAD}; sleep 1000 & wait"),
-        DEADLINE,
-    );
-    let response = within(host.serve(post(Empty::<Bytes>::new()), &alice()))
-        .await
-        .unwrap();
+    let host = host(&disk, &format!("trap 'echo > cleaned; exit' TERM; {HEAD}; sleep 1000 & wait"), DEADLINE);
+    let response = within(host.serve(post(Empty::<Bytes>::new()), &alice())).await.unwrap();
     assert!(!disk.root().join("cleaned").exists());
     drop(response);
     drop(within(host.0.children.acquire_many(1)).await.unwrap());
@@ -223,11 +176,7 @@ async fn a_program_need_not_read_all_of_the_request() {
     sender.send(Ok(Bytes::from(vec![0; 1 << 20]))).await.unwrap();
     within(sender.closed()).await;
     // Open for reading too, so that opening does not wait for a program that has ended.
-    let mut fifo = File::options()
-        .read(true)
-        .write(true)
-        .open(disk.root().join("fifo"))
-        .unwrap();
+    let mut fifo = File::options().read(true).write(true).open(disk.root().join("fifo")).unwrap();
     fifo.write_all(b"done").unwrap();
     assert_eq!(text(response.into_body()).await.unwrap(), "done");
 }
@@ -242,14 +191,9 @@ async fn what_a_program_says_on_the_side_does_not_block_it() {
 
 #[tokio::test]
 async fn a_program_that_was_killed_leaves_a_broken_body() {
-    let response = answer(&format!("{HEAD}; echo half; kill -KILL $$"))
-        .await
-        .unwrap();
+    let response = answer(&format!("{HEAD}; echo half; kill -KILL $$")).await.unwrap();
     let mut body = response.into_body();
-    assert_eq!(
-        within(body.frame()).await.unwrap().unwrap().into_data().unwrap(),
-        "half\n"
-    );
+    assert_eq!(within(body.frame()).await.unwrap().unwrap().into_data().unwrap(), "half\n");
     assert!(within(body.frame()).await.unwrap().is_err());
     assert!(within(body.frame()).await.is_none());
     assert!(body.is_end_stream());
@@ -257,16 +201,11 @@ async fn a_program_that_was_killed_leaves_a_broken_body() {
 
 #[tokio::test]
 async fn what_does_not_stop_is_killed() {
-    let stubborn = [
-        "trap '' TERM; sleep 1000 &",
-        "trap '' TERM; sleep 1000 & trap - TERM;",
-    ];
+    let stubborn = ["trap '' TERM; sleep 1000 &", "trap '' TERM; sleep 1000 & trap - TERM;"];
     for script in stubborn {
         let disk = Disk::new();
         let host = host(&disk, &format!("{script} {HEAD}; wait"), DEADLINE);
-        let response = within(host.serve(post(Empty::<Bytes>::new()), &alice()))
-            .await
-            .unwrap();
+        let response = within(host.serve(post(Empty::<Bytes>::new()), &alice())).await.unwrap();
         processes_are(&disk, 2).await;
         drop(response);
         drop(within(host.0.children.acquire_many(1)).await.unwrap());
@@ -279,18 +218,11 @@ async fn a_request_that_breaks_off_never_looks_as_if_it_ended() {
     for broken in [true, false] {
         let disk = Disk::new();
         // Lives until it is killed, or has read all.
-        let host = host(
-            &disk,
-            &format!("trap '' TERM; {HEAD}; cat > /dev/null; echo > ended"),
-            DEADLINE,
-        );
+        let host = host(&disk, &format!("trap '' TERM; {HEAD}; cat > /dev/null; echo > ended"), DEADLINE);
         let (sender, body) = Script::new();
         let response = within(host.serve(post(body), &alice())).await.unwrap();
         if broken {
-            sender
-                .send(Err(io::Error::other("the connection broke")))
-                .await
-                .unwrap();
+            sender.send(Err(io::Error::other("the connection broke"))).await.unwrap();
             assert!(text(response.into_body()).await.is_err());
         } else {
             drop((sender, response));
@@ -304,12 +236,7 @@ async fn a_request_that_breaks_off_never_looks_as_if_it_ended() {
 fn a_runtime_that_ends_takes_all_with_it() {
     let disk = Disk::new();
     let host = host(&disk, &format!("sleep 1000 & {HEAD}; wait"), DEADLINE);
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
     let request = post(Empty::<Bytes>::new());
     let response = first.block_on(async {
@@ -337,47 +264,15 @@ fn what_is_missing_is_named() {
     let failing = disk.program("bin/failing", "#!/bin/sh\nexit 9\n");
     let file = disk.program("file", "");
     let git = disk.program("bin/git", "#!/bin/sh\necho /nonexistent\n");
-    check(
-        GitHostSettings {
-            git,
-            ..disk.settings()
-        },
-        "`git-http-backend` is not in `/nonexistent`; install",
-    );
-    let absent = GitHostSettings {
-        git: "/nonexistent/git".into(),
-        ..disk.settings()
-    };
+    check(GitHostSettings { git, ..disk.settings() }, "`git-http-backend` is not in `/nonexistent`; install");
+    let absent = GitHostSettings { git: "/nonexistent/git".into(), ..disk.settings() };
     check(absent, "`/nonexistent/git --exec-path` does not run");
-    check(
-        GitHostSettings {
-            git: failing,
-            ..disk.settings()
-        },
-        "exit status: 9; install git",
-    );
-    let absent = GitHostSettings {
-        directory: "/nonexistent".into(),
-        ..disk.settings()
-    };
+    check(GitHostSettings { git: failing, ..disk.settings() }, "exit status: 9; install git");
+    let absent = GitHostSettings { directory: "/nonexistent".into(), ..disk.settings() };
     check(absent, "`/nonexistent` cannot be opened");
-    check(
-        GitHostSettings {
-            directory: file,
-            ..disk.settings()
-        },
-        "is not a directory",
-    );
+    check(GitHostSettings { directory: file, ..disk.settings() }, "is not a directory");
     disk.program("programs/git-http-backend", "");
-    let git = disk.program(
-        "bin/git",
-        &format!("#!/bin/sh\necho {}/programs\n", disk.home.path().display()),
-    );
-    let none = GitHost::new(GitHostSettings {
-        git,
-        max_children: 0,
-        ..disk.settings()
-    })
-    .unwrap_err();
+    let git = disk.program("bin/git", &format!("#!/bin/sh\necho {}/programs\n", disk.home.path().display()));
+    let none = GitHost::new(GitHostSettings { git, max_children: 0, ..disk.settings() }).unwrap_err();
     assert!(matches!(none, GitHostError::NoChildren));
 }

@@ -96,9 +96,7 @@ impl Audit {
             complaints: Complaints::default(),
             _end: end,
         };
-        thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer.run())?;
+        thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
         Ok(Self::new(Some(queue), Some(ended), stopping, metrics))
     }
 
@@ -128,10 +126,8 @@ impl Audit {
         if queue.try_send(Some(line)).is_err() {
             self.dropped.inc();
             // Whoever finds the lock taken leaves the complaint to the other.
-            let is_due = self
-                .complaints
-                .try_lock()
-                .is_ok_and(|mut complaints| complaints.is_due(clock::monotonic()));
+            let is_due =
+                self.complaints.try_lock().is_ok_and(|mut complaints| complaints.is_due(clock::monotonic()));
             if is_due {
                 tracing::error!(
                     dropped_in_all = self.dropped.get(),
@@ -165,9 +161,7 @@ impl Audit {
 
 impl fmt::Debug for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Audit")
-            .field("is_on", &self.is_on())
-            .finish_non_exhaustive()
+        f.debug_struct("Audit").field("is_on", &self.is_on()).finish_non_exhaustive()
     }
 }
 
@@ -179,9 +173,7 @@ struct Complaints {
 
 impl Complaints {
     fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self
-            .last
-            .is_none_or(|last| now.saturating_duration_since(last) >= COMPLAINT_INTERVAL);
+        let is_due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAINT_INTERVAL);
         if is_due {
             self.last = Some(now);
         }

@@ -70,16 +70,8 @@ fn gated(capacity: usize) -> Gated {
     let metrics = Metrics::new(&[]);
     let (entered, has_entered) = channel();
     let (answers, to_answer) = channel();
-    let gate = Gate {
-        entered,
-        answers: to_answer,
-    };
-    Gated {
-        audit: Audit::start(gate, &metrics, capacity).unwrap(),
-        metrics,
-        entered: has_entered,
-        answers,
-    }
+    let gate = Gate { entered, answers: to_answer };
+    Gated { audit: Audit::start(gate, &metrics, capacity).unwrap(), metrics, entered: has_entered, answers }
 }
 
 #[test]
@@ -99,10 +91,7 @@ fn all_lines_are_written_in_order_by_the_flush() {
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["request_bytes"].clone())
         .collect();
-    assert_eq!(
-        counts,
-        (0..1_000).map(serde_json::Value::from).collect::<Vec<_>>()
-    );
+    assert_eq!(counts, (0..1_000).map(serde_json::Value::from).collect::<Vec<_>>());
     check_counts(&metrics, 1_000, 0);
 }
 
@@ -119,12 +108,7 @@ fn an_idle_log_is_flushed_at_once_and_later_lines_are_counted() {
 
 #[test]
 fn a_full_queue_loses_lines_and_does_not_wait() {
-    let Gated {
-        audit,
-        metrics,
-        entered,
-        answers,
-    } = gated(2);
+    let Gated { audit, metrics, entered, answers } = gated(2);
     audit.write(line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
     // The writer stands in the sink: two lines find room, three do not.
@@ -140,30 +124,15 @@ fn a_full_queue_loses_lines_and_does_not_wait() {
 
 #[test]
 fn a_failed_write_is_counted_and_the_next_one_is_tried() {
-    let Gated {
-        audit,
-        metrics,
-        entered,
-        answers,
-    } = gated(8);
+    let Gated { audit, metrics, entered, answers } = gated(8);
     audit.write(line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
     audit.write(line());
     audit.write(line());
     let error = || io::Error::from(io::ErrorKind::StorageFull);
-    answers
-        .send(Err(WriteError {
-            lost: 1,
-            error: error(),
-        }))
-        .unwrap();
+    answers.send(Err(WriteError { lost: 1, error: error() })).unwrap();
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(2));
-    answers
-        .send(Err(WriteError {
-            lost: 1,
-            error: error(),
-        }))
-        .unwrap();
+    answers.send(Err(WriteError { lost: 1, error: error() })).unwrap();
     audit.write(line());
     answers.send(Ok(())).unwrap();
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
@@ -172,12 +141,7 @@ fn a_failed_write_is_counted_and_the_next_one_is_tried() {
 
 #[test]
 fn a_flush_ends_when_its_time_is_up() {
-    let Gated {
-        audit,
-        entered,
-        answers,
-        ..
-    } = gated(8);
+    let Gated { audit, entered, answers, .. } = gated(8);
     audit.write(line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
     assert_eq!(audit.flush(Duration::from_millis(1)), Flushed::CutShort);
@@ -186,12 +150,7 @@ fn a_flush_ends_when_its_time_is_up() {
 
 #[test]
 fn a_flush_of_a_full_queue_ends() {
-    let Gated {
-        audit,
-        metrics,
-        entered,
-        answers,
-    } = gated(1);
+    let Gated { audit, metrics, entered, answers } = gated(1);
     audit.write(line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
     audit.write(line());
@@ -215,10 +174,7 @@ fn a_full_disk_is_survived() {
 fn a_file_that_cannot_be_opened_is_told_at_the_start() {
     let metrics = Metrics::new(&[]);
     let output = Output::File(Path::new("/nowhere/audit").to_owned());
-    assert_eq!(
-        Audit::open(output, &metrics).unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(Audit::open(output, &metrics).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]

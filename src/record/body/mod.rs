@@ -36,11 +36,8 @@ impl<B: Body<Data = Bytes> + Unpin> RecordedBody<B> {
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok())
             .and_then(|length| length.parse().ok());
-        let mut body = Self {
-            left: declared.or_else(|| inner.size_hint().exact()),
-            inner,
-            record: Some(record),
-        };
+        let mut body =
+            Self { left: declared.or_else(|| inner.size_hint().exact()), inner, record: Some(record) };
         if body.has_ended() || body.is_never_sent(head.status) {
             body.close();
         }
@@ -123,10 +120,7 @@ pub struct CountedBody<B> {
 impl<B: Body<Data = Bytes> + Unpin> CountedBody<B> {
     /// Counts `body` for `record`.
     pub fn new(body: B, record: &Record) -> Self {
-        Self {
-            inner: body,
-            seen: Arc::clone(&record.request_body),
-        }
+        Self { inner: body, seen: Arc::clone(&record.request_body) }
     }
 }
 

@@ -26,10 +26,7 @@ fn data(text: &'static str) -> Frame<Bytes> {
 }
 
 fn frames<const N: usize>(frames: [Result<Frame<Bytes>, io::Error>; N]) -> Frames {
-    Frames {
-        frames: frames.into(),
-        ends: true,
-    }
+    Frames { frames: frames.into(), ends: true }
 }
 
 impl Body for Frames {
@@ -63,10 +60,7 @@ fn check(fixture: &Fixture, effect: &str, reason: &str, response_bytes: u64) {
     );
     fixture.check_counted_once();
     let aborted = u64::from(effect == "aborted");
-    assert_eq!(
-        fixture.sum("portcullis_aborted_total{upstream=\"forge\"}"),
-        aborted
-    );
+    assert_eq!(fixture.sum("portcullis_aborted_total{upstream=\"forge\"}"), aborted);
 }
 
 /// The next frame of a body that must not wait.
@@ -126,9 +120,8 @@ fn a_declared_length_ends_a_body_that_does_not_know_its_own() {
     let fixture = Fixture::new();
     let mut record = fixture.open(Method::GET, "/");
     record.responded(StatusCode::OK);
-    let response = Response::builder()
-        .header(CONTENT_LENGTH, "5")
-        .body(frames([Ok(data("abc")), Ok(data("de"))]));
+    let response =
+        Response::builder().header(CONTENT_LENGTH, "5").body(frames([Ok(data("abc")), Ok(data("de"))]));
     let mut body = RecordedBody::attach(response.unwrap(), record).into_body();
     assert!(next(&mut body).is_some());
     assert!(next(&mut body).is_some());
@@ -151,18 +144,12 @@ fn trailers_pass_and_end_the_record() {
 #[test]
 fn a_body_that_breaks_off_is_the_upstreams_fault() {
     let fixture = Fixture::new();
-    let mut body = attach(
-        &fixture,
-        frames([Ok(data("abc")), Err(io::ErrorKind::ConnectionReset.into())]),
-    );
+    let mut body = attach(&fixture, frames([Ok(data("abc")), Err(io::ErrorKind::ConnectionReset.into())]));
     assert!(next(&mut body).unwrap().is_ok());
     assert!(next(&mut body).unwrap().is_err());
     drop(body);
     check(&fixture, "aborted", "upstream_failed", 3);
-    assert_eq!(
-        fixture.sum("portcullis_upstream_errors_total{cause=\"failed\",upstream=\"forge\"}"),
-        1
-    );
+    assert_eq!(fixture.sum("portcullis_upstream_errors_total{cause=\"failed\",upstream=\"forge\"}"), 1);
 }
 
 #[test]
@@ -217,13 +204,9 @@ fn serve(fixture: &Fixture, status: StatusCode, body: fn() -> Frames) -> (Duplex
 #[tokio::test]
 async fn hyper_sends_a_body_whole() {
     let fixture = Fixture::new();
-    let (mut caller, connection) = serve(&fixture, StatusCode::OK, || {
-        frames([Ok(data("abc")), Ok(data("de"))])
-    });
-    caller
-        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
+    let (mut caller, connection) =
+        serve(&fixture, StatusCode::OK, || frames([Ok(data("abc")), Ok(data("de"))]));
+    caller.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
     connection.await;
     let mut answer = String::new();
     caller.read_to_string(&mut answer).await.unwrap();
@@ -233,11 +216,9 @@ async fn hyper_sends_a_body_whole() {
 
 #[tokio::test]
 async fn hyper_leaves_bodies_out_without_an_abort() {
-    for (method, status) in [
-        ("HEAD", StatusCode::OK),
-        ("GET", StatusCode::NO_CONTENT),
-        ("GET", StatusCode::NOT_MODIFIED),
-    ] {
+    for (method, status) in
+        [("HEAD", StatusCode::OK), ("GET", StatusCode::NO_CONTENT), ("GET", StatusCode::NOT_MODIFIED)]
+    {
         let fixture = Fixture::new();
         let (mut caller, connection) = serve(&fixture, status, || frames([Ok(data("abc"))]));
         let request = format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -250,14 +231,9 @@ async fn hyper_leaves_bodies_out_without_an_abort() {
 #[tokio::test]
 async fn a_caller_who_leaves_mid_body_aborts() {
     let fixture = Fixture::new();
-    let (mut caller, connection) = serve(&fixture, StatusCode::OK, || Frames {
-        frames: [Ok(data("abc"))].into(),
-        ends: false,
-    });
-    caller
-        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .unwrap();
+    let (mut caller, connection) =
+        serve(&fixture, StatusCode::OK, || Frames { frames: [Ok(data("abc"))].into(), ends: false });
+    caller.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let reader = async move {
         let mut answer = Vec::new();
         while !answer.ends_with(b"abc\r\n") {

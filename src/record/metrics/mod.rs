@@ -71,10 +71,7 @@ impl Metrics {
                 .map(|end| families.connections.handshakes.with_label_values(&[end.as_str()])),
             reloads_accepted: reload("ok"),
             reloads_refused: reload("refused"),
-            upstreams: upstreams
-                .iter()
-                .map(|name| UpstreamMetrics::new(name, &families))
-                .collect(),
+            upstreams: upstreams.iter().map(|name| UpstreamMetrics::new(name, &families)).collect(),
             elsewhere: UpstreamMetrics::new(NO_UPSTREAM, &families),
             registry,
             families,
@@ -83,10 +80,7 @@ impl Metrics {
 
     /// The upstream called `name`. Look it up once, at the start.
     pub fn upstream(&self, name: &str) -> Option<UpstreamId> {
-        self.upstreams
-            .iter()
-            .position(|upstream| &*upstream.name == name)
-            .map(UpstreamId)
+        self.upstreams.iter().position(|upstream| &*upstream.name == name).map(UpstreamId)
     }
 
     /// The name of `upstream`; `None` where it is of another list.
@@ -110,10 +104,7 @@ impl Metrics {
             upstream.aborted.inc();
         }
         if let Some(decision) = outcome.decision {
-            self.families
-                .requests
-                .decision_seconds
-                .observe(decision.as_secs_f64());
+            self.families.requests.decision_seconds.observe(decision.as_secs_f64());
         }
     }
 
@@ -166,14 +157,8 @@ impl Metrics {
 
     /// The policy with this generation and number of tokens came into force `at`.
     pub fn reload_succeeded(&self, generation: u64, tokens: usize, at: UnixTime) {
-        self.families
-            .snapshot
-            .generation
-            .set(i64::try_from(generation).unwrap_or(i64::MAX));
-        self.families
-            .snapshot
-            .tokens
-            .set(i64::try_from(tokens).unwrap_or(i64::MAX));
+        self.families.snapshot.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.families.snapshot.tokens.set(i64::try_from(tokens).unwrap_or(i64::MAX));
         self.families.snapshot.loaded.set(at.0);
         self.families.snapshot.stale.set(0);
         self.reloads_accepted.inc();
@@ -187,12 +172,10 @@ impl Metrics {
 
     /// The metrics in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap_or_else(|error| {
-                tracing::error!(%error, "metrics could not be written as text; report this as a defect");
-                String::new()
-            })
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+            tracing::error!(%error, "metrics could not be written as text; report this as a defect");
+            String::new()
+        })
     }
 
     /// Counts audit lines that were written.
@@ -206,18 +189,14 @@ impl Metrics {
     }
 
     fn of(&self, upstream: Option<UpstreamId>) -> &UpstreamMetrics {
-        upstream
-            .and_then(|UpstreamId(position)| self.upstreams.get(position))
-            .unwrap_or(&self.elsewhere)
+        upstream.and_then(|UpstreamId(position)| self.upstreams.get(position)).unwrap_or(&self.elsewhere)
     }
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.upstreams.iter().map(|upstream| &upstream.name);
-        f.debug_struct("Metrics")
-            .field("upstreams", &names.collect::<Vec<_>>())
-            .finish_non_exhaustive()
+        f.debug_struct("Metrics").field("upstreams", &names.collect::<Vec<_>>()).finish_non_exhaustive()
     }
 }
 

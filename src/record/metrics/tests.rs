@@ -31,10 +31,7 @@ fn outcome(metrics: &Metrics) -> RequestOutcome {
 #[track_caller]
 fn check(metrics: &Metrics, sample: &str, want: u64) {
     let text = metrics.render();
-    assert!(
-        text.lines().any(|line| line.starts_with(sample)),
-        "no `{sample}` in {text}"
-    );
+    assert!(text.lines().any(|line| line.starts_with(sample)), "no `{sample}` in {text}");
     assert_eq!(sum(&text, sample), want, "`{sample}`");
 }
 
@@ -52,42 +49,14 @@ fn a_request_is_counted_with_its_labels() {
         decision: None,
         ..outcome(&metrics)
     });
-    check(
-        &metrics,
-        &requests(["allow", "read", "granted", "2xx", "forge"]),
-        2,
-    );
-    check(
-        &metrics,
-        &requests(["refuse", "write", "no_upstream", "4xx", "none"]),
-        1,
-    );
-    check(
-        &metrics,
-        "portcullis_request_bytes_total{upstream=\"forge\"} ",
-        10,
-    );
+    check(&metrics, &requests(["allow", "read", "granted", "2xx", "forge"]), 2);
+    check(&metrics, &requests(["refuse", "write", "no_upstream", "4xx", "none"]), 1);
+    check(&metrics, "portcullis_request_bytes_total{upstream=\"forge\"} ", 10);
     check(&metrics, "portcullis_response_bytes_total{upstream=\"none\"} ", 7);
-    check(
-        &metrics,
-        "portcullis_request_duration_seconds_bucket{upstream=\"forge\",le=\"0.0025\"} ",
-        0,
-    );
-    check(
-        &metrics,
-        "portcullis_request_duration_seconds_bucket{upstream=\"forge\",le=\"0.005\"} ",
-        2,
-    );
-    check(
-        &metrics,
-        "portcullis_decision_duration_seconds_bucket{le=\"0.00000025\"} ",
-        0,
-    );
-    check(
-        &metrics,
-        "portcullis_decision_duration_seconds_bucket{le=\"0.0000005\"} ",
-        2,
-    );
+    check(&metrics, "portcullis_request_duration_seconds_bucket{upstream=\"forge\",le=\"0.0025\"} ", 0);
+    check(&metrics, "portcullis_request_duration_seconds_bucket{upstream=\"forge\",le=\"0.005\"} ", 2);
+    check(&metrics, "portcullis_decision_duration_seconds_bucket{le=\"0.00000025\"} ", 0);
+    check(&metrics, "portcullis_decision_duration_seconds_bucket{le=\"0.0000005\"} ", 2);
 }
 
 #[test]
@@ -115,11 +84,7 @@ fn a_refused_reload_makes_the_policy_stale_until_one_succeeds() {
     metrics.reload_succeeded(3, 40, UnixTime(1_800_000_000));
     check(&metrics, "portcullis_snapshot_generation ", 3);
     check(&metrics, "portcullis_snapshot_tokens ", 40);
-    check(
-        &metrics,
-        "portcullis_snapshot_loaded_timestamp_seconds ",
-        1_800_000_000,
-    );
+    check(&metrics, "portcullis_snapshot_loaded_timestamp_seconds ", 1_800_000_000);
     check(&metrics, "portcullis_snapshot_stale ", 0);
     metrics.reload_refused();
     check(&metrics, "portcullis_snapshot_stale ", 1);
@@ -127,11 +92,7 @@ fn a_refused_reload_makes_the_policy_stale_until_one_succeeds() {
     metrics.reload_succeeded(4, 41, UnixTime(1_800_000_001));
     check(&metrics, "portcullis_snapshot_stale ", 0);
     check(&metrics, "portcullis_snapshot_reload_total{result=\"ok\"} ", 2);
-    check(
-        &metrics,
-        "portcullis_snapshot_reload_total{result=\"refused\"} ",
-        1,
-    );
+    check(&metrics, "portcullis_snapshot_reload_total{result=\"refused\"} ", 1);
 }
 
 #[test]
@@ -146,27 +107,11 @@ fn events_count_under_their_labels() {
     metrics.upstream_error(None, UpstreamError::Failed);
     check(&metrics, "portcullis_tls_handshakes_total{result=\"ok\"} ", 1);
     check(&metrics, "portcullis_tls_handshakes_total{result=\"failed\"} ", 0);
-    check(
-        &metrics,
-        "portcullis_tls_handshakes_total{result=\"timeout\"} ",
-        1,
-    );
+    check(&metrics, "portcullis_tls_handshakes_total{result=\"timeout\"} ", 1);
     check(&metrics, "portcullis_connections_refused_total ", 1);
-    check(
-        &metrics,
-        "portcullis_upstream_connections_total{upstream=\"forge\"} ",
-        1,
-    );
-    check(
-        &metrics,
-        "portcullis_upstream_errors_total{cause=\"unreachable\",upstream=\"forge\"} ",
-        1,
-    );
-    check(
-        &metrics,
-        "portcullis_upstream_errors_total{cause=\"failed\",upstream=\"none\"} ",
-        1,
-    );
+    check(&metrics, "portcullis_upstream_connections_total{upstream=\"forge\"} ", 1);
+    check(&metrics, "portcullis_upstream_errors_total{cause=\"unreachable\",upstream=\"forge\"} ", 1);
+    check(&metrics, "portcullis_upstream_errors_total{cause=\"failed\",upstream=\"none\"} ", 1);
     check(&metrics, "portcullis_upstream_errors_total{", 2);
 }
 
@@ -184,21 +129,12 @@ fn families(text: &str) -> BTreeSet<String> {
     let mut families = BTreeSet::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        let (name, help) = line
-            .strip_prefix("# HELP ")
-            .and_then(|line| line.split_once(' '))
-            .unwrap();
+        let (name, help) = line.strip_prefix("# HELP ").and_then(|line| line.split_once(' ')).unwrap();
         assert!(help.ends_with('.') || help.contains(';'), "help of `{name}`");
-        let kind = lines
-            .next()
-            .and_then(|line| line.strip_prefix("# TYPE "))
-            .unwrap();
+        let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE ")).unwrap();
         assert!(kind.starts_with(&format!("{name} ")), "{kind}");
         assert_eq!(kind.ends_with(" counter"), name.ends_with("_total"), "{kind}");
-        assert!(
-            lines.peek().is_some_and(|line| line.starts_with(name)),
-            "samples of `{name}`"
-        );
+        assert!(lines.peek().is_some_and(|line| line.starts_with(name)), "samples of `{name}`");
         while lines.next_if(|line| line.starts_with(name)).is_some() {}
         assert!(families.insert(name.to_owned()), "`{name}` stands twice");
     }

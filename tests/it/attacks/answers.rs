@@ -52,8 +52,5 @@ fn interim_answers_are_not_final() {
     let gateway = TestGateway::before(spy.address, "github", READER);
     let answer = gateway.request("GET", CONTROLS[0].1, "Connection: close\r\n");
     assert_eq!(status(&answer), 200, "{answer}");
-    assert!(
-        answer.ends_with("hello") && !answer.to_ascii_lowercase().contains("cookie"),
-        "{answer}"
-    );
+    assert!(answer.ends_with("hello") && !answer.to_ascii_lowercase().contains("cookie"), "{answer}");
 }

@@ -19,11 +19,7 @@ fn bodies_arrive_whole_and_end_where_they_end() {
     let inner = smuggled();
     let length = inner.len();
     let rows = [
-        (
-            format!("Content-Length: {length}\r\n"),
-            inner.clone(),
-            inner.clone(),
-        ),
+        (format!("Content-Length: {length}\r\n"), inner.clone(), inner.clone()),
         (
             "Transfer-Encoding: chunked\r\n".into(),
             format!("{length:x}\r\n{inner}\r\n0\r\n\r\n"),
@@ -72,21 +68,10 @@ fn the_body_of_a_refused_request_is_no_request() {
     for (fields, body) in [
         (format!("Content-Length: {length}\r\n"), inner.clone()),
         ("Transfer-Encoding: chunked\r\n".into(), chunked.clone()),
-        (
-            format!("Expect: 100-continue\r\nContent-Length: {length}\r\n"),
-            inner,
-        ),
-        (
-            "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n".into(),
-            chunked,
-        ),
+        (format!("Expect: 100-continue\r\nContent-Length: {length}\r\n"), inner),
+        ("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n".into(), chunked),
     ] {
-        for target in [
-            refused,
-            "/notifications",
-            "/acme/../alpha",
-            "/acme/alpha.git/git-receive-pack",
-        ] {
+        for target in [refused, "/notifications", "/acme/../alpha", "/acme/alpha.git/git-receive-pack"] {
             for together in [true, false] {
                 let head = signed("POST", target, &fields);
                 let mut stream = connect(&site.plain);
@@ -144,17 +129,9 @@ fn http2_bodies_end_where_they_end() {
             &[("content-length", "")],
         ] {
             let before = spy.seen();
-            assert_ne!(
-                send(method, fields, Some(b"hello"), &[]),
-                passed(),
-                "{method} {fields:?}"
-            );
+            assert_ne!(send(method, fields, Some(b"hello"), &[]), passed(), "{method} {fields:?}");
             let seen = spy.seen_since(before.len());
-            assert_eq!(
-                seen.matches("content-length").count(),
-                usize::from(!seen.is_empty()),
-                "{seen}"
-            );
+            assert_eq!(seen.matches("content-length").count(), usize::from(!seen.is_empty()), "{seen}");
         }
         for fields in [
             [("content-length", "5")].as_slice(),
@@ -167,11 +144,7 @@ fn http2_bodies_end_where_they_end() {
         }
     }
     let before = spy.seen().len();
-    let fields = [
-        ("content_length", "50"),
-        ("transfer_encoding", "chunked"),
-        ("content-length", "5"),
-    ];
+    let fields = [("content_length", "50"), ("transfer_encoding", "chunked"), ("content-length", "5")];
     assert_eq!(send("POST", &fields, Some(b"hello"), &[]), passed());
     wait_for("the body", || spy.seen().ends_with("\r\n\r\nhello"));
     let seen = spy.seen_since(before);
@@ -203,9 +176,7 @@ fn ten_thousand_early_refusals_leave_nothing_behind() {
                     };
                     let target =
                         ["/acme/beta.git/git-upload-pack", "/x/../y", "/notifications"][(round + seed) % 3];
-                    stream
-                        .write_all(signed("POST", target, framing).as_bytes())
-                        .unwrap();
+                    stream.write_all(signed("POST", target, framing).as_bytes()).unwrap();
                     // The gateway may have refused and closed by now.
                     let _sent = if round % 2 == 0 {
                         stream.write_all(&body[..=(round * 97) % body.len()])

@@ -13,10 +13,7 @@ use crate::support::spy::Spy;
 fn two_credentials_are_none() {
     let bearer = format!("Authorization: Bearer {}\r\n", token(1));
     let basic = |user: &str, password: &str| {
-        format!(
-            "Authorization: Basic {}\r\n",
-            STANDARD.encode(format!("{user}:{password}"))
-        )
+        format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:{password}")))
     };
     let good = token(1);
     for site in sites() {
@@ -25,10 +22,7 @@ fn two_credentials_are_none() {
             (site.control.to_owned(), format!("{bearer}{bearer}")),
             (site.control.to_owned(), format!("{bearer}{}", basic("x", &good))),
             (site.control.to_owned(), format!("{}{bearer}", basic("x", &good))),
-            (
-                site.control.to_owned(),
-                format!("Authorization: Basic x\r\n{bearer}"),
-            ),
+            (site.control.to_owned(), format!("Authorization: Basic x\r\n{bearer}")),
             (site.control.to_owned(), format!("Authorization:\r\n{bearer}")),
             (site.control.to_owned(), basic(&good, &token(9))),
             (site.control.to_owned(), basic(&token(9), &good)),
@@ -82,13 +76,7 @@ fn the_secret_stays_here() {
         let good = token(1);
         let pair = STANDARD.encode(format!("x:{good}"));
         let mut answers = String::new();
-        for target in [
-            control,
-            "/repos/acme/beta",
-            "/acme/beta.git/HEAD",
-            "/x/../y",
-            "/notifications",
-        ] {
+        for target in [control, "/repos/acme/beta", "/acme/beta.git/HEAD", "/x/../y", "/notifications"] {
             for method in ["GET", "POST", "DELETE"] {
                 for line in [
                     format!("Authorization: Bearer {good}\r\n"),
@@ -114,12 +102,7 @@ fn the_secret_stays_here() {
         let audit = format!("{:?}", gateway.audit());
         let seen = spy.seen();
         assert!(seen.contains("x-webauth-user: user1"), "nothing passed: {seen}");
-        for (place, text) in [
-            ("host", seen),
-            ("answers", answers),
-            ("metrics", metrics),
-            ("audit", audit),
-        ] {
+        for (place, text) in [("host", seen), ("answers", answers), ("metrics", metrics), ("audit", audit)] {
             let at = text.find(&good).or_else(|| text.find(&pair));
             let around = at.map(|at| String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(200)..at]));
             assert_eq!(around, None, "{place}");
@@ -170,11 +153,7 @@ fn every_placement_gives_the_same_verdict() {
     for (method, target) in ROUTES {
         let verdict = |lines: &str| {
             let answer = gateway.raw(head(method, target, &format!("Connection: close\r\n{lines}")));
-            let why = if status(&answer) < 400 || method == "HEAD" {
-                String::new()
-            } else {
-                reason(&answer)
-            };
+            let why = if status(&answer) < 400 || method == "HEAD" { String::new() } else { reason(&answer) };
             (status(&answer), why)
         };
         let want = verdict(&format!("Authorization: Bearer {good}\r\n"));
@@ -210,10 +189,8 @@ fn the_service_credential_is_the_gateways_own() {
     let spy = Spy::start();
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("account"), "servicesecret").unwrap();
-    let upstreams = upstream(spy.address, "github").replace(
-        "trusted_header: X-WEBAUTH-USER",
-        "bearer_file: account, user_header: X-Caller",
-    );
+    let upstreams = upstream(spy.address, "github")
+        .replace("trusted_header: X-WEBAUTH-USER", "bearer_file: account, user_header: X-Caller");
     let top = "listeners: [{ bind: 127.0.0.1:0 }]";
     let policies = [policy_tokens(&[(1, READER)])];
     let gateway = TestGateway::in_directory(directory, top, &upstreams, &policies);
@@ -222,10 +199,7 @@ fn the_service_credential_is_the_gateways_own() {
     assert_eq!(status(&answer), 200, "{answer}");
     let seen = spy.seen();
     assert!(seen.contains("authorization: Bearer servicesecret\r\n"), "{seen}");
-    assert!(
-        seen.contains("x-caller: user1\r\n") && !seen.contains("root"),
-        "{seen}"
-    );
+    assert!(seen.contains("x-caller: user1\r\n") && !seen.contains("root"), "{seen}");
     let refused = gateway.request("GET", "/notifications", lines);
     let audit = format!("{:?}", gateway.audit());
     for text in [answer, refused, audit] {

@@ -88,9 +88,8 @@ fn smuggling_attempts() -> Vec<(&'static str, String)> {
     let inner = smuggled();
     let ended = format!("0\r\n\r\n{inner}");
     let hidden = format!("{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len());
-    let chunked = CHUNKED_OR_NOT
-        .into_iter()
-        .flat_map(|fields| [(fields, ended.clone()), (fields, hidden.clone())]);
+    let chunked =
+        CHUNKED_OR_NOT.into_iter().flat_map(|fields| [(fields, ended.clone()), (fields, hidden.clone())]);
     let lengths = LENGTH_OR_NOT.into_iter().map(|fields| (fields, inner.clone()));
     chunked.chain(lengths).collect()
 }
@@ -228,11 +227,7 @@ fn malformed_chunks_end_the_connection() {
     let site = git();
     let inner = smuggled();
     for body in MALFORMED_CHUNKS {
-        let head = signed(
-            "POST",
-            FETCH,
-            &format!("{PKT_LINES}Transfer-Encoding: chunked\r\n"),
-        );
+        let head = signed("POST", FETCH, &format!("{PKT_LINES}Transfer-Encoding: chunked\r\n"));
         let got = until_closed(&site.plain, format!("{head}{body}{inner}").as_bytes());
         assert_eq!(statuses(&got), [400], "{body:?}: {got:?}");
         site.spy.saw_nothing();
@@ -241,11 +236,7 @@ fn malformed_chunks_end_the_connection() {
         // The head alone first: it passes, and then the body breaks off.
         let mut stream = connect(&site.plain);
         let before = heads(&site.spy.seen());
-        let head = signed(
-            "POST",
-            FETCH,
-            &format!("{PKT_LINES}Transfer-Encoding: chunked\r\n"),
-        );
+        let head = signed("POST", FETCH, &format!("{PKT_LINES}Transfer-Encoding: chunked\r\n"));
         stream.write_all(head.as_bytes()).unwrap();
         wait_for("the head", || heads(&site.spy.seen()) > before);
         stream.write_all(format!("{body}{inner}").as_bytes()).unwrap();
@@ -291,11 +282,8 @@ fn nobody_leaves_http() {
 fn old_and_odd_clients_are_judged_like_any_other() {
     for site in sites() {
         for expect in ["100-continue", "100-Continue", "nothing", "100-continue, x", ""] {
-            let refused = signed(
-                "GET",
-                "/notifications",
-                &format!("Expect: {expect}\r\nConnection: close\r\n"),
-            );
+            let refused =
+                signed("GET", "/notifications", &format!("Expect: {expect}\r\nConnection: close\r\n"));
             assert_eq!(status(&site.plain.raw(refused)), 403, "{expect}");
             let answer = site.request_with(&format!("Expect: {expect}\r\nConnection: close\r\n"));
             assert!([200, 417].contains(&status(&answer)), "{expect}: {answer}");
@@ -303,26 +291,17 @@ fn old_and_odd_clients_are_judged_like_any_other() {
         }
         let before = site.spy.seen().len();
         let old = |target: &str| signed("GET", target, "").replacen("HTTP/1.1", "HTTP/1.0", 1);
-        assert_eq!(
-            statuses(&until_closed(&site.plain, old("/notifications").as_bytes())),
-            [403]
-        );
+        assert_eq!(statuses(&until_closed(&site.plain, old("/notifications").as_bytes())), [403]);
         assert_eq!(site.seen_since(before), "");
         let got = until_closed(&site.plain, (old(site.control) + &smuggled()).as_bytes());
         assert_eq!(statuses(&got), [200], "HTTP/1.0 has no second request");
         let seen = site.spy.seen_since(before);
-        assert!(
-            seen.starts_with(&format!("GET {} HTTP/1.1\r\n", site.control)),
-            "{seen}"
-        );
+        assert!(seen.starts_with(&format!("GET {} HTTP/1.1\r\n", site.control)), "{seen}");
         let chunked =
             old(site.control).replacen("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1);
         assert_eq!(statuses(&until_closed(&site.plain, chunked.as_bytes())), [400]);
         let without_host = old(site.control).replacen("Host: git.example.com\r\n", "", 1);
-        assert_eq!(
-            statuses(&until_closed(&site.plain, without_host.as_bytes())),
-            [400]
-        );
+        assert_eq!(statuses(&until_closed(&site.plain, without_host.as_bytes())), [400]);
     }
 }
 

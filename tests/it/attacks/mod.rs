@@ -23,10 +23,8 @@ pub(crate) const READER: &str =
     "resource_owner: acme\nrepositories: [alpha]\npermissions: { contents: read }";
 
 /// What [`READER`] may ask of each catalog.
-const CONTROLS: [(&str, &str); 2] = [
-    ("github", "/repos/acme/alpha/commits"),
-    ("git", "/acme/alpha.git/info/refs?service=git-upload-pack"),
-];
+const CONTROLS: [(&str, &str); 2] =
+    [("github", "/repos/acme/alpha/commits"), ("git", "/acme/alpha.git/info/refs?service=git-upload-pack")];
 
 /// A gateway and a host, reached over HTTP/1.1 and over HTTP/2.
 struct Site {
@@ -53,14 +51,7 @@ fn site(catalog: &'static str, control: &'static str) -> Site {
     let spy = Spy::start();
     let plain = TestGateway::before(spy.address, catalog, READER);
     let (tls, certificate) = tls_gateway(&upstream(spy.address, catalog), READER);
-    Site {
-        catalog,
-        control,
-        spy,
-        plain,
-        tls,
-        certificate,
-    }
+    Site { catalog, control, spy, plain, tls, certificate }
 }
 
 impl Site {
@@ -69,11 +60,7 @@ impl Site {
     fn refuses(&self, method: &str, target: &str) {
         let before = self.spy.seen();
         let answer = self.plain.request(method, target, "Connection: close\r\n");
-        assert!(
-            (400..500).contains(&status(&answer)),
-            "{}: {method} {target}: {answer}",
-            self.catalog
-        );
+        assert!((400..500).contains(&status(&answer)), "{}: {method} {target}: {answer}", self.catalog);
         let outcome = self.http2(&[(":method", method), (":path", target)], &[]);
         assert_ne!(outcome, passed(), "{}: HTTP/2 {method} {target}", self.catalog);
         assert_eq!(self.spy.seen(), before, "{}: {method} {target}", self.catalog);

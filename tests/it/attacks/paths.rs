@@ -77,15 +77,9 @@ fn encoded_and_doubled_slashes_pass_nowhere_in_names() {
 #[test]
 fn encoded_delimiters_pass_in_no_name() {
     let (github, git) = (github(), git());
-    for code in [
-        "%2f", "%5c", "%00", "%3b", "%3f", "%23", "%25", "%0a", "%0d", "%20", "%7f",
-    ] {
+    for code in ["%2f", "%5c", "%00", "%3b", "%3f", "%23", "%25", "%0a", "%0d", "%20", "%7f"] {
         for code in [code.to_owned(), code.to_ascii_uppercase()] {
-            for name in [
-                format!("alpha{code}"),
-                format!("{code}alpha"),
-                format!("al{code}pha"),
-            ] {
+            for name in [format!("alpha{code}"), format!("{code}alpha"), format!("al{code}pha")] {
                 github.refuses("GET", &format!("/repos/acme/{name}/commits"));
                 github.refuses("GET", &format!("/repos/{name}/alpha/commits"));
                 git.refuses("GET", &format!("/acme/{name}/info/refs?service=git-upload-pack"));
@@ -132,16 +126,7 @@ fn a_path_prefix_is_part_of_what_is_judged() {
 /// CVE-2026-73553, CVE-2026-73511, CVE-2026-73551, CVE-2026-127060: a path parameter, which some servers cut off.
 #[test]
 fn path_parameters_pass_nowhere() {
-    refuses_everywhere(&[
-        ";/",
-        ";x=y/",
-        ";/../",
-        "/;/",
-        "%3b/",
-        "%3B/",
-        ";jsessionid=1/",
-        "..;x/",
-    ]);
+    refuses_everywhere(&[";/", ";x=y/", ";/../", "/;/", "%3b/", "%3B/", ";jsessionid=1/", "..;x/"]);
 }
 
 /// CVE-2026-41059, CVE-2021-32777, CVE-2021-39206, CVE-2026-129502: a fragment, plain or encoded.
@@ -197,19 +182,14 @@ fn the_query_chooses_no_route() {
     ] {
         git.refuses("GET", &format!("/acme/alpha.git/info/refs?{query}"));
     }
-    github.forwards(
-        "GET",
-        "/repos/acme/alpha/commits?path=/../../beta&x=a%2Fb;c&y=%23",
-    );
+    github.forwards("GET", "/repos/acme/alpha/commits?path=/../../beta&x=a%2Fb;c&y=%23");
     git.forwards("GET", git.control);
 }
 
 /// CVE-2025-46821: `*`, `{` and `}` in a path are text, not patterns.
 #[test]
 fn characters_of_patterns_are_text() {
-    refuses_everywhere(&[
-        "*", "/*/", "/**/", "{", "}", "/{repo}/", "[a-z]", "|", "$", "(", "%2a", "%7b",
-    ]);
+    refuses_everywhere(&["*", "/*/", "/**/", "{", "}", "/{repo}/", "[a-z]", "|", "$", "(", "%2a", "%7b"]);
     let github = github();
     github.refuses("GET", "/repos/acme/*/commits");
     github.refuses("GET", "/repos/{owner}/{repo}/commits");
@@ -280,11 +260,7 @@ fn no_principal_stands_in_for_an_unknown_token() {
             "X-WEBAUTH-USER: user1\r\n".into(),
             "X-GitHub-Installation: 1\r\nX-User: user1\r\n".into(),
         ] {
-            for secret in [
-                token(9),
-                token(1).replacen("portcullis", "github", 1),
-                token(1).to_uppercase(),
-            ] {
+            for secret in [token(9), token(1).replacen("portcullis", "github", 1), token(1).to_uppercase()] {
                 let line = format!("Authorization: Bearer {secret}\r\n{headers}");
                 let request = head("GET", site.control, &line);
                 assert_eq!(status(&site.plain.raw(request)), 401, "{line}");
@@ -315,10 +291,7 @@ fn all_repositories_are_those_of_one_owner() {
         assert!(status(&gateway.request("GET", target, "")) >= 400, "{target}");
     }
     spy.saw_nothing();
-    assert_eq!(
-        status(&gateway.request("GET", "/acme/anything/info/refs", "")),
-        200
-    );
+    assert_eq!(status(&gateway.request("GET", "/acme/anything/info/refs", "")), 200);
 }
 
 /// GHSA-cp3q-vrj2-ghhh and its kin: every spelling of a name is that repository, or nobody's.
@@ -391,19 +364,11 @@ fn targets_without_a_path_are_refused() {
         assert_eq!(reason(&answer), "malformed_request");
         for pseudo in [
             [(":method", "CONNECT"), (":authority", "git.example.com:443")].as_slice(),
-            &[
-                (":method", "CONNECT"),
-                (":protocol", "websocket"),
-                (":path", site.control),
-            ],
+            &[(":method", "CONNECT"), (":protocol", "websocket"), (":path", site.control)],
             &[(":method", "GET")],
             &[(":method", "GET"), (":path", "")],
             &[(":path", site.control)],
-            &[
-                (":method", "GET"),
-                (":path", site.control),
-                (":path", site.control),
-            ],
+            &[(":method", "GET"), (":path", site.control), (":path", site.control)],
             &[(":method", "GET"), (":path", site.control), (":status", "200")],
             &[("x-first", "1"), (":method", "GET"), (":path", site.control)],
         ] {

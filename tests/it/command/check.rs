@@ -44,9 +44,7 @@ fn check_tells_the_faults_of_all_files_at_once() {
     let folder = Folder::new();
     folder.write(
         "portcullis.yaml",
-        &CONFIG
-            .replace("127.0.0.1:0", "localhost")
-            .replace("http://127", "ftp://127"),
+        &CONFIG.replace("127.0.0.1:0", "localhost").replace("http://127", "ftp://127"),
     );
     folder.write(
         "policies/organizations/acme.yaml",
@@ -65,19 +63,11 @@ fn check_tells_the_faults_of_all_files_at_once() {
     }
     assert_eq!(told.stderr, "4 faults\n");
     let json = folder.run(&["check", "--json"]).expect(2).json();
-    assert_eq!(
-        (&json["ok"], &json["summary"]),
-        (&Value::Bool(false), &Value::Null)
-    );
+    assert_eq!((&json["ok"], &json["summary"]), (&Value::Bool(false), &Value::Null));
     let faults = json["faults"].as_array().unwrap();
     assert_eq!(faults.len(), 4, "{faults:?}");
     let fault = faults.iter().find(|fault| fault["line"] == 3).unwrap();
-    assert!(
-        fault["file"]
-            .as_str()
-            .unwrap()
-            .ends_with("organizations/acme.yaml")
-    );
+    assert!(fault["file"].as_str().unwrap().ends_with("organizations/acme.yaml"));
     assert_eq!(
         (&fault["column"], &fault["text"]),
         (&28.into(), &"ceiling: { administration: nothing }".into())
@@ -90,17 +80,9 @@ fn check_tells_what_it_could_not_check() {
     let folder = Folder::new();
     folder.write("portcullis.yaml", "listeners: [\n");
     let told = folder.run(&["check"]).expect(2);
-    assert!(
-        told.stderr.contains("the policy files were not checked"),
-        "{}",
-        told.stderr
-    );
+    assert!(told.stderr.contains("the policy files were not checked"), "{}", told.stderr);
     let told = folder.run(&["check", "--config", "missing.yaml"]).expect(2);
-    assert!(
-        told.stdout.contains("missing.yaml: cannot be read"),
-        "{}",
-        told.stdout
-    );
+    assert!(told.stdout.contains("missing.yaml: cannot be read"), "{}", told.stdout);
 }
 
 #[test]
@@ -113,10 +95,6 @@ fn check_reads_credential_files_and_shows_none() {
     folder.write("policies/tokens/other.yaml", "tokens: 3\n");
     let told = folder.run(&["check"]).expect(2);
     assert!(told.stdout.contains("other.yaml:1:9: "), "{}", told.stdout);
-    assert!(
-        told.stdout.contains("secret: holds a second line"),
-        "{}",
-        told.stdout
-    );
+    assert!(told.stdout.contains("secret: holds a second line"), "{}", told.stdout);
     assert!(!told.stdout.contains("hunter") && !told.stderr.contains("hunter"));
 }

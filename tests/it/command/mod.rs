@@ -74,16 +74,9 @@ impl Folder {
             declare(2, "revoked", "    expires_at: 2099-01-31\n    state: revoked\n"),
             declare(3, "pending", "    expires_at: 2099-01-31\n    state: pending\n"),
             declare(4, "expired", "    expires_at: 2001-01-31\n"),
-            declare(
-                5,
-                "at home",
-                "    expires_at: 2099-01-31\n    networks: [10.0.0.0/8]\n",
-            ),
+            declare(5, "at home", "    expires_at: 2099-01-31\n    networks: [10.0.0.0/8]\n"),
         ];
-        folder.write(
-            "policies/tokens/test.yaml",
-            &format!("tokens:\n{}", tokens.concat()),
-        );
+        folder.write("policies/tokens/test.yaml", &format!("tokens:\n{}", tokens.concat()));
         folder
     }
 
@@ -128,11 +121,7 @@ impl Folder {
 impl Finished {
     #[track_caller]
     fn expect(self, code: i32) -> Self {
-        assert_eq!(
-            self.code, code,
-            "stdout: {}\nstderr: {}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
 

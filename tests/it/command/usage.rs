@@ -18,10 +18,7 @@ fn a_closed_pipe_is_no_failure() {
         let output = folder.command(arguments).stdout(writer).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
-        assert!(
-            !told.contains("ipe") && !told.contains("panic"),
-            "{arguments:?}: {told}"
-        );
+        assert!(!told.contains("ipe") && !told.contains("panic"), "{arguments:?}: {told}");
     }
 }
 
@@ -33,24 +30,10 @@ fn arguments_that_mean_nothing_end_with_two() {
         &["explain", "--token-stdin", "--token-name", "reader", "GET", "/"],
         &["explain", "--token-stdin", "GET", "/"],
         &["explain", "--token-name", "nobody", "GET", "/"],
-        &[
-            "explain",
-            "--token-name",
-            "reader",
-            "GET",
-            "ftp://git.example.com/",
-        ],
+        &["explain", "--token-name", "reader", "GET", "ftp://git.example.com/"],
         &["explain", "--token-name", "reader", "G T", "/"],
         &["explain", "--token-name", "reader", "GET", "/", "--at", "noon"],
-        &[
-            "explain",
-            "--token-name",
-            "reader",
-            "GET",
-            "/",
-            "--header",
-            "Authorization: Bearer x",
-        ],
+        &["explain", "--token-name", "reader", "GET", "/", "--header", "Authorization: Bearer x"],
         &["explain", "--permissions", "contents=read", "GET", "/"],
         &[
             "explain",
@@ -112,10 +95,7 @@ fn completions_name_the_subcommands() {
     let folder = Folder::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = folder.run(&["completions", shell]).expect(0).stdout;
-        assert!(
-            script.contains("explain") && script.contains("token-stdin"),
-            "{shell}"
-        );
+        assert!(script.contains("explain") && script.contains("token-stdin"), "{shell}");
     }
 }
 
@@ -124,14 +104,7 @@ fn help_and_version_are_results() {
     let folder = Folder::new();
     let version = folder.run(&["--version"]).expect(0).stdout;
     assert_eq!(version, format!("portcullis {}\n", env!("CARGO_PKG_VERSION")));
-    for command in [
-        "serve",
-        "check",
-        "explain",
-        "token new",
-        "token digest",
-        "completions",
-    ] {
+    for command in ["serve", "check", "explain", "token new", "token digest", "completions"] {
         let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
         let help = folder.run(&arguments).expect(0).stdout;
         assert!(help.contains("Example"), "{command}: {help}");

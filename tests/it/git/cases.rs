@@ -8,9 +8,7 @@ pub(super) fn clones_in_each_protocol(stage: &mut Stage) {
     let url = stage.url(READER, "/acme/alpha.git");
     let want = stage.server_has("alpha", "main");
     for (version, trace) in [("0", "git< # service="), ("1", "version 1"), ("2", "version 2")] {
-        let client = stage
-            .client
-            .with(&[("protocol.version", version)], &[("GIT_TRACE_PACKET", "1")]);
+        let client = stage.client.with(&[("protocol.version", version)], &[("GIT_TRACE_PACKET", "1")]);
         let said = client.trace(&format!("clone --quiet {url} whole"));
         assert!(said.contains(trace), "protocol {version}: {said}");
         assert_eq!(said.contains("version "), version != "0", "{version}: {said}");
@@ -21,12 +19,7 @@ pub(super) fn clones_in_each_protocol(stage: &mut Stage) {
     }
     let loud = stage.client.with(&[], &[("GIT_CURL_VERBOSE", "1")]);
     let said = loud.trace(&format!("ls-remote {url}"));
-    assert_eq!(
-        said.contains("HTTP/2 200"),
-        stage.way == Way::TlsHttp2,
-        "{:?}: {said}",
-        stage.way
-    );
+    assert_eq!(said.contains("HTTP/2 200"), stage.way == Way::TlsHttp2, "{:?}: {said}", stage.way);
 }
 
 /// Parts of a repository, and what is fetched later.
@@ -40,15 +33,11 @@ pub(super) fn clones_in_part(stage: &mut Stage) {
         client.ok("-C shallow fetch --quiet --unshallow");
         assert_eq!(client.ok("-C shallow rev-list --count HEAD"), "5");
 
-        client.ok(&format!(
-            "clone --quiet --single-branch --branch topic {url} single"
-        ));
+        client.ok(&format!("clone --quiet --single-branch --branch topic {url} single"));
         let branches = client.ok("-C single for-each-ref --format=%(refname) refs/remotes");
         assert_eq!(branches, "refs/remotes/origin/topic");
     }
-    client.ok(&format!(
-        "clone --quiet --no-checkout --filter=blob:none {url} partial"
-    ));
+    client.ok(&format!("clone --quiet --no-checkout --filter=blob:none {url} partial"));
     let missing = || {
         let objects = client.ok("-C partial rev-list --objects --missing=print HEAD");
         objects.lines().filter(|line| line.starts_with('?')).count()
@@ -66,14 +55,8 @@ pub(super) fn fetches_what_is_new(stage: &mut Stage) {
     stage.server.commit("root/acme/alpha.git", "main", 3);
     stage.server.commit("root/acme/alpha.git", "fresh", 1);
     client.ok("-C work pull --quiet --ff-only");
-    assert_eq!(
-        client.ok("-C work rev-parse HEAD"),
-        stage.server_has("alpha", "main")
-    );
-    assert_eq!(
-        client.ok("-C work rev-parse origin/fresh"),
-        stage.server_has("alpha", "fresh")
-    );
+    assert_eq!(client.ok("-C work rev-parse HEAD"), stage.server_has("alpha", "main"));
+    assert_eq!(client.ok("-C work rev-parse origin/fresh"), stage.server_has("alpha", "fresh"));
 }
 
 /// All that a push can be, and in whose name the host does it.
@@ -106,37 +89,23 @@ pub(super) fn pushes(stage: &mut Stage) {
     assert_eq!(stage.server_has("alpha", "main"), head());
 
     client.ok("-C work push --quiet origin --delete feature/new");
-    let left = stage.server.ok(&format!(
-        "-C {} for-each-ref refs/heads/feature",
-        stage.repository("alpha")
-    ));
+    let left = stage.server.ok(&format!("-C {} for-each-ref refs/heads/feature", stage.repository("alpha")));
     assert_eq!(left, "");
 
     let wiki = stage.url(WRITER, "/acme/alpha.wiki.git");
     client.ok(&format!("clone --quiet {wiki} wiki"));
     client.ok("-C wiki commit --quiet --allow-empty -m page");
     client.ok("-C wiki push --quiet origin main");
-    assert_eq!(
-        stage.server_has("alpha.wiki", "main"),
-        client.ok("-C wiki rev-parse HEAD")
-    );
+    assert_eq!(stage.server_has("alpha.wiki", "main"), client.ok("-C wiki rev-parse HEAD"));
 }
 
 /// The protocol of git before 1.6.6: files.
 pub(super) fn clones_over_the_dumb_protocol(stage: &mut Stage) {
     let url = stage.url(READER, "/acme/alpha.git");
-    let client = stage
-        .client
-        .with(&[], &[("GIT_SMART_HTTP", "0"), ("GIT_CURL_VERBOSE", "1")]);
+    let client = stage.client.with(&[], &[("GIT_SMART_HTTP", "0"), ("GIT_CURL_VERBOSE", "1")]);
     let said = client.trace(&format!("clone {url} work"));
-    assert!(
-        said.contains("/objects/") && !said.contains("git-upload-pack"),
-        "{said}"
-    );
-    assert_eq!(
-        client.ok("-C work rev-parse HEAD"),
-        stage.server_has("alpha", "main")
-    );
+    assert!(said.contains("/objects/") && !said.contains("git-upload-pack"), "{said}");
+    assert_eq!(client.ok("-C work rev-parse HEAD"), stage.server_has("alpha", "main"));
     client.ok("-C work fsck --strict");
 }
 
@@ -147,19 +116,11 @@ pub(super) fn negotiates_about_many_refs(stage: &mut Stage) {
     let commits = stage.server.ok(&format!("-C {repository} rev-list many"));
     let mut names: Vec<_> = (0..300).map(|at| format!("refs/heads/many-{at}")).collect();
     names.sort();
-    let lines = commits
-        .lines()
-        .zip(&names)
-        .map(|(commit, name)| format!("{commit} {name}\n"));
-    let packed = format!(
-        "# pack-refs with: peeled fully-peeled sorted \n{}",
-        lines.collect::<String>()
-    );
+    let lines = commits.lines().zip(&names).map(|(commit, name)| format!("{commit} {name}\n"));
+    let packed = format!("# pack-refs with: peeled fully-peeled sorted \n{}", lines.collect::<String>());
     std::fs::write(format!("{repository}/packed-refs"), packed).unwrap();
     for version in ["0", "2"] {
-        let client = stage
-            .client
-            .with(&[("protocol.version", version)], &[("GIT_CURL_VERBOSE", "1")]);
+        let client = stage.client.with(&[("protocol.version", version)], &[("GIT_CURL_VERBOSE", "1")]);
         clones_compressed(stage, &client);
     }
 }
@@ -178,10 +139,7 @@ fn clones_compressed(stage: &Stage, client: &Git) {
     stage.server.commit("root/acme/alpha.git", &new, 1);
     let said = client.trace("-C work fetch --quiet origin").to_ascii_lowercase();
     assert!(said.contains("content-encoding: gzip"), "{said}");
-    assert_eq!(
-        client.ok(&format!("-C work rev-parse origin/{new}")),
-        stage.server_has("alpha", &new)
-    );
+    assert_eq!(client.ok(&format!("-C work rev-parse origin/{new}")), stage.server_has("alpha", &new));
 }
 
 /// Names without regard to case, with `.git` or without: one repository, one grant.
@@ -200,10 +158,7 @@ pub(super) fn one_repository_by_each_name(stage: &mut Stage) {
         } else {
             // Granted as well; but the file system behind this host knows no such name.
             let said = stage.client.refused(&format!("ls-remote {url}"));
-            assert!(
-                said.contains("not found") && !said.contains("Portcullis"),
-                "{said}"
-            );
+            assert!(said.contains("not found") && !said.contains("Portcullis"), "{said}");
         }
     }
 }

@@ -12,37 +12,25 @@ pub(super) fn asks_the_helper(stage: &mut Stage) {
     let url = stage.base("") + "/acme/alpha.git";
     client.ok(&format!("clone --quiet {url} work"));
     let asked = fs::read_to_string(client.path("asked")).unwrap();
-    let (scheme, authority) = url
-        .strip_suffix("/acme/alpha.git")
-        .and_then(|base| base.split_once("://"))
-        .unwrap();
+    let (scheme, authority) =
+        url.strip_suffix("/acme/alpha.git").and_then(|base| base.split_once("://")).unwrap();
     assert!(
         asked.contains(&format!("protocol={scheme}\n")) && asked.contains(&format!("host={authority}\n")),
         "{asked}"
     );
-    let verbs: Vec<_> = asked
-        .lines()
-        .filter_map(|line| line.strip_prefix("verb "))
-        .collect();
+    let verbs: Vec<_> = asked.lines().filter_map(|line| line.strip_prefix("verb ")).collect();
     assert_eq!(verbs, ["get", "store"], "{asked}");
 
     let client = with_helper(stage, UNKNOWN);
     let said = stage.host_sees_nothing(|| client.refused(&format!("clone --quiet {url} work")));
     assert!(said.contains("Authentication failed for"), "{said}");
     let asked = fs::read_to_string(client.path("asked")).unwrap();
-    let verbs: Vec<_> = asked
-        .lines()
-        .filter_map(|line| line.strip_prefix("verb "))
-        .collect();
+    let verbs: Vec<_> = asked.lines().filter_map(|line| line.strip_prefix("verb ")).collect();
     assert_eq!(verbs, ["get", "erase"], "{asked}");
 
     let silent = stage.client.with(&[], &[("GIT_CURL_VERBOSE", "1")]);
     let said = stage.host_sees_nothing(|| silent.refused(&format!("clone {url} work")));
-    assert!(
-        said.to_ascii_lowercase()
-            .contains("www-authenticate: basic realm=\"portcullis\""),
-        "{said}"
-    );
+    assert!(said.to_ascii_lowercase().contains("www-authenticate: basic realm=\"portcullis\""), "{said}");
     assert!(said.contains("could not read Username"), "{said}");
 
     let lines = stage.gateway.take().unwrap().audit();
@@ -51,11 +39,7 @@ pub(super) fn asks_the_helper(stage: &mut Stage) {
         .take(3)
         .map(|line| (line["reason"].as_str().unwrap(), line["status"].as_u64().unwrap()))
         .collect();
-    assert_eq!(
-        first,
-        [("no_credentials", 401), ("granted", 200), ("granted", 200)],
-        "{lines:?}"
-    );
+    assert_eq!(first, [("no_credentials", 401), ("granted", 200), ("granted", 200)], "{lines:?}");
 }
 
 fn with_helper(stage: &Stage, seed: u8) -> Git {
@@ -74,14 +58,8 @@ fn with_helper(stage: &Stage, seed: u8) -> Git {
 pub(super) fn takes_the_token_in_each_place(stage: &mut Stage) {
     let token = token(READER);
     let want = stage.server_has("alpha", "main");
-    for user in [
-        format!("{token}@"),
-        format!("{token}:x-oauth-basic@"),
-        format!("oauth2:{token}@"),
-    ] {
-        let found = stage
-            .client
-            .ok(&format!("ls-remote {}/acme/alpha.git main", stage.base(&user)));
+    for user in [format!("{token}@"), format!("{token}:x-oauth-basic@"), format!("oauth2:{token}@")] {
+        let found = stage.client.ok(&format!("ls-remote {}/acme/alpha.git main", stage.base(&user)));
         assert!(found.starts_with(&want), "{found}");
     }
     for scheme in ["Bearer", "token"] {

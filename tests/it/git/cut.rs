@@ -41,18 +41,11 @@ pub(super) fn a_clone_ends_with_its_token(stage: &mut Stage) {
     stage.gateway().edit("tokens/test.yaml", &policy(&[WRITER]));
     relay.open();
     let said = Said::by(clone);
-    assert!(
-        !said.succeeded && said.errors.contains("fatal: "),
-        "{}",
-        said.errors
-    );
+    assert!(!said.succeeded && said.errors.contains("fatal: "), "{}", said.errors);
     assert!(relay.passed() < STOP + BUFFERS, "{} bytes passed", relay.passed());
     let url = stage.url(READER, "/acme/alpha.git");
     let said = stage.host_sees_nothing(|| stage.client.refused(&format!("clone --quiet {url} again")));
-    assert!(
-        said.contains("remote: Portcullis: this token is not known"),
-        "{said}"
-    );
+    assert!(said.contains("remote: Portcullis: this token is not known"), "{said}");
     // Another's goes on.
     let url = stage.url(WRITER, "/acme/alpha.git");
     stage.client.ok(&format!("ls-remote {url}"));
@@ -68,10 +61,7 @@ pub(super) fn a_clone_outlives_other_edits(stage: &mut Stage) {
     relay.open();
     let said = Said::by(clone);
     assert!(said.succeeded, "{}", said.errors);
-    assert_eq!(
-        stage.client.ok("-C work rev-parse origin/noise"),
-        stage.server_has("alpha", "noise")
-    );
+    assert_eq!(stage.client.ok("-C work rev-parse origin/noise"), stage.server_has("alpha", "noise"));
 }
 
 /// A push whose token is dropped changes nothing in the repository.
@@ -112,10 +102,7 @@ pub(super) fn a_clone_outlives_the_gateway(stage: &mut Stage) {
     relay.open();
     let said = Said::by(clone);
     assert!(said.succeeded, "{}", said.errors);
-    assert_eq!(
-        stage.client.ok("-C work rev-parse origin/noise"),
-        stage.server_has("alpha", "noise")
-    );
+    assert_eq!(stage.client.ok("-C work rev-parse origin/noise"), stage.server_has("alpha", "noise"));
     let (stopped, ended) = stopping.join().unwrap();
     assert!(stopped.is_ok(), "{stopped:?}");
     assert!(ended > opened);

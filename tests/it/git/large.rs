@@ -30,10 +30,7 @@ pub(super) fn a_push_streams(stage: &mut Stage) {
     let before = reset_peak();
     let took = push(&client, &stage.url(WRITER, "/acme/alpha.git"), stage);
     let grown = memory("VmHWM").saturating_sub(before);
-    assert_eq!(
-        stage.server_has("alpha", "noise"),
-        client.ok("-C work rev-parse main")
-    );
+    assert_eq!(stage.server_has("alpha", "noise"), client.ok("-C work rev-parse main"));
     let ratio = direct.map(|direct| {
         let ratio = took.as_secs_f64() / direct.as_secs_f64();
         format!(", directly {direct:.2?}, ratio {ratio:.2}")
@@ -70,10 +67,7 @@ fn reset_peak() -> u64 {
 
 fn memory(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
     kibibytes << 10
 }

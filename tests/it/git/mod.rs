@@ -93,10 +93,9 @@ impl Stage {
         issue(files.path());
         let upstream = match &nginx {
             None => format!("git_directory: '{}'", root.display()),
-            Some(nginx) => format!(
-                "url: 'http://{}', identity: {{ trusted_header: {USER_FIELD} }}",
-                nginx.address
-            ),
+            Some(nginx) => {
+                format!("url: 'http://{}', identity: {{ trusted_header: {USER_FIELD} }}", nginx.address)
+            }
         };
         let mut client = Git::new();
         let ca = files.path().join("ca.pem");
@@ -114,14 +113,7 @@ impl Stage {
             &format!("  - {{ name: forge, hosts: ['*'], catalogs: [git], {upstream} }}"),
             &[("tokens/test.yaml", policy(&[READER, WRITER]))],
         );
-        Ok(Self {
-            host,
-            way,
-            gateway: Some(gateway),
-            nginx,
-            server,
-            client,
-        })
+        Ok(Self { host, way, gateway: Some(gateway), nginx, server, client })
     }
 
     fn gateway(&self) -> &TestGateway {
@@ -154,10 +146,7 @@ impl Stage {
     /// What `reference` of `acme/<name>.git` is on the server.
     #[track_caller]
     fn server_has(&self, name: &str, reference: &str) -> String {
-        self.server.ok(&format!(
-            "-C {} rev-parse --verify {reference}",
-            self.repository(name)
-        ))
+        self.server.ok(&format!("-C {} rev-parse --verify {reference}", self.repository(name)))
     }
 
     /// Runs `act`, in which nothing may reach the host, and no file of it may change.
@@ -184,11 +173,7 @@ fn policy(active: &[u8]) -> String {
         (READER, grant("contents: read"), "2999-01-01"),
         (WRITER, grant("contents: write, wikis: write"), "2999-01-01"),
         (EXPIRED, grant("contents: write"), "2026-01-01"),
-        (
-            REVOKED,
-            format!("state: revoked, {}", grant("contents: write")),
-            "2999-01-01",
-        ),
+        (REVOKED, format!("state: revoked, {}", grant("contents: write")), "2999-01-01"),
         (WIKI_READER, grant("wikis: read"), "2999-01-01"),
     ];
     let mut text = String::from("tokens:\n");
@@ -219,9 +204,7 @@ fn issue(directory: &Path) {
     let authority = params.self_signed(&key).unwrap();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let certificate = named("gateway", vec!["127.0.0.1".into()])
-        .signed_by(&key, &issuer)
-        .unwrap();
+    let certificate = named("gateway", vec!["127.0.0.1".into()]).signed_by(&key, &issuer).unwrap();
     fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
     fs::write(directory.join("cert.pem"), certificate.pem()).unwrap();
     fs::write(directory.join("key.pem"), key.serialize_pem()).unwrap();

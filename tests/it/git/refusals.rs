@@ -96,14 +96,9 @@ pub(super) fn clones(stage: &mut Stage) {
 
 #[track_caller]
 fn check(said: &str, row: &Row) {
-    let lines: Vec<_> = said
-        .lines()
-        .filter_map(|line| line.strip_prefix("remote: "))
-        .map(str::trim_end)
-        .collect();
-    let [sentence, word] = lines.as_slice() else {
-        panic!("{}: {said}", row.path)
-    };
+    let lines: Vec<_> =
+        said.lines().filter_map(|line| line.strip_prefix("remote: ")).map(str::trim_end).collect();
+    let [sentence, word] = lines.as_slice() else { panic!("{}: {said}", row.path) };
     assert_eq!(*sentence, format!("Portcullis: {}", row.sentence), "{}", row.path);
     assert!(word.starts_with(&format!("{}, request ", row.reason)), "{said}");
     assert!(said.trim_end().contains(row.fatal), "{}: {said}", row.path);
@@ -112,10 +107,7 @@ fn check(said: &str, row: &Row) {
 /// Each push that is refused.
 pub(super) fn pushes(stage: &mut Stage) {
     let client = &stage.client;
-    client.ok(&format!(
-        "clone --quiet {} work",
-        stage.url(READER, "/acme/alpha.git")
-    ));
+    client.ok(&format!("clone --quiet {} work", stage.url(READER, "/acme/alpha.git")));
     client.ok("-C work commit --quiet --allow-empty -m one");
     let lacks = |permission| format!("this token lacks {permission}; ask the owner of `acme` to grant it.");
     let rows = [
@@ -123,22 +115,11 @@ pub(super) fn pushes(stage: &mut Stage) {
         (WIKI_READER, "alpha", lacks("contents=write"), FORBIDDEN),
         (WIKI_READER, "alpha.wiki", lacks("wikis=write"), FORBIDDEN),
         (WRITER, "beta", NOT_GRANTED.into(), NOT_FOUND),
-        (
-            EXPIRED,
-            "alpha",
-            "this token expired; regenerate it or make a new one.".into(),
-            AUTHENTICATION,
-        ),
+        (EXPIRED, "alpha", "this token expired; regenerate it or make a new one.".into(), AUTHENTICATION),
     ];
     for (seed, name, sentence, fatal) in rows {
         let url = stage.url(seed, &format!("/acme/{name}.git"));
-        for what in [
-            "main",
-            "--force main",
-            "main:refs/heads/new",
-            "--delete topic",
-            "v1",
-        ] {
+        for what in ["main", "--force main", "main:refs/heads/new", "--delete topic", "v1"] {
             let said = stage.host_sees_nothing(|| client.refused(&format!("-C work push {url} {what}")));
             assert!(
                 said.contains(&format!("remote: Portcullis: {sentence}")) && said.contains(fatal),
@@ -165,22 +146,14 @@ pub(super) fn what_has_no_route(stage: &mut Stage) {
             assert_eq!(status(&answer), 403, "{method} {path}: {answer}");
             assert!(answer.contains("\nno_route, request "), "{answer}");
         }
-        let answer = stage
-            .gateway()
-            .raw(head("POST", "/acme/alpha.git/git-upload-archive", ""));
+        let answer = stage.gateway().raw(head("POST", "/acme/alpha.git/git-upload-archive", ""));
         assert_eq!(status(&answer), 401, "{answer}");
     });
     // What git asks first is a fetch's own question; the archive itself is refused.
     let before = fingerprint(&stage.root());
     let said = stage.client.refused(&format!("archive --remote={url} main"));
-    assert!(
-        said.contains("HTTP 403") || said.contains("not supported"),
-        "{said}"
-    );
+    assert!(said.contains("HTTP 403") || said.contains("not supported"), "{said}");
     let answered = stage.nginx.as_ref().map(Nginx::answered).unwrap_or_default();
-    assert!(
-        answered.iter().all(|line| !line.contains("archive")),
-        "{answered:?}"
-    );
+    assert!(answered.iter().all(|line| !line.contains("archive")), "{answered:?}");
     assert_eq!(fingerprint(&stage.root()), before);
 }

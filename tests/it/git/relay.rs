@@ -39,12 +39,8 @@ impl Relay {
     pub(super) fn start(gateway: SocketAddr, direction: Direction, stops_after: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let gate = Arc::new(Gate {
-            direction,
-            stops_after,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let gate =
+            Arc::new(Gate { direction, stops_after, state: Mutex::default(), changed: Condvar::new() });
         let shared = Arc::clone(&gate);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -66,11 +62,7 @@ impl Relay {
     pub(super) fn wait_until_stopped(&self) {
         let state = self.gate.state.lock().unwrap();
         let passing = |state: &mut State| state.passed < self.gate.stops_after;
-        let (state, waited) = self
-            .gate
-            .changed
-            .wait_timeout_while(state, DEADLINE, passing)
-            .unwrap();
+        let (state, waited) = self.gate.changed.wait_timeout_while(state, DEADLINE, passing).unwrap();
         assert!(!waited.timed_out(), "only {} bytes passed", state.passed);
     }
 

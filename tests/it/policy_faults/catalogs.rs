@@ -20,15 +20,9 @@ fn check_catalog(text: &str, place: &str, part: &str) {
     let faults = faults_of(&[source(CATALOG, text)], &[upstream(&["small"])]);
     let all = describe(&faults);
     let start = format!("policies/{CATALOG}:{place}: ");
-    let first = faults
-        .iter()
-        .find(|fault| fault.file.ends_with(CATALOG))
-        .map(ToString::to_string);
+    let first = faults.iter().find(|fault| fault.file.ends_with(CATALOG)).map(ToString::to_string);
     let first = first.unwrap_or_default();
-    assert!(
-        first.starts_with(&start) && first.contains(part),
-        "{text}\ngave:\n{all}\nnot {start}{part}"
-    );
+    assert!(first.starts_with(&start) && first.contains(part), "{text}\ngave:\n{all}\nnot {start}{part}");
 }
 
 #[test]
@@ -40,39 +34,19 @@ fn routes_of_catalogs() {
     check_routes("  GET /{a...}/b: none", "7:3", "nothing may follow");
     check_routes("  GET /{repo}: none", "7:3", "needs an owner parameter before it");
     check_routes("  GET /{owner%}: none", "7:3", "`{owner%}` is no segment");
-    check_routes(
-        "  GET /x: code=read",
-        "7:3",
-        "`code` belongs to a resource owner, and the path names none",
-    );
-    check_routes(
-        "  GET /{owner}: code",
-        "7:3",
-        "`code` is no requirement; expected `name=read`",
-    );
+    check_routes("  GET /x: code=read", "7:3", "`code` belongs to a resource owner, and the path names none");
+    check_routes("  GET /{owner}: code", "7:3", "`code` is no requirement; expected `name=read`");
     check_routes("  GET /{owner}: code=read;", "7:3", "`` is no requirement");
-    check_routes(
-        "  GET /{owner}: code=owner",
-        "7:3",
-        "`code=owner` is no requirement",
-    );
+    check_routes("  GET /{owner}: code=owner", "7:3", "`code=owner` is no requirement");
     check_routes("  GET /{owner}: cod=read", "7:3", "unknown permission `cod`");
-    check_routes(
-        "  GET /{owner}: code=admin",
-        "7:3",
-        "permission `code` has no level `admin`",
-    );
+    check_routes("  GET /{owner}: code=admin", "7:3", "permission `code` has no level `admin`");
     check_routes("  GET /{owner}: None", "7:3", "`None` is no requirement");
     check_routes(
         "  GET /{owner}: { query: q, values: { a: code=read, b: nope } }",
         "7:3",
         "`nope` is no requirement",
     );
-    check_routes(
-        "  GET /{owner}: { query: q, value: {} }",
-        "7:17",
-        "none of the forms that may stand here",
-    );
+    check_routes("  GET /{owner}: { query: q, value: {} }", "7:17", "none of the forms that may stand here");
 }
 
 #[test]
@@ -88,32 +62,16 @@ fn routes_beside_each_other() {
         "8:3",
         "takes the same requests as `GET /x/{a}`; keep one",
     );
-    check_routes(
-        "  GET /x/{owner}: none\n  PUT /x/{y}/z: none",
-        "8:3",
-        "one path would have two meanings",
-    );
-    check_routes(
-        "  GET /x/{y%}: none\n  PUT /x/{y}/z: none",
-        "8:3",
-        "one path would have two meanings",
-    );
+    check_routes("  GET /x/{owner}: none\n  PUT /x/{y}/z: none", "8:3", "one path would have two meanings");
+    check_routes("  GET /x/{y%}: none\n  PUT /x/{y}/z: none", "8:3", "one path would have two meanings");
     check_routes("  GET /x: none\n  GET /x: never", "8:3", "stands twice");
 }
 
 #[test]
 fn catalogs() {
     let rest = "permissions: {}\nroutes: {}\n";
-    check_catalog(
-        &format!("catalog: Small\n{rest}"),
-        "1:10",
-        "lower-case letters, digits and `-`",
-    );
-    check_catalog(
-        &format!("catalog: small\nroute: {{}}\n{rest}"),
-        "2:1",
-        "unknown field `route`",
-    );
+    check_catalog(&format!("catalog: Small\n{rest}"), "1:10", "lower-case letters, digits and `-`");
+    check_catalog(&format!("catalog: small\nroute: {{}}\n{rest}"), "2:1", "unknown field `route`");
     check_catalog("catalog: small\nroutes: {}\n", "2:1", "`permissions` is missing");
     check_catalog(
         &format!("catalog: small\nerrors: {{ format: xml }}\n{rest}"),
@@ -132,21 +90,9 @@ fn catalogs() {
     );
     let permission =
         |fields: &str| format!("catalog: small\npermissions:\n  code: {{ {fields} }}\nroutes: {{}}\n");
-    check_catalog(
-        &permission("scope: repo, levels: [read]"),
-        "3:18",
-        "unknown scope; expected `repository`",
-    );
-    check_catalog(
-        &permission("scope: user, levels: [reed]"),
-        "3:32",
-        "unknown level `reed`",
-    );
-    check_catalog(
-        &permission("scope: user, level: [read]"),
-        "3:24",
-        "unknown field `level`",
-    );
+    check_catalog(&permission("scope: repo, levels: [read]"), "3:18", "unknown scope; expected `repository`");
+    check_catalog(&permission("scope: user, levels: [reed]"), "3:32", "unknown level `reed`");
+    check_catalog(&permission("scope: user, level: [read]"), "3:24", "unknown field `level`");
     check_catalog(
         &permission("scope: user, levels: [read], write_role: owner"),
         "3:52",
@@ -178,10 +124,7 @@ fn two_catalogs_share_a_permission_only_with_one_scope() {
     assert_eq!(faults_of(&sources, &[upstream(&["one"])]), []);
     let sources = [
         catalog("one", "user"),
-        source(
-            "catalogs/other.yaml",
-            "catalog: one\npermissions: {}\nroutes: {}\n",
-        ),
+        source("catalogs/other.yaml", "catalog: one\npermissions: {}\nroutes: {}\n"),
     ];
     let text = describe(&faults_of(&sources, &[upstream(&["one"])]));
     assert!(
@@ -204,12 +147,6 @@ fn catalogs_of_one_upstream_may_not_differ_about_a_request() {
     let text = describe(&faults_of(&sources, &[upstream(&["one", "two"])]));
     assert!(text.starts_with("policies/catalogs/two.yaml:5:3: "), "{text}");
     assert!(text.contains("one path would have two meanings"), "{text}");
-    let apart = [
-        upstream(&["one"]),
-        UpstreamSpec {
-            name: "other".into(),
-            ..upstream(&["two"])
-        },
-    ];
+    let apart = [upstream(&["one"]), UpstreamSpec { name: "other".into(), ..upstream(&["two"]) }];
     assert_eq!(faults_of(&sources, &apart), []);
 }

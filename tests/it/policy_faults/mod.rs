@@ -15,9 +15,7 @@ const TOKENS: &str = "tokens/ci.yaml";
 const DENY: &str = "deny.yaml";
 
 fn faults_of(sources: &[Source], upstreams: &[UpstreamSpec]) -> Vec<Fault> {
-    compile(sources, upstreams, &TokenFormat::default(), 1)
-        .err()
-        .unwrap_or_default()
+    compile(sources, upstreams, &TokenFormat::default(), 1).err().unwrap_or_default()
 }
 
 fn digest(seed: u8) -> String {
@@ -39,47 +37,19 @@ fn check(name: &str, text: &str, place: &str, part: &str) {
 #[test]
 fn organizations() {
     let check = |text: &str, place: &str, part: &str| check(ORGANIZATION, text, place, part);
-    check(
-        "organization: ac me\n",
-        "1:15",
-        "an organization's name holds letters",
-    );
+    check("organization: ac me\n", "1:15", "an organization's name holds letters");
     check("owners: [alice]\n", "1:1", "`organization` is missing");
-    check(
-        "organization: acme\nceilings: {}\n",
-        "2:1",
-        "unknown field `ceilings`; expected",
-    );
-    check(
-        "organization: acme\norganization: b\n",
-        "2:1",
-        "`organization` stands twice",
-    );
-    check(
-        "organization: acme\nmembers: { bob: owner }\n",
-        "2:17",
-        "unknown role `owner`; expected `read`",
-    );
-    check(
-        "organization: acme\nmembers:\n  bob: read\n  bob: admin\n",
-        "4:3",
-        "stands twice",
-    );
-    check(
-        "organization: acme\nmode: dry\n",
-        "2:7",
-        "unknown mode `dry`; expected `enforce` or `shadow`",
-    );
+    check("organization: acme\nceilings: {}\n", "2:1", "unknown field `ceilings`; expected");
+    check("organization: acme\norganization: b\n", "2:1", "`organization` stands twice");
+    check("organization: acme\nmembers: { bob: owner }\n", "2:17", "unknown role `owner`; expected `read`");
+    check("organization: acme\nmembers:\n  bob: read\n  bob: admin\n", "4:3", "stands twice");
+    check("organization: acme\nmode: dry\n", "2:7", "unknown mode `dry`; expected `enforce` or `shadow`");
     check(
         "organization: acme\nfine_grained_tokens: { access: no }\n",
         "2:32",
         "unknown access `no`; expected `allow` or `deny`",
     );
-    check(
-        "organization: acme\nfine_grained_tokens:\n  max_lifetime: 90\n",
-        "3:17",
-        "expected a duration",
-    );
+    check("organization: acme\nfine_grained_tokens:\n  max_lifetime: 90\n", "3:17", "expected a duration");
     check(
         "organization: acme\nfine_grained_tokens: { max_lifetimes: 90d }\n",
         "2:24",
@@ -100,47 +70,19 @@ fn ceilings() {
         "2:22",
         "`admin` is no level of `contents`; expected `read` or `write`",
     );
-    check(
-        "organization: acme\nceiling: { content: none }\n",
-        "2:12",
-        "unknown permission `content`",
-    );
+    check("organization: acme\nceiling: { content: none }\n", "2:12", "unknown permission `content`");
 }
 
 #[test]
 fn deny_rules() {
     let check = |rules: &str, place: &str, part: &str| check(DENY, &format!("deny:\n{rules}\n"), place, part);
-    check(
-        "  - { name: a, route: /x }",
-        "2:23",
-        "a route is written `GET /path`",
-    );
+    check("  - { name: a, route: /x }", "2:23", "a route is written `GET /path`");
     check("  - { name: a, route: get /x }", "2:23", "`get` is no method");
-    check(
-        "  - { name: a, route: \"* /{x...}/y\" }",
-        "2:23",
-        "nothing may follow `{name...}`",
-    );
-    check(
-        "  - { name: a, route: \"* /x\", mode: off }",
-        "2:37",
-        "unknown mode `off`",
-    );
-    check(
-        "  - { name: a, route: \"* /x\", upstreams: [fogre] }",
-        "2:43",
-        "there is no upstream `fogre`",
-    );
-    check(
-        "  - { name: a, route: \"* /x\", upstreams: [] }",
-        "2:13",
-        "`upstreams` is empty; leave it out",
-    );
-    check(
-        "  - { name: a, routes: \"* /x\" }",
-        "2:16",
-        "unknown field `routes`",
-    );
+    check("  - { name: a, route: \"* /{x...}/y\" }", "2:23", "nothing may follow `{name...}`");
+    check("  - { name: a, route: \"* /x\", mode: off }", "2:37", "unknown mode `off`");
+    check("  - { name: a, route: \"* /x\", upstreams: [fogre] }", "2:43", "there is no upstream `fogre`");
+    check("  - { name: a, route: \"* /x\", upstreams: [] }", "2:13", "`upstreams` is empty; leave it out");
+    check("  - { name: a, routes: \"* /x\" }", "2:16", "unknown field `routes`");
     check(
         "  - { name: a, route: \"GET /x/{n}\" }\n  - { name: b, route: \"GET /x/{m}\" }",
         "3:23",
@@ -163,10 +105,7 @@ fn unknown_catalogs_and_files() {
         "{text}"
     );
     assert!(text.contains("`git`") && text.contains("`github`"), "{text}");
-    let text = describe(&faults_of(
-        &[source("token/a.yaml", "tokens: []")],
-        &[upstream(&["git"])],
-    ));
+    let text = describe(&faults_of(&[source("token/a.yaml", "tokens: []")], &[upstream(&["git"])]));
     assert!(
         text.starts_with("policies/token/a.yaml: unknown policy file; expected `organizations/*.yaml`"),
         "{text}"
@@ -191,14 +130,8 @@ fn all_faults_of_all_files_are_told_at_once_in_order() {
             TOKENS,
             "tokens:\n  - name: ci\n    sha256: x\n    user: bob\n    resource_owner: acme\n    repositories: []\n    permissions: { content: read, contents: owner }\n    expires_at: soon\n",
         ),
-        source(
-            ORGANIZATION,
-            "organization: acme\nmode: dry\nceiling: { content: read }\n",
-        ),
-        source(
-            DENY,
-            "deny:\n  - { name: a, route: x }\n  - { name: b, route: \"* /y\", mode: x }\n",
-        ),
+        source(ORGANIZATION, "organization: acme\nmode: dry\nceiling: { content: read }\n"),
+        source(DENY, "deny:\n  - { name: a, route: x }\n  - { name: b, route: \"* /y\", mode: x }\n"),
         source("organizations/b.yaml", "organization: [b]\n"),
         source("other.yaml", "x: 1\n"),
     ];

@@ -9,10 +9,7 @@ use crate::support::policy::{snapshot, source, upstream};
 #[track_caller]
 fn check_token(body: &str, place: &str, part: &str) {
     let head = "tokens:\n  - name: ci\n    sha256: SHA\n    user: bob\n";
-    let text = format!(
-        "{head}{}",
-        body.replace('|', "\n    ").replacen("", "    ", 1) + "\n"
-    );
+    let text = format!("{head}{}", body.replace('|', "\n    ").replacen("", "    ", 1) + "\n");
     check(TOKENS, &text, place, part);
 }
 
@@ -26,43 +23,19 @@ fn with(from: &str, to: &str) -> String {
 
 #[test]
 fn fields_and_permissions() {
-    check_token(
-        &with("2027-01-31", "tomorrow"),
-        "8:17",
-        "expected a date such as `2027-01-31`",
-    );
+    check_token(&with("2027-01-31", "tomorrow"), "8:17", "expected a date such as `2027-01-31`");
     check_token(&with("2027-01-31", "2027-02-30"), "8:17", "expected a date");
-    check_token(
-        &with("2027-01-31", "2027-01-31T18:00:00"),
-        "8:17",
-        "a moment such as",
-    );
+    check_token(&with("2027-01-31", "2027-01-31T18:00:00"), "8:17", "a moment such as");
     check_token(&with("expires_at", "expires"), "8:5", "unknown field `expires`");
-    check_token(
-        &with("|expires_at: 2027-01-31", ""),
-        "7:5",
-        "`expires_at` is missing",
-    );
+    check_token(&with("|expires_at: 2027-01-31", ""), "7:5", "`expires_at` is missing");
     check_token(
         &with("contents", "contnets"),
         "7:20",
         "unknown permission `contnets`; did you mean `contents`?",
     );
-    check_token(
-        &with("contents", "pull_request"),
-        "7:20",
-        "did you mean `pull_requests`?",
-    );
-    check_token(
-        &with("contents", "zzz"),
-        "7:20",
-        "it is in none of the catalogs in use",
-    );
-    check_token(
-        &with("contents: read", "checks: read"),
-        "7:20",
-        "`checks` cannot be granted to a token",
-    );
+    check_token(&with("contents", "pull_request"), "7:20", "did you mean `pull_requests`?");
+    check_token(&with("contents", "zzz"), "7:20", "it is in none of the catalogs in use");
+    check_token(&with("contents: read", "checks: read"), "7:20", "`checks` cannot be granted to a token");
     check_token(
         &with("read", "admin"),
         "7:30",
@@ -73,39 +46,19 @@ fn fields_and_permissions() {
 
 #[test]
 fn reach_and_state() {
-    check_token(
-        &with("all", "none"),
-        "6:19",
-        "expected `all` or a list of repository names",
-    );
+    check_token(&with("all", "none"), "6:19", "expected `all` or a list of repository names");
     check_token(&with("all", "[]"), "6:19", "the list is empty");
-    check_token(
-        &with("all", "[acme/alpha]"),
-        "6:19",
-        "`acme/alpha` is no repository name",
-    );
+    check_token(&with("all", "[acme/alpha]"), "6:19", "`acme/alpha` is no repository name");
     check_token(&with("all", "[alpha.git]"), "6:19", "without `.git`");
     check_token(&with("all", "[\"*\"]"), "6:19", "`*` is no repository name");
-    check_token(
-        &with("repositories: all|", ""),
-        "5:21",
-        "`repositories` is missing",
-    );
+    check_token(&with("repositories: all|", ""), "5:21", "`repositories` is missing");
     check_token(&with("acme", "acme."), "5:21", "does not end in `.`");
     check_token(&with("resource_owner: acme|", ""), "2:5", "or else `grants`");
     check_token(&format!("{ALL}|grants: []"), "2:5", "or else `grants`");
     check_token("grants: []|expires_at: 2027-01-31", "2:5", "`grants` is empty");
     check_token(&format!("{ALL}|state: paused"), "9:12", "unknown state `paused`");
-    check_token(
-        &format!("{ALL}|networks: [10.0.0.0/33]"),
-        "9:16",
-        "expected a network such as",
-    );
-    check_token(
-        &format!("{ALL}|networks: []"),
-        "2:5",
-        "`networks` is empty; leave it out",
-    );
+    check_token(&format!("{ALL}|networks: [10.0.0.0/33]"), "9:16", "expected a network such as");
+    check_token(&format!("{ALL}|networks: []"), "2:5", "`networks` is empty; leave it out");
     let two = "grants:|  - { resource_owner: acme, permissions: {} }|  - { resource_owner: ACME, permissions: {} }|expires_at: 2027-01-31";
     check_token(two, "7:27", "stands in `grants` already");
 }
@@ -118,37 +71,12 @@ fn names_and_digests_of_tokens() {
         )
     };
     check(TOKENS, &token("\"\"", "SHA", "bob"), "2:11", "1 to 40 characters");
-    check(
-        TOKENS,
-        &token(&"n".repeat(41), "SHA", "bob"),
-        "2:11",
-        "1 to 40 characters",
-    );
-    check(
-        TOKENS,
-        &token("ci", "abc", "bob"),
-        "3:13",
-        "64 hexadecimal digits",
-    );
-    check(
-        TOKENS,
-        &token("ci", &"g".repeat(64), "bob"),
-        "3:13",
-        "64 hexadecimal digits",
-    );
+    check(TOKENS, &token(&"n".repeat(41), "SHA", "bob"), "2:11", "1 to 40 characters");
+    check(TOKENS, &token("ci", "abc", "bob"), "3:13", "64 hexadecimal digits");
+    check(TOKENS, &token("ci", &"g".repeat(64), "bob"), "3:13", "64 hexadecimal digits");
     check(TOKENS, &token("ci", "SHA", "a b"), "4:11", "a user's name holds");
-    check(
-        TOKENS,
-        &token("ci", "SHA", "\"a\\nb\""),
-        "4:11",
-        "a user's name holds",
-    );
-    check(
-        TOKENS,
-        "tokens:\n  - name: &n ci\n",
-        "2:14",
-        "anchors and aliases",
-    );
+    check(TOKENS, &token("ci", "SHA", "\"a\\nb\""), "4:11", "a user's name holds");
+    check(TOKENS, "tokens:\n  - name: &n ci\n", "2:14", "anchors and aliases");
     check(TOKENS, "", "1:1", "holds no document");
 }
 
@@ -161,10 +89,8 @@ fn the_same_digest_twice_is_told_with_both_places() {
     };
     let file = |name: &str, digest: &str| format!("tokens:\n{}", entry(name, digest));
     let upper = digest(1).to_ascii_uppercase();
-    let sources = [
-        source("tokens/a.yaml", file("one", &digest(1))),
-        source("tokens/b.yaml", file("two", &upper)),
-    ];
+    let sources =
+        [source("tokens/a.yaml", file("one", &digest(1))), source("tokens/b.yaml", file("two", &upper))];
     let faults = faults_of(&sources, &[upstream(&["git"])]);
     assert_eq!(faults.len(), 1);
     let text = describe(&faults);
@@ -186,10 +112,7 @@ fn a_permission_of_a_user_belongs_to_that_user() {
         )
     };
     let faults = |owner: &str| {
-        let sources = [
-            source("catalogs/people.yaml", catalog),
-            source(TOKENS, token(owner)),
-        ];
+        let sources = [source("catalogs/people.yaml", catalog), source(TOKENS, token(owner))];
         describe(&faults_of(&sources, &[upstream(&["people"])]))
     };
     let foreign = faults("acme");
@@ -208,9 +131,6 @@ fn one_file_holds_many_tokens() {
         )
     };
     let text: String = (0..15_000).map(token).collect();
-    let snapshot = snapshot(
-        &[source("tokens/many.yaml", format!("tokens:\n{text}"))],
-        &["git"],
-    );
+    let snapshot = snapshot(&[source("tokens/many.yaml", format!("tokens:\n{text}"))], &["git"]);
     assert_eq!(snapshot.tokens.len(), 15_000);
 }

@@ -41,23 +41,21 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 fn compiled_answer(snapshot: &Snapshot, ask: &Ask) -> &'static str {
-    let outcome = CanonicalTarget::parse(&ask.target)
-        .map_err(Refusal::from)
-        .and_then(|target| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::USER_AGENT, HeaderValue::from_static("test"));
-            let question = Question {
-                method: &Method::from_bytes(ask.method.as_bytes()).unwrap(),
-                target: &target,
-                host: "git.example.com",
-                server_name: None,
-                headers: &headers,
-                peer: ask.peer,
-                now: UnixTime(ask.now),
-            };
-            let claim = Claim::Digest(TokenDigest::from_hex(&ask.digest).unwrap());
-            judge_claim(snapshot, &question, claim).outcome.map(drop)
-        });
+    let outcome = CanonicalTarget::parse(&ask.target).map_err(Refusal::from).and_then(|target| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static("test"));
+        let question = Question {
+            method: &Method::from_bytes(ask.method.as_bytes()).unwrap(),
+            target: &target,
+            host: "git.example.com",
+            server_name: None,
+            headers: &headers,
+            peer: ask.peer,
+            now: UnixTime(ask.now),
+        };
+        let claim = Claim::Digest(TokenDigest::from_hex(&ask.digest).unwrap());
+        judge_claim(snapshot, &question, claim).outcome.map(drop)
+    });
     outcome.map_or_else(|refusal| refusal.reason().as_str(), |()| "permit")
 }
 
@@ -175,11 +173,7 @@ impl Change {
                     if part.permissions.is_empty() {
                         continue;
                     }
-                    let name = *part
-                        .permissions
-                        .keys()
-                        .nth(at.index(part.permissions.len()))
-                        .unwrap();
+                    let name = *part.permissions.keys().nth(at.index(part.permissions.len())).unwrap();
                     if *whole {
                         part.permissions.remove(name);
                     } else {
@@ -233,9 +227,7 @@ fn the_requests_reach_every_step() {
         let (policy, requests): (Policy, Vec<Request>) = strategy.new_tree(&mut runner).unwrap().current();
         let snapshot = compiled(&policy);
         for request in &requests {
-            *seen
-                .entry(compiled_answer(&snapshot, &request.of(&policy)))
-                .or_default() += 1;
+            *seen.entry(compiled_answer(&snapshot, &request.of(&policy))).or_default() += 1;
         }
     }
     for word in [
@@ -252,9 +244,6 @@ fn the_requests_reach_every_step() {
         "policy_forbids",
         "constraint_failed",
     ] {
-        assert!(
-            seen.get(word).is_some_and(|count| *count >= 20),
-            "{word}: {seen:?}"
-        );
+        assert!(seen.get(word).is_some_and(|count| *count >= 20), "{word}: {seen:?}");
     }
 }

@@ -124,10 +124,7 @@ impl Policy {
             file("deny.yaml".into(), &self.denied()),
         ];
         for (name, organization) in &self.organizations {
-            sources.push(file(
-                format!("organizations/{name}.yaml"),
-                &organization.document(name),
-            ));
+            sources.push(file(format!("organizations/{name}.yaml"), &organization.document(name)));
         }
         sources
     }
@@ -178,8 +175,7 @@ impl Policy {
     pub(crate) fn drop_conflicts(&mut self) -> bool {
         let before = (self.routes.len(), self.deny.len());
         let mut kept: Vec<(String, String)> = Vec::new();
-        self.routes
-            .retain(|route| keep(&mut kept, route.methods, &route.template));
+        self.routes.retain(|route| keep(&mut kept, route.methods, &route.template));
         let (mut enforced, mut shadow) = (Vec::new(), Vec::new());
         self.deny.retain(|deny| {
             let kept = if deny.shadow { &mut shadow } else { &mut enforced };
@@ -246,10 +242,7 @@ impl Organization {
 /// Whether a template may stand beside those in `kept`, as `docs/catalogs.md` words it; then it is added to them.
 fn keep(kept: &mut Vec<(String, String)>, methods: &str, template: &str) -> bool {
     let form = |template: &str| -> Vec<String> {
-        template
-            .split('/')
-            .map(|piece| form_of_piece(piece).to_owned())
-            .collect()
+        template.split('/').map(|piece| form_of_piece(piece).to_owned()).collect()
     };
     let methods_of = |methods: &str| -> BTreeSet<String> { methods.split('|').map(str::to_owned).collect() };
     let new = form(template);
@@ -293,10 +286,7 @@ fn template() -> impl Strategy<Value = String> {
     let pieces = prop::collection::vec(piece, 0..3);
     let end = select(vec!["", "", "", "/{rest...}", "/{rest...}", "/"]);
     (select(heads), pieces, end).prop_map(|(head, pieces, end)| {
-        let path = pieces
-            .iter()
-            .fold(head.to_owned(), |path, piece| path + "/" + piece)
-            + end;
+        let path = pieces.iter().fold(head.to_owned(), |path, piece| path + "/" + piece) + end;
         if path.is_empty() { "/".into() } else { path }
     })
 }
@@ -351,20 +341,9 @@ fn token_strategy() -> impl Strategy<Value = Token> {
         12 => select(vec!["2027-06-30", "2026-12-20", "2026-11-22T00:00:01Z"]),
         1 => select(vec!["2026-11-22", "2026-11-21"]),
     ];
-    let created_at = select(vec![
-        None,
-        Some("2026-01-01"),
-        Some("2026-11-01"),
-        Some("2027-05-01"),
-    ]);
-    let networks = select(vec![
-        vec![],
-        vec![],
-        vec![],
-        vec![],
-        vec!["10.0.0.0/8"],
-        vec!["2001:db8::/32", "192.0.2.7"],
-    ]);
+    let created_at = select(vec![None, Some("2026-01-01"), Some("2026-11-01"), Some("2027-05-01")]);
+    let networks =
+        select(vec![vec![], vec![], vec![], vec![], vec!["10.0.0.0/8"], vec!["2001:db8::/32", "192.0.2.7"]]);
     let user = select(vec!["alice", "bob", "Acme"]);
     let fields = (user, owners, parts, state, expires_at, created_at, networks);
     fields.prop_map(|(user, owners, parts, state, expires_at, created_at, networks)| {
@@ -373,11 +352,7 @@ fn token_strategy() -> impl Strategy<Value = Token> {
             if !owner.eq_ignore_ascii_case(user) {
                 permissions.remove("keys");
             }
-            Part {
-                owner,
-                repositories,
-                permissions,
-            }
+            Part { owner, repositories, permissions }
         };
         Token {
             user,
@@ -397,15 +372,8 @@ fn organization() -> impl Strategy<Value = Organization> {
         Some(BTreeMap::from([("BOB", "admin"), ("acme", "write")])),
         Some(BTreeMap::new()),
     ]);
-    let ceiling = subsequence(
-        vec![
-            ("code", "none"),
-            ("code", "read"),
-            ("notes", "read"),
-            ("team", "read"),
-        ],
-        0..=2,
-    );
+    let ceiling =
+        subsequence(vec![("code", "none"), ("code", "read"), ("notes", "read"), ("team", "read")], 0..=2);
     (
         prop::bool::weighted(0.1),
         select(vec![None, None, Some("90d"), Some("400d")]),
@@ -414,29 +382,22 @@ fn organization() -> impl Strategy<Value = Organization> {
         ceiling,
         prop::bool::weighted(0.2),
     )
-        .prop_map(
-            |(deny_access, max_lifetime, owners, members, ceiling, shadow)| Organization {
-                deny_access,
-                max_lifetime,
-                owners,
-                members,
-                ceiling: ceiling.into_iter().collect(),
-                shadow,
-            },
-        )
+        .prop_map(|(deny_access, max_lifetime, owners, members, ceiling, shadow)| Organization {
+            deny_access,
+            max_lifetime,
+            owners,
+            members,
+            ceiling: ceiling.into_iter().collect(),
+            shadow,
+        })
 }
 
 /// A policy that may hold conflicts.
 /// A policy that may hold conflicts. Two of three deny rules close a route that there is, or what lies below it.
 pub(crate) fn any_policy() -> impl Strategy<Value = Policy> {
-    let organizations = (
-        prop::option::weighted(0.7, organization()),
-        prop::option::weighted(0.3, organization()),
-    );
-    let of_route = (
-        any::<Index>(),
-        select(vec!["", "", "/a/b", "/a/{rest...}", "/{rest...}"]),
-    );
+    let organizations =
+        (prop::option::weighted(0.7, organization()), prop::option::weighted(0.3, organization()));
+    let of_route = (any::<Index>(), select(vec!["", "", "/a/b", "/a/{rest...}", "/{rest...}"]));
     let closed = (deny(), prop::option::weighted(0.7, of_route));
     (
         prop::collection::vec(route(), 1..10),

@@ -45,9 +45,7 @@ impl Files {
         };
         let lists = |folder: &str, key: &str| -> Vec<Value> {
             let documents = documents(folder);
-            let lists = documents
-                .iter()
-                .flat_map(|document| document[key].as_array().unwrap());
+            let lists = documents.iter().flat_map(|document| document[key].as_array().unwrap());
             lists.cloned().collect()
         };
         Self {
@@ -86,10 +84,8 @@ impl Files {
             return Err("policy_forbids");
         }
         if let Some(owner) = &hit.owner
-            && let Some(organization) = self
-                .organizations
-                .iter()
-                .find(|known| same_name(&known["organization"], owner))
+            && let Some(organization) =
+                self.organizations.iter().find(|known| same_name(&known["organization"], owner))
             && organization["mode"] != "shadow"
         {
             let holder = Holder { token, held };
@@ -97,9 +93,7 @@ impl Files {
         }
         let networks = token["networks"].as_array();
         let inside = |networks: &Vec<Value>| {
-            networks
-                .iter()
-                .any(|network| contains(network.as_str().unwrap(), ask.peer))
+            networks.iter().any(|network| contains(network.as_str().unwrap(), ask.peer))
         };
         if networks.is_some_and(|networks| !inside(networks)) {
             return Err("constraint_failed");
@@ -118,11 +112,7 @@ impl Files {
             Some((_, other)) if other == rule => (hit, rule),
             Some(_) => return Err("ambiguous_target"),
         };
-        if hit.empty_tail {
-            Err("no_route")
-        } else {
-            Ok((hit, rule))
-        }
+        if hit.empty_tail { Err("no_route") } else { Ok((hit, rule)) }
     }
 
     fn best(&self, method: &str, path: &str) -> Result<Option<(Hit, Value)>, &'static str> {
@@ -159,10 +149,7 @@ impl Files {
             let (methods, template) = rule["route"].as_str().unwrap().split_once(' ').unwrap();
             let fits = |path: &str| !matches!(fit_denied(template, path, &resource), Fit::No);
             let takes = |path: &str| {
-                fits(path)
-                    || path
-                        .strip_suffix('/')
-                        .is_some_and(|path| !path.is_empty() && fits(path))
+                fits(path) || path.strip_suffix('/').is_some_and(|path| !path.is_empty() && fits(path))
             };
             rule["mode"] != "shadow"
                 && method_rank(methods, method).is_some()
@@ -190,28 +177,19 @@ impl Files {
             held.extend(own.into_iter().filter(|(name, _)| self.scope(name) == "user"));
         }
         let Some(owner) = &hit.owner else { return Ok(held) };
-        let part = grants
-            .iter()
-            .find(|grant| same_name(&grant["resource_owner"], owner))
-            .filter(|grant| {
-                let selected = grant["repositories"].as_array();
-                grant["repositories"] == "all"
-                    || hit.repository.as_ref().is_none_or(|name| {
-                        selected.is_some_and(|names| names.iter().any(|known| same_name(known, name)))
-                    })
-            });
+        let part = grants.iter().find(|grant| same_name(&grant["resource_owner"], owner)).filter(|grant| {
+            let selected = grant["repositories"].as_array();
+            grant["repositories"] == "all"
+                || hit.repository.as_ref().is_none_or(|name| {
+                    selected.is_some_and(|names| names.iter().any(|known| same_name(known, name)))
+                })
+        });
         let Some(part) = part else {
             let open = requirement == "none" && hit.repository.is_none();
-            return if open {
-                Ok(held)
-            } else {
-                Err("resource_not_granted")
-            };
+            return if open { Ok(held) } else { Err("resource_not_granted") };
         };
-        let of_repositories = needs(requirement)
-            .iter()
-            .flatten()
-            .any(|(name, _)| self.scope(name) == "repository");
+        let of_repositories =
+            needs(requirement).iter().flatten().any(|(name, _)| self.scope(name) == "repository");
         if hit.repository.is_none() && of_repositories && part["repositories"] != "all" {
             return Err("resource_not_granted");
         }
@@ -238,21 +216,14 @@ impl Files {
     }
 
     fn step_9(&self, requirement: &str, held: &BTreeMap<String, u8>) -> Result<(), &'static str> {
-        if satisfied(requirement, |name, level| {
-            held.get(name).is_some_and(|held| *held >= level)
-        }) {
+        if satisfied(requirement, |name, level| held.get(name).is_some_and(|held| *held >= level)) {
             return Ok(());
         }
         let grantable = |(name, level): &(String, u8)| {
             let levels = self.catalog["permissions"][name]["levels"].as_array().unwrap();
-            levels
-                .iter()
-                .any(|known| level_number(known.as_str().unwrap()) >= *level)
+            levels.iter().any(|known| level_number(known.as_str().unwrap()) >= *level)
         };
-        if needs(requirement)
-            .iter()
-            .any(|all_of| all_of.iter().all(grantable))
-        {
+        if needs(requirement).iter().any(|all_of| all_of.iter().all(grantable)) {
             Err("permission_missing")
         } else {
             Err("never_grantable")
@@ -286,9 +257,7 @@ impl Files {
             None => 3,
             Some(_) if is_owner => 3,
             Some(members) => {
-                let role = members
-                    .iter()
-                    .find(|(member, _)| member.eq_ignore_ascii_case(user));
+                let role = members.iter().find(|(member, _)| member.eq_ignore_ascii_case(user));
                 match role {
                     None => return NO,
                     Some((_, role)) => level_number(role.as_str().unwrap()),
@@ -298,18 +267,10 @@ impl Files {
         let allowed = |name: &str, level: u8| {
             let ceiling = organization["ceiling"][name].as_str().map_or(3, level_number);
             let write_role = self.catalog["permissions"][name]["write_role"].as_str();
-            let needed = if level == 1 {
-                1
-            } else {
-                level.max(write_role.map_or(2, level_number))
-            };
+            let needed = if level == 1 { 1 } else { level.max(write_role.map_or(2, level_number)) };
             held.get(name).is_some_and(|held| *held >= level) && ceiling >= level && role >= needed
         };
-        if satisfied(requirement, allowed) {
-            Ok(())
-        } else {
-            NO
-        }
+        if satisfied(requirement, allowed) { Ok(()) } else { NO }
     }
 }
 
@@ -346,17 +307,12 @@ fn needs(requirement: &str) -> Vec<Vec<(String, u8)>> {
         let (name, level) = text.trim().split_once('=').unwrap();
         (name.to_owned(), level_number(level))
     };
-    requirement
-        .split(';')
-        .map(|all_of| all_of.split(',').map(need).collect())
-        .collect()
+    requirement.split(';').map(|all_of| all_of.split(',').map(need).collect()).collect()
 }
 
 fn satisfied(requirement: &str, holds: impl Fn(&str, u8) -> bool) -> bool {
     requirement == "none"
-        || needs(requirement)
-            .iter()
-            .any(|all_of| all_of.iter().all(|(name, level)| holds(name, *level)))
+        || needs(requirement).iter().any(|all_of| all_of.iter().all(|(name, level)| holds(name, *level)))
 }
 
 fn level_number(level: &str) -> u8 {
@@ -378,28 +334,12 @@ fn moment(value: &Value) -> Option<i64> {
     let text = value.as_str()?;
     let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
     let numbers = |text: &str, by: char| -> Vec<i64> {
-        text.trim_end_matches('Z')
-            .split(by)
-            .map(|number| number.parse().unwrap())
-            .collect()
+        text.trim_end_matches('Z').split(by).map(|number| number.parse().unwrap()).collect()
     };
     let (date, time) = (numbers(date, '-'), numbers(time, ':'));
     let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let years: i64 = (1970..date[0]).map(|year| 365 + i64::from(leap(year))).sum();
-    let lengths = [
-        31,
-        28 + i64::from(leap(date[0])),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
+    let lengths = [31, 28 + i64::from(leap(date[0])), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let months: i64 = lengths.iter().take(usize::try_from(date[1] - 1).unwrap()).sum();
     Some((years + months + date[2] - 1) * 86_400 + time[0] * 3_600 + time[1] * 60 + time[2])
 }
@@ -415,11 +355,7 @@ fn contains(network: &str, peer: IpAddr) -> bool {
         peer @ IpAddr::V4(_) => peer,
     };
     let ((width, network), (peer_width, peer)) = (bits(address.parse().unwrap()), bits(peer));
-    let length: u32 = if length.is_empty() {
-        width
-    } else {
-        length.parse().unwrap()
-    };
+    let length: u32 = if length.is_empty() { width } else { length.parse().unwrap() };
     width.cmp(&peer_width) == Ordering::Equal && network >> (width - length) == peer >> (width - length)
 }
 

@@ -28,11 +28,7 @@ pub(crate) enum Fit {
 }
 
 fn segments(path: &str) -> Vec<&str> {
-    if path == "/" {
-        Vec::new()
-    } else {
-        path.strip_prefix('/').unwrap().split('/').collect()
-    }
+    if path == "/" { Vec::new() } else { path.strip_prefix('/').unwrap().split('/').collect() }
 }
 
 pub(crate) fn fit(template: &str, path: &str, resource: &Value) -> Fit {
@@ -46,14 +42,8 @@ pub(crate) fn fit_denied(template: &str, path: &str, resource: &Value) -> Fit {
 
 fn walk(template: &str, path: &str, resource: &Value, unclear_fits: bool) -> Fit {
     let (pieces, given) = (segments(template), segments(path));
-    let mut hit = Hit {
-        rank: Vec::new(),
-        owner: None,
-        repository: None,
-        wiki: false,
-        tail: false,
-        empty_tail: false,
-    };
+    let mut hit =
+        Hit { rank: Vec::new(), owner: None, repository: None, wiki: false, tail: false, empty_tail: false };
     for (at, piece) in pieces.iter().enumerate() {
         let Some(segment) = given.get(at) else {
             return Fit::No;
@@ -91,11 +81,7 @@ fn walk(template: &str, path: &str, resource: &Value, unclear_fits: bool) -> Fit
             }
         }
     }
-    if pieces.len() == given.len() {
-        Fit::Yes(hit)
-    } else {
-        Fit::No
-    }
+    if pieces.len() == given.len() { Fit::Yes(hit) } else { Fit::No }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -108,11 +94,8 @@ enum Kind {
 }
 
 fn kind(name: &str, resource: &Value) -> Kind {
-    let is_in = |list: &str| {
-        resource[list]
-            .as_array()
-            .is_some_and(|names| names.iter().any(|known| known == name))
-    };
+    let is_in =
+        |list: &str| resource[list].as_array().is_some_and(|names| names.iter().any(|known| known == name));
     match name {
         name if name.ends_with('%') => Kind::Encoded,
         _ if is_in("owner") => Kind::Owner,
@@ -136,9 +119,7 @@ fn value(kind: Kind, segment: &str, suffix: &str) -> Read {
         return Read::Plain;
     }
     if kind == Kind::Plain {
-        let encodes = ["%2f", "%3f", "%23", "%25"]
-            .iter()
-            .any(|escape| lower.contains(escape));
+        let encodes = ["%2f", "%3f", "%23", "%25"].iter().any(|escape| lower.contains(escape));
         return if encodes { Read::Unclear } else { Read::Plain };
     }
     let plain = |text: &str| {
@@ -149,17 +130,11 @@ fn value(kind: Kind, segment: &str, suffix: &str) -> Read {
         return Read::Unclear;
     };
     if kind == Kind::Owner {
-        return if plain(name) {
-            Read::Name(name.into())
-        } else {
-            Read::Unclear
-        };
+        return if plain(name) { Read::Name(name.into()) } else { Read::Unclear };
     }
     let cut = |text: &str, end: &str| {
         let length = text.len().checked_sub(end.len())?;
-        text.to_ascii_lowercase()
-            .ends_with(end)
-            .then(|| text.get(..length).unwrap().to_owned())
+        text.to_ascii_lowercase().ends_with(end).then(|| text.get(..length).unwrap().to_owned())
     };
     let name = cut(name, ".git").unwrap_or_else(|| name.into());
     let good = |name: &str| plain(name) && cut(name, ".git").is_none() && cut(name, ".wiki").is_none();
@@ -190,9 +165,7 @@ pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text;
     while let Some(letter) = rest.chars().next() {
-        let escape = rest
-            .strip_prefix('%')
-            .and_then(|rest| u8::from_str_radix(rest.get(..2)?, 16).ok());
+        let escape = rest.strip_prefix('%').and_then(|rest| u8::from_str_radix(rest.get(..2)?, 16).ok());
         let taken = if let Some(byte) = escape {
             bytes.push(byte);
             3
@@ -213,9 +186,7 @@ pub(crate) fn has_two_readings(path: &str) -> bool {
         return true;
     }
     let again = decoded.match_indices('%').any(|(at, _)| {
-        let letter = decoded
-            .get(at + 1..at + 3)
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let letter = decoded.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         letter.is_some_and(|letter| b"/\\.;?#%".contains(&letter) || letter.is_ascii_control())
     });
     let pieces: Vec<_> = decoded.split('/').skip(1).collect();

@@ -13,9 +13,7 @@ const VALUES: [&str; 14] = [
     "7", "a", "b", "refs", "7.diff", "7%2Ediff", ".diff", "a%2Fb", "refs%2fa", "%61", "a%20b", "x%23y",
     "x%25y", "a%2F%62",
 ];
-const OWNERS: [&str; 9] = [
-    "acme", "acme", "acme", "ACME", "other", "alice", "ac%6de", "acme.", "nobody",
-];
+const OWNERS: [&str; 9] = ["acme", "acme", "acme", "ACME", "other", "alice", "ac%6de", "acme.", "nobody"];
 const NAMES: [&str; 17] = [
     "alpha",
     "alpha",
@@ -51,26 +49,9 @@ const QUERIES: [&str; 12] = [
 ];
 /// The empty one is the template's own.
 const METHODS: [&str; 8] = ["", "", "", "GET", "HEAD", "PUT", "DELETE", "PATCH"];
-const PEERS: [&str; 5] = [
-    "192.0.2.7",
-    "192.0.2.7",
-    "10.1.2.3",
-    "::ffff:10.1.2.3",
-    "2001:db8::1",
-];
-const REPLACEMENTS: [&str; 11] = [
-    "..",
-    ".",
-    "%2e%2E",
-    "%252e",
-    "%25%32%65",
-    "a;b",
-    "a%3bb",
-    "a%5cb",
-    "%2f",
-    "x",
-    "a",
-];
+const PEERS: [&str; 5] = ["192.0.2.7", "192.0.2.7", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"];
+const REPLACEMENTS: [&str; 11] =
+    ["..", ".", "%2e%2E", "%252e", "%25%32%65", "a;b", "a%3bb", "a%5cb", "%2f", "x", "a"];
 const APPENDED: [&str; 5] = ["a", "b", "7", "refs", ".."];
 
 /// How a request is made out of a policy.
@@ -126,38 +107,25 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         prop::collection::vec(value, 4),
         bends,
     );
-    let rest = (
-        select(&QUERIES[..]),
-        select(&METHODS[..]),
-        any::<Index>(),
-        select(&PEERS[..]),
-    );
-    (path, rest).prop_map(
-        |((template, owner, name, values, bends), (query, method, token, peer))| Request {
-            template,
-            owner,
-            name,
-            values,
-            bends,
-            query,
-            method,
-            token,
-            peer,
-        },
-    )
+    let rest = (select(&QUERIES[..]), select(&METHODS[..]), any::<Index>(), select(&PEERS[..]));
+    (path, rest).prop_map(|((template, owner, name, values, bends), (query, method, token, peer))| Request {
+        template,
+        owner,
+        name,
+        values,
+        bends,
+        query,
+        method,
+        token,
+        peer,
+    })
 }
 
 impl Request {
     /// The request itself.
     pub(crate) fn of(&self, policy: &Policy) -> Ask {
-        let routes = policy
-            .routes
-            .iter()
-            .map(|route| (route.methods, route.template.as_str()));
-        let rules = policy
-            .deny
-            .iter()
-            .map(|deny| (deny.methods, deny.template.as_str()));
+        let routes = policy.routes.iter().map(|route| (route.methods, route.template.as_str()));
+        let rules = policy.deny.iter().map(|deny| (deny.methods, deny.template.as_str()));
         let templates: Vec<_> = routes.chain(rules).collect();
         let (methods, template) = templates[self.template.index(templates.len())];
         let method = match (self.method, methods) {
@@ -167,11 +135,7 @@ impl Request {
         };
         let token = self.token.index(policy.tokens.len() * 20);
         // One request in twenty carries a token that nobody declared.
-        let token = if token == 0 {
-            99
-        } else {
-            token % policy.tokens.len()
-        };
+        let token = if token == 0 { 99 } else { token % policy.tokens.len() };
         Ask {
             digest: digest(token),
             method: method.into(),

@@ -54,20 +54,14 @@ impl TestGateway {
             let said = top.lines().any(|line| line.starts_with(name));
             if said { String::new() } else { format!("{line}\n") }
         };
-        let (drain, audit) = (
-            unless_said("drain: 5s"),
-            unless_said("audit: { file: audit.log }"),
-        );
+        let (drain, audit) = (unless_said("drain: 5s"), unless_said("audit: { file: audit.log }"));
         let text = format!(
             "{top}\ncontrol: {{ bind: 127.0.0.1:0 }}\npolicies: policies/\nworkers: 2\n{drain}{audit}upstreams:\n{upstreams}\n"
         );
         fs::write(&file, text).unwrap();
         let config = config::load(&file).unwrap_or_else(|faults| panic!("{}", describe(&faults)));
         let running = start(&config, &file).unwrap_or_else(|error| panic!("{error}"));
-        Self {
-            directory,
-            running: Some(running),
-        }
+        Self { directory, running: Some(running) }
     }
 
     /// In front of an HTTP host at `upstream`, with `catalogs` and the header `X-WEBAUTH-USER`; token 1 holds what
@@ -96,17 +90,13 @@ impl TestGateway {
     pub(crate) fn edit(&self, name: &str, text: &str) {
         let before = self.metric("portcullis_snapshot_generation");
         write(&self.policy_file(name), text);
-        wait_for("a new policy", || {
-            self.metric("portcullis_snapshot_generation") > before
-        });
+        wait_for("a new policy", || self.metric("portcullis_snapshot_generation") > before);
     }
 
     /// The value of a metric without labels, or with the labels as they are printed.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let metrics = self.running().metrics();
-        let line = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
@@ -148,9 +138,7 @@ impl Drop for TestGateway {
 /// The lines of an audit file.
 pub(crate) fn audit_lines(file: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(file).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// `policies/tokens/test.yaml`.
@@ -178,10 +166,7 @@ pub(crate) fn status(answer: &str) -> u16 {
 
 /// The reason in an answer's JSON body.
 pub(crate) fn reason(answer: &str) -> String {
-    let body = answer
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer: {answer:?}"))
-        .1;
+    let body = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}")).1;
     let body: serde_json::Value =
         serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {answer:?}"));
     body["reason"].as_str().unwrap_or_default().to_owned()
@@ -196,8 +181,7 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> String {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(": ")?;
-                name.eq_ignore_ascii_case("content-length")
-                    .then(|| value.parse::<usize>().unwrap())
+                name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().unwrap())
             });
             if length.is_some_and(|length| body.len() >= length) {
                 return text;

@@ -24,11 +24,8 @@ pub(crate) struct Said {
 
 impl Git {
     pub(crate) fn new() -> Self {
-        let mut git = Self {
-            home: tempfile::tempdir().unwrap(),
-            settings: Vec::new(),
-            variables: Vec::new(),
-        };
+        let mut git =
+            Self { home: tempfile::tempdir().unwrap(), settings: Vec::new(), variables: Vec::new() };
         // Whatever goes wrong, no transfer hangs for longer than this.
         git.set("http.lowSpeedLimit", "1");
         git.set("http.lowSpeedTime", "20");
@@ -86,11 +83,7 @@ impl Git {
 
     /// Starts git without waiting for it.
     pub(crate) fn start(&self, line: &str) -> Child {
-        self.command(line)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        self.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     pub(crate) fn run(&self, line: &str) -> Said {
@@ -139,10 +132,7 @@ impl Git {
         let has_branch = self.path(repository).join(&reference).exists();
         self.import(repository, |input| {
             for at in 0..commits {
-                write!(
-                    input,
-                    "commit {reference}\ncommitter C <c@example.com> {at} +0000\ndata 1\nx\n"
-                )?;
+                write!(input, "commit {reference}\ncommitter C <c@example.com> {at} +0000\ndata 1\nx\n")?;
                 if at == 0 && has_branch {
                     writeln!(input, "from {reference}^0")?;
                 }
@@ -199,12 +189,7 @@ pub(crate) fn fingerprint(directory: &Path) -> Vec<String> {
         for entry in fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let about = entry.metadata().unwrap();
-            found.push(format!(
-                "{} {} {:?}",
-                entry.path().display(),
-                about.len(),
-                about.modified().unwrap()
-            ));
+            found.push(format!("{} {} {:?}", entry.path().display(), about.len(), about.modified().unwrap()));
             if about.is_dir() {
                 folders.push(entry.path());
             }

@@ -41,12 +41,7 @@ impl Nginx {
         let file = directory.path().join("nginx.conf");
         fs::write(&file, configuration(directory.path(), &socket, root, address)).unwrap();
 
-        let mut host = Self {
-            address,
-            directory,
-            children: Vec::new(),
-            _reserved: reserved,
-        };
+        let mut host = Self { address, directory, children: Vec::new(), _reserved: reserved };
         for _ in 0..PLACES {
             let mut fcgiwrap = Command::new("fcgiwrap");
             let input = Stdio::from(OwnedFd::from(gates.try_clone().unwrap()));
@@ -102,10 +97,7 @@ impl Drop for Nginx {
             if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
                 let killed = kill_process_group(group, Signal::KILL);
                 let ended = child.wait();
-                assert!(
-                    killed.is_ok() && ended.is_ok() || std::thread::panicking(),
-                    "{killed:?} {ended:?}"
-                );
+                assert!(killed.is_ok() && ended.is_ok() || std::thread::panicking(), "{killed:?} {ended:?}");
             }
         }
     }
@@ -115,9 +107,7 @@ impl Drop for Nginx {
 fn reserve() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_reuse_port(true).unwrap();
-    socket
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     (socket, address)
 }

@@ -21,20 +21,12 @@ pub(crate) const NOW: UnixTime = UnixTime(1_795_305_600);
 pub(crate) fn token(seed: u8) -> String {
     let mut random = [seed % 61; TokenFormat::RANDOM_BYTES];
     random[0] = seed / 61;
-    TokenFormat::default()
-        .assemble(&random)
-        .unwrap()
-        .expose()
-        .to_owned()
+    TokenFormat::default().assemble(&random).unwrap().expose().to_owned()
 }
 
 /// A policy file.
 pub(crate) fn source(name: &str, text: impl Into<String>) -> Source {
-    Source {
-        name: name.into(),
-        file: PathBuf::from("policies").join(name),
-        text: text.into(),
-    }
+    Source { name: name.into(), file: PathBuf::from("policies").join(name), text: text.into() }
 }
 
 /// `tokens/test.yaml` with one token per `(seed, body)`; the body holds everything from `resource_owner` on.

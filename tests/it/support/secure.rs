@@ -52,10 +52,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap();
         let certificate = certificate.signed_by(&key, &self.issuer).unwrap();
-        Pair {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        }
+        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
     /// A client that trusts this authority and offers `alpn`.
@@ -107,9 +104,7 @@ pub(crate) fn secure_gateway(
 ) -> TestGateway {
     let directory = TempDir::new().unwrap();
     fs::create_dir_all(directory.path().join("tls")).unwrap();
-    authority
-        .issue(&["git.example.com"])
-        .write(&directory.path().join("tls"), "a");
+    authority.issue(&["git.example.com"]).write(&directory.path().join("tls"), "a");
     let top = format!(
         "listeners: [{{ bind: 127.0.0.1:0, tls: {{ certificate: tls/a.pem, key: tls/a.key }} }}]\n{limits}"
     );
@@ -118,10 +113,7 @@ pub(crate) fn secure_gateway(
 
 /// Runs a test that awaits; its end is also the end of its tasks.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.expect("in time") })
 }
 
@@ -166,9 +158,7 @@ impl Http2 {
         request: http::request::Builder,
     ) -> hyper::Result<Response<Incoming>> {
         self.sender.ready().await?;
-        self.sender
-            .send_request(request.body(Full::default()).unwrap())
-            .await
+        self.sender.send_request(request.body(Full::default()).unwrap()).await
     }
 
     /// The status, the fields and the text of the answer.
@@ -178,11 +168,7 @@ impl Http2 {
     ) -> hyper::Result<(StatusCode, HeaderMap, String)> {
         let (head, body) = self.send(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        Ok((
-            head.status,
-            head.headers,
-            String::from_utf8(body.to_vec()).unwrap(),
-        ))
+        Ok((head.status, head.headers, String::from_utf8(body.to_vec()).unwrap()))
     }
 }
 

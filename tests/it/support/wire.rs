@@ -31,11 +31,7 @@ impl Wire {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
         socket.set_nodelay(true).unwrap();
-        Self {
-            stream,
-            socket,
-            unread: Vec::new(),
-        }
+        Self { stream, socket, unread: Vec::new() }
     }
 
     /// A client's end.
@@ -85,9 +81,7 @@ impl Wire {
     pub(crate) fn until(&mut self, end: &str) -> Option<String> {
         let mut from = 0;
         loop {
-            let found = self.unread[from..]
-                .windows(end.len())
-                .position(|window| window == end.as_bytes());
+            let found = self.unread[from..].windows(end.len()).position(|window| window == end.as_bytes());
             if let Some(at) = found {
                 let taken: Vec<u8> = self.unread.drain(..from + at + end.len()).collect();
                 return Some(String::from_utf8(taken).unwrap());
@@ -109,11 +103,7 @@ impl Wire {
     pub(crate) fn exactly(&mut self, length: usize) -> String {
         while self.unread.len() < length {
             let count = self.fill().unwrap();
-            assert!(
-                count > 0,
-                "closed after {:?}",
-                String::from_utf8_lossy(&self.unread)
-            );
+            assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&self.unread));
         }
         String::from_utf8(self.unread.drain(..length).collect()).unwrap()
     }
@@ -122,10 +112,7 @@ impl Wire {
     #[track_caller]
     pub(crate) fn answer(&mut self) -> (String, String) {
         let head = self.head().unwrap_or_else(|| {
-            panic!(
-                "closed without an answer: {:?}",
-                String::from_utf8_lossy(&self.unread)
-            );
+            panic!("closed without an answer: {:?}", String::from_utf8_lossy(&self.unread));
         });
         let length = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
         let body = self.exactly(length);
@@ -171,9 +158,7 @@ impl Wire {
 
     /// Closes with a reset, as a process that is killed.
     pub(crate) fn reset(self) {
-        socket2::SockRef::from(&self.socket)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+        socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 
