@@ -163,7 +163,7 @@ fn style(
         None | Some((_, "json")) => {}
         Some((_, "text")) => style.format = ErrorFormat::Text,
         Some((at, other)) => {
-            faults.add(at, format!("unknown error format `{other}`; expected `json` or `text`"))
+            faults.add(at, format!("unknown error format `{other}`; expected `json` or `text`"));
         }
     }
     if let Some(challenge) = &document.challenge {

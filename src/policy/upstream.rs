@@ -109,7 +109,9 @@ impl UpstreamPolicy {
             catalog.forbidden_headers.iter().for_each(|name| upstream.forbidden.forbid_header(name));
             match catalog.routes(vocabulary) {
                 Ok(routes) => {
-                    routes.into_iter().for_each(|route| faults.extend(upstream.add(catalog, route)))
+                    for route in routes {
+                        faults.extend(upstream.add(catalog, route));
+                    }
                 }
                 Err(found) => faults.extend(found),
             }

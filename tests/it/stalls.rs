@@ -91,12 +91,12 @@ fn an_upload_that_stands_still_is_let_go() {
             .body(Standstill(Some(Bytes::from_static(b"x"))))
             .unwrap();
         let answer = sender.send_request(request).await.unwrap();
-        assert_eq!(answer.status(), 502);
+        assert_eq!(answer.status(), 408);
         assert!(!connection.is_finished());
     });
     ended.recv_timeout(DEADLINE).expect("the connection to the host is closed");
     let line = &gateway.audit()[0];
-    assert_eq!((&line["reason"], &line["effect"]), (&"granted".into(), &"aborted".into()), "{line}");
+    assert_eq!((&line["reason"], &line["effect"]), (&"limit_exceeded".into(), &"refused".into()), "{line}");
 }
 
 /// One piece, and then nothing, not even an end.
