@@ -11,6 +11,7 @@ demo: ## Serve two repositories with two tokens, and print commands to paste tha
 
 test: ## Run every test
 	@sh tests/setup.sh git nginx fcgiwrap
+	@sh tests/clients/install.sh
 	cargo test
 
 lint: ## Check format and lints

@@ -8,6 +8,7 @@
 
 mod attacks;
 mod bodies;
+mod clients;
 mod command;
 mod corpus;
 mod demo;

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Installs the client libraries that tests drive, below target/clients: PyGithub, and Octokit where there is an npm. What
+# cannot be installed is said in a line, and its test says that it was skipped.
+set -eu
+here=$(dirname "$0")
+to=target/clients
+mkdir -p "$to"
+
+if ! [ -x "$to/python/bin/python" ] || ! "$to/python/bin/python" -c 'import github' 2>/dev/null; then
+    python3 -c 'import venv, ensurepip' 2>/dev/null || sh tests/setup.sh python3-venv
+    if python3 -m venv "$to/python" >/dev/null 2>&1 &&
+        "$to/python/bin/python" -m pip install -q --disable-pip-version-check -r "$here/requirements.txt"; then
+        echo "installed: PyGithub"
+    else
+        echo "missing: PyGithub; its test is skipped. It takes python3 with venv, and PyPI" >&2
+    fi
+fi
+
+if ! [ -d "$to/node/node_modules/@octokit/rest" ]; then
+    mkdir -p "$to/node"
+    cp "$here/package.json" "$here/package-lock.json" "$to/node/"
+    if command -v npm >/dev/null 2>&1 && npm ci --prefix "$to/node" --no-audit --no-fund --silent; then
+        echo "installed: Octokit"
+    else
+        echo "missing: Octokit; its test is skipped. It takes npm, and the npm registry" >&2
+    fi
+fi
