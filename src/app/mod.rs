@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
@@ -123,35 +124,59 @@ fn ended(what: &str, thread: JoinHandle<io::Result<()>>) -> Result<(), AppError>
 /// # Errors
 /// [`AppError`].
 pub fn run(config: &Config, file: &Path) -> Result<(), AppError> {
-    until_told(start::start(config, file)?)
+    let signals = Signals::listen()?;
+    signals.until_told(start::start(config, file)?)
 }
 
-/// Lets `running` run until SIGTERM or SIGINT, then drains it.
-///
-/// # Errors
-/// [`AppError`].
-pub fn until_told(running: Running) -> Result<(), AppError> {
-    let system = |source| AppError::System { what: "waiting for signals".into(), source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-    let waited = runtime.block_on(wait(&running)).map_err(system);
-    running.stop().and(waited)
+/// What the process is told by signals. To be made before anything serves: one that comes while nobody listens ends the
+/// process at once, with requests under way.
+#[derive(Debug)]
+pub struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
 }
 
-async fn wait(running: &Running) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut look = tokio::time::interval(WATCH_WORKERS);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hang_up.recv() => running.reload(),
-            _ = look.tick() => if running.has_lost_a_worker() {
-                return Err(io::Error::other("a worker ended by itself; see the log"));
-            },
-        }
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// [`AppError::System`].
+    pub fn listen() -> Result<Self, AppError> {
+        let listen = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let entered = runtime.enter();
+            let terminate = signal(SignalKind::terminate())?;
+            let interrupt = signal(SignalKind::interrupt())?;
+            let hang_up = signal(SignalKind::hangup())?;
+            drop(entered);
+            Ok(Self { runtime, terminate, interrupt, hang_up })
+        };
+        listen().map_err(|source| AppError::System { what: "listening for signals".into(), source })
     }
-    tracing::info!("draining");
-    Ok(())
+
+    /// Lets `running` run until SIGTERM or SIGINT, then drains it; SIGHUP has the files looked at.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub fn until_told(self, running: Running) -> Result<(), AppError> {
+        let Self { runtime, mut terminate, mut interrupt, mut hang_up } = self;
+        let waited = runtime.block_on(async {
+            let mut look = tokio::time::interval(WATCH_WORKERS);
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return Ok(()),
+                    _ = interrupt.recv() => return Ok(()),
+                    _ = hang_up.recv() => running.reload(),
+                    _ = look.tick() => if running.has_lost_a_worker() {
+                        return Err(io::Error::other("a worker ended by itself; see the log"));
+                    },
+                }
+            }
+        });
+        let waited = waited.map_err(|source| AppError::System { what: "serving".into(), source });
+        tracing::info!("draining");
+        running.stop().and(waited)
+    }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use crate::app;
+use crate::app::Signals;
 use crate::app::start::start;
 use crate::command::output::Output;
 use crate::command::{Status, UsageError};
@@ -66,14 +66,16 @@ fn serve_in(root: &Path, arguments: &Arguments, output: &mut Output) -> anyhow::
     let port = free_port(arguments.port)?;
     let demo = files::Demo::make(root, port)?;
     let config = config::load(&demo.config).map_err(|faults| anyhow::anyhow!("{}", describe(&faults)))?;
-    let running = start(&config, &demo.config)?;
     if arguments.walk {
+        let running = start(&config, &demo.config)?;
         let walked = walk::walk(&demo, &running, output);
         running.stop()?;
         return walked;
     }
+    let signals = Signals::listen()?;
+    let running = start(&config, &demo.config)?;
     introduce(&demo, output)?;
-    app::until_told(running)?;
+    signals.until_told(running)?;
     Ok(Status::Fine)
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod serve;
 mod token;
 mod usage;
 
