@@ -1,5 +1,6 @@
 //! The way of one request: target, upstream, credential, principal, action, decision, inspect, forward, record.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +70,8 @@ pub type Answer = Response<RecordedBody<AnswerBody>>;
 pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answer {
     let Arrived { request, fault, answering } = arrived;
     let (parts, body) = request.into_parts();
-    let mut record = Record::open(&worker.gateway.recorder, record_head(worker, origin, &parts, fault));
-    let request_id = HeaderValue::from(record.request_id());
+    let mut record = Record::open(&worker.recorder, &record_head(origin, &parts, fault));
+    let request_id = record.request_id().clone();
     // Bodies of HTTP/1 are watched by the guard.
     let patience = (parts.version == Version::HTTP_2).then_some(worker.gateway.limits.body_idle_time);
     let body = CountedBody::new(PatientBody::new(body, patience), &record);
@@ -87,7 +88,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
         Err(Refused { refusal, style, accepted }) => {
             record.refused(refusal.reason());
             record.answered(refusal.status());
-            refuse(&refusal, &style, accepted.as_ref(), &request_id)
+            refuse(&refusal, &style, accepted.as_ref(), request_id.as_header())
         }
     };
     RecordedBody::attach(response.map(|body| body.while_answering(answering)), record)
@@ -109,15 +110,12 @@ async fn pass(
     forward(worker, origin, passage, request, record).await
 }
 
-fn record_head(worker: &Worker, origin: &Origin, parts: &Parts, fault: Option<HeadFault>) -> RecordHead {
+fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) -> RecordHead<'a> {
     // What hyper shows of a faulty head is made up.
     let shown = fault.is_none().then_some(parts);
     RecordHead {
-        request_id: worker.gateway.request_ids.next(),
-        method: shown
-            .map(|parts| parts.method.clone())
-            .filter(|method| method.as_str().len() <= LONGEST_METHOD),
-        path: shown.and_then(|parts| raw_target(parts)).map(RequestPath::of),
+        method: shown.map(|parts| &parts.method).filter(|method| method.as_str().len() <= LONGEST_METHOD),
+        path: shown.and_then(raw_target).map(RequestPath::of),
         peer: origin.peer.ip(),
     }
 }
@@ -278,19 +276,18 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     }
     let token_id = judgment.token.map(|token| token.public_id);
     if token_id.is_some() {
-        record.identified(Caller {
+        record.identified(&Caller {
             token_id,
-            token_name: judgment.grant.map(|grant| Arc::from(&*grant.name)),
-            user: judgment.grant.map(|grant| Arc::clone(&grant.user)),
+            token_name: judgment.grant.map(|grant| &*grant.name),
+            user: judgment.grant.map(|grant| &*grant.user),
         });
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;
-        let resource = action.resource.owner().map(|_| action.resource.to_string().into());
-        record.understood(Subject {
-            route: Some(action.route.into()),
-            resource,
-            permission: Some(Arc::clone(&matched.needed.text)),
+        record.understood(&Subject {
+            route: Some(action.route),
+            resource: action.resource.owner().map(|_| &action.resource as &dyn Display),
+            permission: Some(&matched.needed.text),
         });
     }
     tracing::debug!(generation = snapshot.generation, outcome = ?judgment.outcome, "judged");
@@ -311,7 +308,7 @@ async fn forward(
     let Some(backend) = worker.backends.get(passage.upstream) else {
         return Err(passage.refused(Refusal::NoUpstream));
     };
-    let request_id = HeaderValue::from(record.request_id());
+    let request_id = record.request_id().as_header().clone();
     let request = request.map(|body| Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity)));
     let progress = request.body().progress();
     let outgoing = Outgoing {

@@ -20,8 +20,8 @@ use crate::clock;
 use crate::config::Timeouts;
 use crate::domain::refusal::UpstreamError;
 use crate::gateway::body::{Progress, Upload};
-use crate::record::Recorder;
 use crate::record::metrics::UpstreamId;
+use crate::record::worker::WorkerRecorder;
 use crate::tasks;
 
 /// How many unused connections a worker keeps to one host.
@@ -34,7 +34,7 @@ const READY_TIME: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Pool {
     destination: Destination,
-    recorder: Arc<Recorder>,
+    recorder: Arc<WorkerRecorder>,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Destination {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(destination: Destination, recorder: Arc<Recorder>) -> Self {
+    pub fn new(destination: Destination, recorder: Arc<WorkerRecorder>) -> Self {
         Self { destination, recorder, idle: Mutex::default() }
     }
 
@@ -157,7 +157,7 @@ impl Pool {
         let connected = timeout(self.destination.timeouts.connect, self.connect_now()).await;
         let sender = connected.map_err(|_| UpstreamError::Timeout).flatten()?;
         if let Some(id) = self.destination.id {
-            self.recorder.metrics.upstream_connected(id);
+            self.recorder.upstream_connected(id);
         }
         Ok(sender)
     }
