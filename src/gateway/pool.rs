@@ -103,7 +103,7 @@ impl Pool {
     pub async fn send(self: &Arc<Self>, request: HostRequest) -> Result<Response<HostBody>, UpstreamError> {
         let HostRequest { method, head, has_length, upload } = request;
         let progress = upload.progress();
-        let mut sending = Sending::new(head, &method, upload, has_length);
+        let mut sending = Sending::new(head, method, upload, has_length);
         loop {
             let kept = self.take_idle();
             let may_repeat = kept.is_some();

@@ -21,16 +21,14 @@ pub struct Sending {
     piece: Bytes,
     tail: &'static [u8],
     upload: Upload,
-    is_chunked: bool,
-    /// How much of an upload with a length has not come.
-    left: u64,
+    /// How much of the upload has not come; `None` where that is not known, and it goes out in chunks.
+    left: Option<u64>,
+    has_body: bool,
     /// Whether the upload has given everything.
     is_read: bool,
     /// Whether the host may have seen any of it.
     is_seen: bool,
-    /// Whether it would do no harm to send it twice: a safe method (RFC 9110 section 9.2.1), and no body.
-    is_repeatable: bool,
-    is_head: bool,
+    method: Method,
 }
 
 /// Why a request does not go out whole.
@@ -45,7 +43,7 @@ pub enum Unsent {
 impl Sending {
     /// A request whose head is `head`, but for the field that frames the body. `says_empty` is whether the client said
     /// how long its body is, in case there is none.
-    pub fn new(mut head: Vec<u8>, method: &Method, upload: Upload, says_empty: bool) -> Self {
+    pub fn new(mut head: Vec<u8>, method: Method, upload: Upload, says_empty: bool) -> Self {
         let is_read = upload.is_end_stream();
         let length = upload.size_hint().exact();
         match length {
@@ -61,18 +59,17 @@ impl Sending {
             piece: Bytes::new(),
             tail: b"",
             upload,
-            is_chunked: !is_read && length.is_none(),
-            left: length.unwrap_or(0),
+            left: if is_read { Some(0) } else { length },
+            has_body: !is_read,
             is_read,
             is_seen: false,
-            is_repeatable: is_read && method.is_safe(),
-            is_head: method == Method::HEAD,
+            method,
         }
     }
 
     /// Whether the answer has no body, whatever its head says.
     pub fn is_head(&self) -> bool {
-        self.is_head
+        self.method == Method::HEAD
     }
 
     /// Whether all of it went out.
@@ -83,7 +80,8 @@ impl Sending {
     /// From the beginning, for another connection; `None` where the host may have seen it, and might do it twice.
     pub fn again(mut self) -> Option<Self> {
         self.written = 0;
-        (!self.is_seen || self.is_repeatable).then_some(self)
+        // Safe methods change nothing (RFC 9110 section 9.2.1); a body is not kept.
+        (!self.is_seen || !self.has_body && self.method.is_safe()).then_some(self)
     }
 
     /// Sends what can be sent. Ready once all of it has gone out.
@@ -138,11 +136,11 @@ impl Sending {
             self.written = 0;
         }
         let taken = match frame {
-            None => self.end(None),
+            None => self.end(&HeaderMap::new()),
             Some(Err(_)) => Err(Unsent::Upload),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => self.take(data),
-                Err(other) => self.end(other.into_trailers().ok()),
+                Err(other) => self.end(&other.into_trailers().unwrap_or_default()),
             },
         };
         Poll::Ready(taken)
@@ -153,26 +151,28 @@ impl Sending {
         if data.is_empty() {
             return Ok(());
         }
-        if self.is_chunked {
-            self.framing.extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
-            self.tail = b"\r\n";
-        } else {
-            self.left = self.left.checked_sub(data.len() as u64).ok_or(Unsent::Upload)?;
+        match &mut self.left {
+            None => {
+                self.framing.extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
+                self.tail = b"\r\n";
+            }
+            Some(left) => *left = left.checked_sub(data.len() as u64).ok_or(Unsent::Upload)?,
         }
         self.piece = data;
-        if !self.is_chunked && self.upload.is_end_stream() {
-            return self.end(None);
+        // Chunks have an end of their own, which may bring trailers.
+        if self.left.is_some() && self.upload.is_end_stream() {
+            return self.end(&HeaderMap::new());
         }
         Ok(())
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Unsent> {
+    fn end(&mut self, trailers: &HeaderMap) -> Result<(), Unsent> {
         self.is_read = true;
-        if !self.is_chunked {
-            return if self.left == 0 { Ok(()) } else { Err(Unsent::Upload) };
+        if let Some(left) = self.left {
+            return if left == 0 { Ok(()) } else { Err(Unsent::Upload) };
         }
         self.framing.extend_from_slice(b"0\r\n");
-        for (name, value) in trailers.iter().flatten() {
+        for (name, value) in trailers {
             push_field(&mut self.framing, name.as_str(), &[value.as_bytes()]);
         }
         self.framing.extend_from_slice(b"\r\n");
