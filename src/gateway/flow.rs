@@ -1,16 +1,13 @@
 //! The way of one request: target, upstream, credential, principal, action, decision, inspect, forward, record.
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::catalog::errors::ErrorStyle;
-use crate::clock;
 use crate::domain::permission::Level;
 use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Limit, Refusal};
@@ -170,7 +167,6 @@ fn judge_request(
     parts: &Parts,
     record: &mut Record,
 ) -> Result<Passage, Refused> {
-    let started = clock::monotonic();
     let snapshot = worker.gateway.live.snapshot();
     let (host, target) = check_head(worker, parts).map_err(Refused::early)?;
     let question = Question {
@@ -184,8 +180,7 @@ fn judge_request(
     };
     let judgment = judge(&snapshot, &question);
     describe(&judgment, &snapshot, worker, record);
-    let took = clock::monotonic().saturating_duration_since(started);
-    record.judged(verdict(&judgment.outcome, snapshot.generation, took));
+    record.judged(verdict(&judgment.outcome, snapshot.generation));
     let accepted = judgment.matched.map(|matched| matched.needed.header.clone());
     let style = judgment.style(&question);
     let writes = judgment
@@ -223,7 +218,7 @@ fn judge_request(
 }
 
 /// What the record keeps of a decision.
-fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -> Judged {
+fn verdict(outcome: &Result<Permit, Refusal>, generation: u64) -> Judged {
     let (verdict, mode, shadow) = match outcome {
         // What a rule on trial says is the verdict; that it is on trial is the mode.
         Ok(permit) if !permit.shadow().is_empty() => (
@@ -234,7 +229,7 @@ fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -
         Ok(_) => (Verdict::Allow, Mode::Enforce, Vec::new()),
         Err(refusal) => (Verdict::Refuse(refusal.reason()), Mode::Enforce, Vec::new()),
     };
-    Judged { verdict, mode, policy_generation: generation, took, shadow }
+    Judged { verdict, mode, policy_generation: generation, shadow }
 }
 
 /// Steps 1 and 2, as far as the guard of HTTP/1 has not taken them; HTTP/2 has no guard.
@@ -288,7 +283,7 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
         let action = matched.action;
         record.understood(&Subject {
             route: Some(action.route),
-            resource: action.resource.owner().map(|_| &action.resource as &dyn Display),
+            resource: action.resource,
             permission: Some(&matched.needed.text),
         });
     }
@@ -310,6 +305,9 @@ async fn forward(
     let Some(backend) = worker.backends.get(passage.upstream) else {
         return Err(passage.refused(Refusal::NoUpstream));
     };
+    if matches!(request.body(), Inbound::Collected(_)) {
+        record.waited();
+    }
     let request_id = record.request_id().as_header().clone();
     let request = request.map(|body| Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity)));
     let progress = request.body().progress();

@@ -1,20 +1,18 @@
-//! The audit line: what is kept of one request, and its JSON.
+//! The audit line: what is kept of one request; `json` writes it.
 //!
 //! Nothing here holds a secret: no query, no header, no body, and of a token only what may be shown. The texts of a line
 //! are copied one behind the other: that is cheaper than sharing them, since cores that share count who holds what.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::uri::PathAndQuery;
-use jiff::Timestamp;
-use serde::{Serialize, Serializer};
 
-use crate::clock;
+use crate::domain::resource::Resource;
 use crate::domain::token::{CHECKSUM_LENGTH, PUBLIC_ID_LENGTH, RANDOM_LENGTH};
 use crate::record::labels::{Effect, Mode, Verdict};
 
@@ -26,7 +24,7 @@ const USUAL_TEXT: usize = 256;
 
 /// The path of a request, without its query. Records show it with tokens of this gateway's form taken out.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct RequestPath<'a>(&'a str);
+pub struct RequestPath<'a>(pub(crate) &'a str);
 
 impl<'a> RequestPath<'a> {
     /// The path of `target`.
@@ -34,7 +32,7 @@ impl<'a> RequestPath<'a> {
         Self(target.path())
     }
 
-    fn shown(self) -> Cow<'a, str> {
+    pub(crate) fn shown(self) -> Cow<'a, str> {
         if memchr::memmem::find(self.0.as_bytes(), TOKEN_MARK.as_bytes()).is_some() {
             redact(self.0).into()
         } else {
@@ -101,7 +99,7 @@ impl Span {
     const NONE: Self = Self { start: u32::MAX, end: 0 };
 }
 
-/// The texts of a line, as they became known. No `Debug`: a path may hold a token that only [`Line::json`] takes out.
+/// The texts of a line, as they became known. No `Debug`: a path may hold a token that only `json` takes out.
 #[derive(Default)]
 pub(crate) struct Text(String);
 
@@ -124,8 +122,8 @@ impl fmt::Debug for Text {
 /// What is kept of one request beside its texts.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// When the request arrived.
-    pub(crate) time: Timestamp,
+    /// When the request arrived, in microseconds since 1970.
+    pub(crate) time: i64,
     /// When its answer had ended; lines are written in this order.
     pub(crate) ended: Instant,
     texts: [Span; Field::COUNT],
@@ -159,7 +157,7 @@ pub(crate) struct Line {
 
 impl Line {
     /// Of a request that arrived from `peer` at `time`, by the other clock at `started`.
-    pub(crate) fn new(peer: IpAddr, time: Timestamp, started: Instant) -> Self {
+    pub(crate) fn new(peer: IpAddr, time: i64, started: Instant) -> Self {
         Self {
             time,
             ended: started,
@@ -187,12 +185,19 @@ impl Line {
         self.span(field, start, text.0.len());
     }
 
-    /// As [`Line::set`], for what has no text yet.
-    pub(crate) fn set_shown(&mut self, text: &mut Text, field: Field, value: &dyn fmt::Display) {
+    /// What the request is about, as its `Display` has it; nothing where it belongs to nobody.
+    pub(crate) fn set_resource(&mut self, text: &mut Text, resource: &Resource<'_>) {
+        let Some(owner) = resource.owner() else { return };
         let start = text.0.len();
-        if write!(text.0, "{value}").is_ok() {
-            self.span(field, start, text.0.len());
+        text.0.push_str(owner);
+        if let Some(repository) = resource.repository() {
+            text.0.push('/');
+            text.0.push_str(repository.name);
         }
+        if matches!(resource, Resource::Wiki(_)) {
+            text.0.push_str(".wiki");
+        }
+        self.span(Field::Resource, start, text.0.len());
     }
 
     /// The path, as it came.
@@ -214,99 +219,11 @@ impl Line {
     }
 
     /// A text, out of those of its batch.
-    fn text<'a>(&self, texts: &'a str, field: Field) -> Option<&'a str> {
+    pub(crate) fn text<'a>(&self, texts: &'a str, field: Field) -> Option<&'a str> {
         let span = self.texts.get(field as usize)?;
         let position = |offset: u32| self.base.checked_add(usize::try_from(offset).ok()?);
         texts.get(position(span.start)?..position(span.end)?)
     }
-
-    /// Writes it, with a line feed, behind what `output` holds.
-    ///
-    /// # Errors
-    /// None is known; `output` may then end within a line.
-    pub(crate) fn write_json(&self, texts: &str, output: &mut Vec<u8>) -> serde_json::Result<()> {
-        serde_json::to_writer(&mut *output, &self.json(texts))?;
-        output.push(b'\n');
-        Ok(())
-    }
-
-    fn json<'a>(&'a self, texts: &'a str) -> Json<'a> {
-        let text = |field| self.text(texts, field);
-        Json {
-            time: clock::rfc3339_micros(self.time),
-            request_id: text(Field::RequestId).unwrap_or_default(),
-            upstream: text(Field::Upstream),
-            method: text(Field::Method),
-            path: text(Field::Path).map(|path| RequestPath(path).shown()),
-            route: text(Field::Route),
-            token_id: text(Field::TokenId),
-            token_name: text(Field::TokenName),
-            user: text(Field::User),
-            resource: text(Field::Resource),
-            permission: text(Field::Permission),
-            verdict: self.verdict.map(Verdict::as_str),
-            mode: self.mode,
-            effect: self.effect,
-            reason: self.reason,
-            status: self.status.map(|status| status.as_u16()),
-            request_bytes: self.request_bytes,
-            response_bytes: self.response_bytes,
-            seconds: rounded(self.duration.as_secs_f64()),
-            decision_microseconds: self.decision.map(|decision| rounded(decision.as_secs_f64() * 1e6)),
-            peer: self.peer.to_canonical(),
-            policy_generation: self.policy_generation,
-            shadow: Rules(&self.shadow),
-        }
-    }
-}
-
-/// The line as JSON spells it; the order of the fields is part of the format.
-#[derive(Serialize)]
-struct Json<'a> {
-    time: String,
-    request_id: &'a str,
-    upstream: Option<&'a str>,
-    method: Option<&'a str>,
-    path: Option<Cow<'a, str>>,
-    route: Option<&'a str>,
-    token_id: Option<&'a str>,
-    token_name: Option<&'a str>,
-    user: Option<&'a str>,
-    resource: Option<&'a str>,
-    permission: Option<&'a str>,
-    verdict: Option<&'a str>,
-    mode: Mode,
-    effect: Effect,
-    reason: &'a str,
-    status: Option<u16>,
-    request_bytes: u64,
-    response_bytes: u64,
-    seconds: f64,
-    decision_microseconds: Option<f64>,
-    peer: IpAddr,
-    policy_generation: Option<u64>,
-    #[serde(skip_serializing_if = "Rules::is_empty")]
-    shadow: Rules<'a>,
-}
-
-/// The names of rules.
-struct Rules<'a>(&'a [Arc<str>]);
-
-impl Rules<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for Rules<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|rule| &**rule))
-    }
-}
-
-/// Six digits behind the point: finer is noise.
-fn rounded(value: f64) -> f64 {
-    (value * 1e6).round() / 1e6
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod body;
 mod collector;
 mod families;
+mod json;
 pub mod labels;
 pub mod line;
 pub mod metrics;
@@ -20,17 +21,17 @@ pub mod worker;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{Method, StatusCode};
 
 use crate::clock;
 use crate::domain::grant::UnixTime;
 use crate::domain::reason::Reason;
+use crate::domain::resource::Resource;
 use crate::domain::token::PublicId;
 use crate::record::audit::Audit;
 use crate::record::labels::{Effect, MethodClass, Mode, Verdict, upstream_error};
@@ -75,20 +76,14 @@ pub struct Caller<'a> {
 }
 
 /// What the decision was about, as far as it came.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The catalog's route.
     pub route: Option<&'a str>,
     /// The resource.
-    pub resource: Option<&'a dyn Display>,
+    pub resource: Resource<'a>,
     /// The permissions that would be enough, as text.
     pub permission: Option<&'a str>,
-}
-
-impl std::fmt::Debug for Subject<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subject").field("route", &self.route).finish_non_exhaustive()
-    }
 }
 
 /// The decision.
@@ -100,8 +95,6 @@ pub struct Judged {
     pub mode: Mode,
     /// The generation of the policy that judged.
     pub policy_generation: u64,
-    /// How long judging took.
-    pub took: Duration,
     /// Rules on trial that would have refused.
     pub shadow: Vec<Arc<str>>,
 }
@@ -150,7 +143,9 @@ struct Open {
     line: Line,
     text: Text,
     started: Instant,
-    forwarded: Option<Instant>,
+    /// When the way to the upstream was clear, and then when it was taken.
+    ready: Option<Instant>,
+    is_forwarded: bool,
     upstream: Option<UpstreamId>,
     failure: Option<Reason>,
     method: MethodClass,
@@ -171,10 +166,11 @@ impl Record {
     pub fn open(worker: &Arc<WorkerRecorder>, head: &RecordHead<'_>) -> Self {
         let started = clock::monotonic();
         let mut open = Box::new(Open {
-            line: Line::new(head.peer, clock::timestamp(), started),
+            line: Line::new(head.peer, worker.wall.at(started), started),
             text: Text::default(),
             started,
-            forwarded: None,
+            ready: None,
+            is_forwarded: false,
             upstream: None,
             failure: None,
             method: MethodClass::of(head.method),
@@ -196,7 +192,7 @@ impl Record {
 
     /// When the request arrived, as its line will say: the time to judge it by.
     pub fn time(&self) -> UnixTime {
-        UnixTime(self.open.as_ref().map_or(i64::MAX, |open| open.line.time.as_second()))
+        UnixTime(self.open.as_ref().map_or(i64::MAX, |open| open.line.time.div_euclid(1_000_000)))
     }
 
     /// The request's id.
@@ -234,21 +230,27 @@ impl Record {
         self.describe(|open| {
             open.set(Field::Route, subject.route);
             open.set(Field::Permission, subject.permission);
-            if let Some(resource) = subject.resource {
-                open.line.set_shown(&mut open.text, Field::Resource, resource);
-            }
+            open.line.set_resource(&mut open.text, &subject.resource);
         });
     }
 
     /// The decision fell. Under [`Mode::Shadow`] a refusal is recorded and the request goes on.
     pub fn judged(&mut self, judged: Judged) {
-        self.edit(|line| {
-            line.verdict = Some(judged.verdict);
-            line.mode = judged.mode;
-            line.policy_generation = Some(judged.policy_generation);
-            line.decision = Some(judged.took);
-            line.shadow = judged.shadow;
-        });
+        let Some(open) = &mut self.open else { return };
+        let now = clock::monotonic();
+        open.ready = Some(now);
+        open.line.verdict = Some(judged.verdict);
+        open.line.mode = judged.mode;
+        open.line.policy_generation = Some(judged.policy_generation);
+        open.line.decision = Some(now.saturating_duration_since(open.started));
+        open.line.shadow = judged.shadow;
+    }
+
+    /// Something was waited for between the decision and forwarding, such as a body that was looked into.
+    pub fn waited(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.ready = Some(clock::monotonic());
+        }
     }
 
     /// The request does not pass. Before or instead of a decision `reason` is the verdict; one that comes after it
@@ -268,17 +270,19 @@ impl Record {
         }
     }
 
-    /// The request goes to the upstream now.
+    /// The request goes to the upstream now. Does not read the clock: that was done for the decision, or after a wait.
     pub fn forwarding(&mut self) {
         if let Some(open) = &mut self.open {
-            open.forwarded = Some(clock::monotonic());
+            open.is_forwarded = true;
         }
     }
 
     /// The head of the upstream's answer came, and it goes to the caller.
     pub fn responded(&mut self, status: StatusCode) {
         let Some(open) = &mut self.open else { return };
-        if let (Some(forwarded), Some(shard)) = (open.forwarded, self.worker.shard.of(open.upstream)) {
+        if let (Some(forwarded), Some(shard)) =
+            (open.ready.filter(|_| open.is_forwarded), self.worker.shard.of(open.upstream))
+        {
             shard.upstream_seconds.observe(clock::monotonic().saturating_duration_since(forwarded));
         }
         open.line.status = Some(status);

@@ -21,7 +21,7 @@ pub struct RequestId(HeaderValue);
 impl RequestId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        str::from_utf8(self.0.as_bytes()).unwrap_or_default()
     }
 
     /// The id as the value of a header field.

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::domain::reason::Reason;
+use crate::domain::resource::{RepositoryName, Resource};
 use crate::domain::token::{PublicId, TokenFormat};
 use crate::record::audit::{Audit, Output};
 use crate::record::fixture::{Fixture, head};
@@ -20,7 +20,7 @@ use crate::record::{Caller, Judged, Record, RecordHead, Recorder, Subject};
 const TARGET: &str = "/acme/alpha.git/info/refs?service=git-upload-pack&access_token=hunter2";
 
 fn judged(verdict: Verdict, mode: Mode) -> Judged {
-    Judged { verdict, mode, policy_generation: 12, took: Duration::from_nanos(1_234), shadow: Vec::new() }
+    Judged { verdict, mode, policy_generation: 12, shadow: Vec::new() }
 }
 
 /// Asserts the one line's verdict, mode, effect, reason and status, and that the request was counted once.
@@ -44,7 +44,7 @@ fn record_all(fixture: &Fixture, token_id: PublicId) {
     });
     record.understood(&Subject {
         route: Some("GET /{owner}/{repository}.git/info/refs"),
-        resource: Some(&"acme/alpha"),
+        resource: Resource::Repository(RepositoryName { owner: "acme", name: "alpha" }),
         permission: Some("contents=read"),
     });
     record.judged(Judged { shadow: vec!["no-night-work".into()], ..judged(Verdict::Allow, Mode::Enforce) });
@@ -68,14 +68,16 @@ fn a_forwarded_request_has_every_field_in_order() {
     assert!(!text.contains("hunter2") && !text.contains(secret.expose()));
     let line: Value = serde_json::from_str(&text).unwrap();
     let time = line["time"].as_str().unwrap();
-    let seconds = &line["seconds"];
+    let (seconds, microseconds) = (&line["seconds"], &line["decision_microseconds"]);
+    assert!(seconds.as_f64().unwrap() * 1e6 + 1.0 > microseconds.as_f64().unwrap(), "{line}");
+    assert!(microseconds.as_f64().unwrap() > 0.0, "{line}");
     let want = format!(
         "{{\"time\":\"{time}\",\"request_id\":{},\"upstream\":\"forge\",\"method\":\"GET\",\
          \"path\":\"/acme/alpha.git/info/refs\",\"route\":\"GET /{{owner}}/{{repository}}.git/info/refs\",\
          \"token_id\":\"{public_id}\",\"token_name\":\"nightly \\\"build\\\"\",\"user\":\"ci-bot\",\
          \"resource\":\"acme/alpha\",\"permission\":\"contents=read\",\"verdict\":\"allow\",\"mode\":\"enforce\",\
          \"effect\":\"forwarded\",\"reason\":\"granted\",\"status\":200,\"request_bytes\":10,\"response_bytes\":21,\
-         \"seconds\":{seconds},\"decision_microseconds\":1.234,\"peer\":\"192.0.2.7\",\"policy_generation\":12,\
+         \"seconds\":{seconds},\"decision_microseconds\":{microseconds},\"peer\":\"192.0.2.7\",\"policy_generation\":12,\
          \"shadow\":[\"no-night-work\"]}}\n",
         line["request_id"]
     );

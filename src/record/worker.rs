@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::clock::wall::WallClock;
 use crate::record::Recorder;
 use crate::record::line::{Line, Text};
 use crate::record::metrics::{Metrics, UpstreamId};
@@ -20,6 +21,7 @@ pub struct WorkerRecorder {
     /// `None` where no audit lines are kept.
     pub(crate) queue: Option<Arc<Queue>>,
     pub(crate) request_ids: RequestIds,
+    pub(crate) wall: WallClock,
 }
 
 impl WorkerRecorder {
@@ -32,6 +34,7 @@ impl WorkerRecorder {
             shard: recorder.metrics.shard(number),
             queue: recorder.audit.queue(number),
             request_ids: RequestIds::from_system()?,
+            wall: WallClock::new(),
             recorder: Arc::clone(recorder),
         }))
     }

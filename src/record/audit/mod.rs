@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use crate::clock;
+use crate::record::json::LineWriter;
 use crate::record::line::Line;
 use crate::record::metrics::Metrics;
 use crate::record::queue::{Batch, Bell, Queue};
@@ -117,6 +118,7 @@ impl Audit {
             shared: Arc::clone(&shared),
             readers: Vec::new(),
             sink: Box::new(sink),
+            json: LineWriter::new(),
             pending: Pending::default(),
             written: metrics.audit_lines(),
             dropped: metrics.audit_dropped(),
@@ -271,6 +273,7 @@ struct Writer {
     /// By worker.
     readers: Vec<Reader>,
     sink: Box<dyn Sink>,
+    json: LineWriter,
     pending: Pending,
     written: IntCounter,
     dropped: IntCounter,
@@ -318,13 +321,13 @@ impl Writer {
             found = true;
             let Some((line, text)) = reader.first() else { break };
             let start = self.pending.bytes.len();
-            let written = line.write_json(text, &mut self.pending.bytes);
+            let written = self.json.write(line, text, &mut self.pending.bytes);
             reader.advance();
             match written {
                 Ok(()) => self.pending.lines += 1,
                 Err(error) => {
                     self.pending.bytes.truncate(start);
-                    self.lose(1, &error.into());
+                    self.lose(1, &error);
                 }
             }
             if self.pending.bytes.len() >= BATCH_BYTES {

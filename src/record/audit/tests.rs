@@ -10,7 +10,7 @@ use crate::record::fixture::{DEADLINE, sum};
 use crate::record::line::Text;
 
 fn line() -> Line {
-    Line::new(IpAddr::from([127, 0, 0, 1]), clock::timestamp(), clock::monotonic())
+    Line::new(IpAddr::from([127, 0, 0, 1]), 0, clock::monotonic())
 }
 
 /// Writes a line as worker `number` does.
