@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::clock::timer::Timer;
+use crate::record::worker::OpenUpstreamConnection;
 use crate::tls::stream::MaybeTls;
 
 /// How much is read at a time at first.
@@ -26,12 +27,15 @@ pub struct Link {
     /// Counts how long the host does nothing.
     pub timer: Timer,
     read_size: usize,
+    /// Says that the connection is open.
+    _open: Option<OpenUpstreamConnection>,
 }
 
 impl Link {
     /// A connection over which nothing went yet.
-    pub fn new(stream: MaybeTls<TcpStream>) -> Self {
-        Self { stream, buffer: BytesMut::new(), timer: Timer::default(), read_size: SMALLEST_READ }
+    pub fn new(stream: MaybeTls<TcpStream>, open: Option<OpenUpstreamConnection>) -> Self {
+        let (buffer, timer) = (BytesMut::new(), Timer::default());
+        Self { stream, buffer, timer, read_size: SMALLEST_READ, _open: open }
     }
 
     /// Reads what is there. Gives how many bytes; none at the end of the stream.
