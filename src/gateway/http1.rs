@@ -86,8 +86,11 @@ pub async fn serve(
             Next::Fault(fault) => faulty(fault),
             Next::Request(head, body) => arrived(*head, body),
         };
-        let asked = Asked { persistent: asked.persistent && !*drain.borrow(), ..asked };
-        let mut exchange = pin!(exchange(&worker, &origin, arrived, asked, &client, &mut buffer));
+        let mut exchange = pin!(async {
+            let response = answer(&worker, &origin, arrived).await;
+            let asked = Asked { persistent: asked.persistent && !*drain.borrow(), ..asked };
+            send(response, &asked, &client, &mut buffer).await
+        });
         let ended = poll_fn(|context| match exchange.as_mut().poll(context) {
             Poll::Ready(ended) => Poll::Ready(ended),
             Poll::Pending => client.poll_left(context).map(|()| Ended::Left),
@@ -130,20 +133,12 @@ fn faulty(fault: HeadFault) -> (Arrived, Asked) {
     (Arrived { request, fault: Some(fault), answering: None }, asked)
 }
 
-/// One request and its answer. `buffer` is where the head is written.
-async fn exchange(
-    worker: &Worker,
-    origin: &Origin,
-    arrived: Arrived,
-    asked: Asked,
-    client: &Client,
-    buffer: &mut Vec<u8>,
-) -> Ended {
-    let response = answer(worker, origin, arrived).await;
-    let framing = framing(&response, &asked);
+/// Sends an answer. `buffer` is where its head is written.
+async fn send(response: Answer, asked: &Asked, client: &Client, buffer: &mut Vec<u8>) -> Ended {
+    let framing = framing(&response, asked);
     let goes_on = asked.persistent && framing != Framing::Close && client.can_go_on();
-    write_head(buffer, &response, framing, &asked, goes_on);
-    let framing = if is_never_sent(response.status(), &asked) { Framing::Length(0) } else { framing };
+    write_head(buffer, &response, framing, asked, goes_on);
+    let framing = if is_never_sent(response.status(), asked) { Framing::Length(0) } else { framing };
     let mut outflow = Outflow::new(std::mem::take(buffer), response.into_body(), framing);
     let mut receiver = client.clone();
     let sent = poll_fn(|context| outflow.poll_send(&mut receiver, context)).await;
