@@ -1,7 +1,7 @@
 //! Connections to one host, kept for the next request. One pool a worker, so nothing is shared between cores.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, Response};
 use rustls::pki_types::ServerName;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::clock;
+use crate::clock::{self, Tick};
 use crate::config::Timeouts;
 use crate::domain::refusal::UpstreamError;
 use crate::framing::answer::AnswerHead;
@@ -17,8 +17,8 @@ use crate::gateway::body::Upload;
 use crate::gateway::exchange::{Exchange, HostBody, Lost};
 use crate::gateway::link::Link;
 use crate::gateway::sending::Sending;
-use crate::record::Recorder;
 use crate::record::metrics::UpstreamId;
+use crate::record::worker::WorkerRecorder;
 use crate::tasks;
 use crate::tls::stream::MaybeTls;
 
@@ -32,7 +32,7 @@ const SWEEP_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Pool {
     destination: Destination,
-    recorder: Arc<Recorder>,
+    recorder: Arc<WorkerRecorder>,
     idle: Mutex<IdleLinks>,
 }
 
@@ -46,7 +46,7 @@ struct IdleLinks {
 #[derive(Debug)]
 struct Idle {
     link: Box<Link>,
-    since: Instant,
+    since: Tick,
 }
 
 /// Where a pool's connections go.
@@ -87,7 +87,7 @@ pub struct HostRequest {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(destination: Destination, recorder: Arc<Recorder>) -> Self {
+    pub fn new(destination: Destination, recorder: Arc<WorkerRecorder>) -> Self {
         Self { destination, recorder, idle: Mutex::default() }
     }
 
@@ -139,7 +139,7 @@ impl Pool {
     fn take_idle(&self) -> Option<Box<Link>> {
         let mut idle = self.idle();
         while let Some(Idle { mut link, since }) = idle.links.pop() {
-            if clock::monotonic().saturating_duration_since(since) > self.destination.timeouts.idle {
+            if clock::tick().since(since) > self.destination.timeouts.idle {
                 // Those below are older still.
                 idle.links.clear();
             } else if link.is_quiet() {
@@ -154,7 +154,7 @@ impl Pool {
         link.rest();
         let mut idle = self.idle();
         if idle.links.len() < MAX_IDLE {
-            idle.links.push(Idle { link, since: clock::monotonic() });
+            idle.links.push(Idle { link, since: clock::tick() });
         }
         if !std::mem::replace(&mut idle.is_swept, true) {
             let every = self.destination.timeouts.idle.min(SWEEP_TIME);
@@ -164,11 +164,10 @@ impl Pool {
 
     /// Closes connections that are of no use any more. `false` where none is left.
     fn sweep(&self) -> bool {
-        let now = clock::monotonic();
+        let now = clock::tick();
         let mut idle = self.idle();
         idle.links.retain_mut(|unused| {
-            now.saturating_duration_since(unused.since) <= self.destination.timeouts.idle
-                && unused.link.is_quiet()
+            now.since(unused.since) <= self.destination.timeouts.idle && unused.link.is_quiet()
         });
         idle.is_swept = !idle.links.is_empty();
         idle.is_swept
@@ -182,7 +181,7 @@ impl Pool {
         let connected = timeout(self.destination.timeouts.connect, self.connect_now()).await;
         let stream = connected.map_err(|_| UpstreamError::Timeout).flatten()?;
         if let Some(id) = self.destination.id {
-            self.recorder.metrics.upstream_connected(id);
+            self.recorder.upstream_connected(id);
         }
         Ok(Box::new(Link::new(stream)))
     }
