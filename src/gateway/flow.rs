@@ -195,9 +195,9 @@ fn judge_request(
     let upstream = judgment.upstream.and_then(|(index, _)| Some((index, upstreams.get(index)?)));
     match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
         (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
-            let user = Arc::clone(&grant.user);
+            let user = Arc::from(grant.user());
             let asked = Asked {
-                expires_at: grant.expires_at,
+                expires_at: grant.expires_at(),
                 token: token.digest,
                 method: parts.method.clone(),
                 peer: origin.peer.ip(),
@@ -280,8 +280,8 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if token_id.is_some() {
         record.identified(Caller {
             token_id,
-            token_name: judgment.grant.map(|grant| Arc::from(&*grant.name)),
-            user: judgment.grant.map(|grant| Arc::clone(&grant.user)),
+            token_name: judgment.grant.map(|grant| Arc::from(grant.name())),
+            user: judgment.grant.map(|grant| Arc::from(grant.user())),
         });
     }
     if let Some(matched) = judgment.matched {

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use crate::catalog::errors::ErrorStyle;
-use crate::domain::grant::{Grant, UnixTime};
+use crate::domain::grant::UnixTime;
 use crate::domain::refusal::Refusal;
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::domain::token::{TokenDigest, TokenText};
 use crate::headers::forward::asks_for_upgrade;
 use crate::headers::{METHOD_OVERRIDE, credential};
 use crate::policy::decide::{Circumstances, Permit, check_state, decide};
+use crate::policy::grants::Grant;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::{Matched, UpstreamPolicy};
 
@@ -45,7 +46,7 @@ pub struct Judgment<'a> {
     /// The token that it carries.
     pub token: Option<TokenText>,
     /// What that token opens.
-    pub grant: Option<&'a Arc<Grant>>,
+    pub grant: Option<Grant<'a>>,
     /// What it wants.
     pub matched: Option<Matched<'a>>,
     /// Whether it may pass.
@@ -60,7 +61,7 @@ pub enum Claim<'a> {
     /// The holder of this digest.
     Digest(TokenDigest),
     /// The holder of this grant.
-    Grant(&'a Arc<Grant>),
+    Grant(Grant<'a>),
 }
 
 /// Judges a request by the token that it carries.

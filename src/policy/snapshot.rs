@@ -1,12 +1,11 @@
 //! Everything that came from policy files, compiled. Immutable; swapped whole.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 
-use crate::domain::grant::Grant;
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::token::{TokenDigest, TokenFormat};
+use crate::policy::grants::Grant;
+use crate::policy::grants::table::TokenTable;
 use crate::policy::upstream::UpstreamPolicy;
 
 /// One compiled state of all policy files.
@@ -21,31 +20,9 @@ pub struct Snapshot {
     /// Organizations with a policy, by lower-case name.
     pub organizations: HashMap<String, Organization>,
     /// Declared tokens.
-    pub tokens: TokenMap,
+    pub tokens: TokenTable,
     /// What tokens look like.
     pub format: TokenFormat,
-}
-
-/// Digest to grant.
-pub type TokenMap = HashMap<TokenDigest, Arc<Grant>, BuildHasherDefault<DigestHasher>>;
-
-/// A digest is already evenly spread; its first eight bytes are the hash.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 ^= u64::from_le_bytes(*first);
-        }
-    }
-
-    /// The length that slices hash before their bytes says nothing here.
-    fn write_usize(&mut self, _length: usize) {}
 }
 
 /// Whether a rule is acted on.
@@ -109,7 +86,7 @@ impl Snapshot {
     }
 
     /// The declared token with this digest.
-    pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<Grant>> {
+    pub fn token(&self, digest: &TokenDigest) -> Option<Grant<'_>> {
         self.tokens.get(digest)
     }
 }
