@@ -56,10 +56,8 @@ pub enum Kind {
 impl Kind {
     /// The kind of the file called `name` below the policy directory.
     pub fn of(name: &str) -> Option<Self> {
-        let (folder, lines) = match name.strip_suffix(".jsonl") {
-            Some(name) => (name, true),
-            None => (name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name), false),
-        };
+        let (name, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+        let (folder, lines) = (name, ending.eq_ignore_ascii_case("jsonl"));
         match (folder.split_once('/').map_or(folder, |(folder, _)| folder), lines) {
             ("catalogs", false) => Some(Self::Catalog),
             ("organizations", false) => Some(Self::Organization),

@@ -1,5 +1,6 @@
 //! Everything that came from policy files, compiled. Immutable; swapped whole.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
@@ -72,7 +73,7 @@ impl Organization {
         if self.owners.iter().any(|owner| owner.eq_ignore_ascii_case(user)) {
             return Some(Level::Admin);
         }
-        members.get(&user.to_ascii_lowercase()).copied()
+        members.get(&*lower_case(user)).copied()
     }
 }
 
@@ -82,11 +83,20 @@ impl Snapshot {
         if self.organizations.is_empty() {
             return None;
         }
-        self.organizations.get(&name.to_ascii_lowercase())
+        self.organizations.get(&*lower_case(name))
     }
 
     /// The declared token with this digest.
     pub fn token(&self, digest: &TokenDigest) -> Option<Grant<'_>> {
         self.tokens.get(digest)
+    }
+}
+
+/// `name` in lower case; most come so.
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::grant::{GrantState, UnixTime};
 use crate::domain::permission::PermissionSet;
 use crate::domain::resource::{RepositoryName, Resource, compare_names};
 use crate::domain::token::TokenDigest;
-use crate::policy::grants::packed::{Record, TokenFile};
+use crate::policy::grants::packed::{Record, Terms, TokenFile};
 
 /// What a fine-grained token opens, for whom, until when.
 #[derive(Clone, Copy)]
@@ -85,24 +85,18 @@ impl<'a> Grant<'a> {
 
     /// What it reaches, one part for each resource owner.
     pub fn parts(self) -> Parts<'a> {
-        let [_, _, networks, ref rest @ ..] = *self.terms() else {
-            return Parts { file: self.file, words: &[] };
-        };
-        Parts { file: self.file, words: rest.get(networks as usize..).unwrap_or_default() }
+        Parts { file: self.file, words: self.terms().map_or(&[], |terms| terms.parts) }
     }
 
     /// Permissions of scope `user`, whatever part they were granted with.
     pub fn user_permissions(self) -> &'a PermissionSet {
-        self.file.set(self.terms().get(1).copied())
+        self.file.set(self.terms().and_then(|terms| terms.user_permissions))
     }
 
     /// Networks from which it may be used; none means any.
     pub fn networks(self) -> impl Iterator<Item = IpNet> {
-        let references = match *self.terms() {
-            [_, _, networks, ref rest @ ..] => rest.get(..networks as usize).unwrap_or_default(),
-            _ => &[],
-        };
-        references.iter().filter_map(|reference| self.file.network(*reference))
+        let references = self.terms().map_or(&[][..], |terms| terms.networks);
+        references.iter().filter_map(move |reference| self.file.network(*reference))
     }
 
     /// The part that reaches `resource`; `None` where none does or where it belongs to nobody.
@@ -116,16 +110,13 @@ impl<'a> Grant<'a> {
 
     /// Whether it may be used from `peer`.
     pub fn allows_peer(self, peer: IpAddr) -> bool {
-        // Counted where they are declared: a network that could not be read back must not open every other one.
-        if matches!(*self.terms(), [_, _, 0, ..]) {
-            return true;
-        }
+        // A network that could not be read back must not open every other one.
+        let Some(terms) = self.terms() else { return false };
         let peer = peer.to_canonical();
-        self.networks().any(|network| network.contains(&peer))
+        terms.networks.is_empty() || self.networks().any(|network| network.contains(&peer))
     }
 
-    /// Number of parts, permissions of scope `user`, number of networks, the networks, the parts.
-    fn terms(self) -> &'a [u32] {
+    fn terms(self) -> Option<Terms<'a>> {
         self.file.terms(self.record.terms)
     }
 }
@@ -155,7 +146,6 @@ pub struct Parts<'a> {
 impl<'a> Iterator for Parts<'a> {
     type Item = GrantPart<'a>;
 
-    /// Each part is its owner, its permissions, and 0 for all repositories, or one more than how many names follow.
     fn next(&mut self) -> Option<GrantPart<'a>> {
         let [owner, permissions, names, ref rest @ ..] = *self.words else { return None };
         let (selection, rest) = match names.checked_sub(1) {

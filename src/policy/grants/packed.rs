@@ -150,8 +150,14 @@ impl TokenFile {
         self.networks.get(reference as usize).copied()
     }
 
-    pub(super) fn terms(&self, reference: u32) -> &[u32] {
-        terms_at(&self.words, reference).unwrap_or_default()
+    pub(super) fn terms(&self, reference: u32) -> Option<Terms<'_>> {
+        let (limited, words) = terms_at(&self.words, reference)?;
+        if !limited {
+            return Some(Terms { user_permissions: None, networks: &[], parts: words });
+        }
+        let [user_permissions, count, rest @ ..] = words else { return None };
+        let (networks, parts) = rest.split_at_checked(*count as usize)?;
+        Some(Terms { user_permissions: Some(*user_permissions), networks, parts })
     }
 }
 
@@ -159,6 +165,17 @@ impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenFile").field("path", &self.path).field("tokens", &self.len()).finish()
     }
+}
+
+/// What a token opens, in words.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'f> {
+    /// Which set; `None` is none.
+    pub(super) user_permissions: Option<u32>,
+    /// Which networks; none means any.
+    pub(super) networks: &'f [u32],
+    /// For each part its owner, its permissions, and 0 for all repositories, or one more than how many names follow.
+    pub(super) parts: &'f [u32],
 }
 
 fn seconds(moment: UnixTime) -> u32 {
@@ -326,18 +343,26 @@ impl Packer {
     fn terms(&mut self, token: &TokenTerms<'_>) -> Result<u32, PackError> {
         let mut words = std::mem::take(&mut self.scratch);
         words.clear();
-        let written = self.write_terms(token, &mut words);
-        let kept = written.and_then(|()| self.keep_terms(&words));
+        // Most tokens are not limited to networks and hold nothing of their user's own.
+        let limited = !token.networks.is_empty() || !token.user_permissions.is_empty();
+        let written = self.write_terms(token, limited, &mut words);
+        let kept = written.and_then(|()| self.keep_terms(limited, &words));
         self.scratch = words;
         kept
     }
 
-    fn write_terms(&mut self, token: &TokenTerms<'_>, words: &mut Vec<u32>) -> Result<(), PackError> {
-        words.push(count(token.parts.len())?);
-        words.push(place_of(&mut self.sets, &mut self.known_sets, token.user_permissions)?);
-        words.push(count(token.networks.len())?);
-        for network in token.networks {
-            words.push(place_of(&mut self.networks, &mut self.known_networks, *network)?);
+    fn write_terms(
+        &mut self,
+        token: &TokenTerms<'_>,
+        limited: bool,
+        words: &mut Vec<u32>,
+    ) -> Result<(), PackError> {
+        if limited {
+            words.push(place_of(&mut self.sets, &mut self.known_sets, token.user_permissions)?);
+            words.push(count(token.networks.len())?);
+            for network in token.networks {
+                words.push(place_of(&mut self.networks, &mut self.known_networks, *network)?);
+            }
         }
         for part in token.parts {
             words.push(self.text(part.owner)?);
@@ -355,17 +380,19 @@ impl Packer {
         Ok(())
     }
 
-    fn keep_terms(&mut self, terms: &[u32]) -> Result<u32, PackError> {
-        let length = count(terms.len())?;
-        let (words, hash) = (&self.words, hash_of(terms));
-        if let Some(known) = self.known_terms.find(hash, |at| terms_at(words, *at) == Some(terms)) {
+    /// The words, with their number and whether they are limited before them, kept once.
+    fn keep_terms(&mut self, limited: bool, terms: &[u32]) -> Result<u32, PackError> {
+        let head = count(terms.len())?.checked_mul(2).ok_or(PackError::File)? | u32::from(limited);
+        let (words, hash) = (&self.words, hash_of(&(limited, terms)));
+        if let Some(known) = self.known_terms.find(hash, |at| terms_at(words, *at) == Some((limited, terms)))
+        {
             return Ok(*known);
         }
         let start = count(self.words.len())?;
-        self.words.push(length);
+        self.words.push(head);
         self.words.extend_from_slice(terms);
         let words = &self.words;
-        self.known_terms.insert_unique(hash, start, |at| hash_of(terms_at(words, *at).unwrap_or_default()));
+        self.known_terms.insert_unique(hash, start, |at| hash_of(&terms_at(words, *at).unwrap_or_default()));
         Ok(start)
     }
 
@@ -394,10 +421,10 @@ fn text_at(all: &str, reference: u32) -> Option<&str> {
     all.get(start..start + (usize::from(high) << 7 | usize::from(low)))
 }
 
-/// The terms that [`Packer::keep_terms`] put at `reference`; their length stands before them.
-fn terms_at(words: &[u32], reference: u32) -> Option<&[u32]> {
-    let (length, rest) = words.get(reference as usize..)?.split_first()?;
-    rest.get(..*length as usize)
+/// What [`Packer::keep_terms`] put at `reference`.
+fn terms_at(words: &[u32], reference: u32) -> Option<(bool, &[u32])> {
+    let (head, rest) = words.get(reference as usize..)?.split_first()?;
+    Some((head & 1 == 1, rest.get(..(head >> 1) as usize)?))
 }
 
 /// The place of `value` in `all`, where it is put if it is new.

@@ -86,7 +86,7 @@ fn faults_of_lines_are_told_with_their_places() {
     check(&with("\"bob\"", "\"b b\""), &format!("{}: a user's name holds letters", column("\"bob\"")));
     check(&with("\"user\"", "\"users\""), &format!("{}: unknown field `users`", column("\"user\"")));
     let without = with("\"user\": \"bob\", ", "");
-    check(&without, &format!("{}: the field `user` is missing", without.find("\"networks\"").unwrap() + 14));
+    check(&without, &format!("{}: the field `user` is missing", without.find("\"networks\"").unwrap() + 1));
     check(
         &with("\"issues\"", "\"contents\""),
         &format!("{}: the key `contents` stands twice", column("\"issues\"")),
