@@ -185,9 +185,9 @@ fn judge_request(
     let upstream = judgment.upstream.and_then(|(index, _)| Some((index, upstreams.get(index)?)));
     match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
         (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
-            let user = Arc::clone(&grant.user);
+            let user = Arc::from(grant.user());
             let asked = Asked {
-                expires_at: grant.expires_at,
+                expires_at: grant.expires_at(),
                 token: token.digest,
                 method: parts.method.clone(),
                 peer: origin.peer.ip(),
@@ -270,8 +270,8 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if token_id.is_some() {
         record.identified(&Caller {
             token_id,
-            token_name: judgment.grant.map(|grant| &*grant.name),
-            user: judgment.grant.map(|grant| &*grant.user),
+            token_name: judgment.grant.map(|grant| grant.name()),
+            user: judgment.grant.map(|grant| grant.user()),
         });
     }
     if let Some(matched) = judgment.matched {
