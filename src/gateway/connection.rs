@@ -109,9 +109,13 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
         first.notify_one();
-        let request = request.map(|body| Received::Http2(PatientBody::new(body, limits.body_idle_time)));
-        let arrived = Arrived { request, fault: None, answering: Some(shared.answering()) };
-        async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
+        let answering = Some(shared.answering());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = Received::Http2(PatientBody::new(body, limits.body_idle_time));
+            let arrived = Arrived { body, fault: None, answering };
+            Ok::<_, Infallible>(answer(&worker, &origin, &parts, arrived).await)
+        }
     });
     let tasks = Tasks { patience: limits.body_idle_time };
     let mut builder = http2::Builder::new(tasks);

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{Method, Response, StatusCode, Version, header};
 use http_body::Body;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::framing::head::{HeadFault, HeadLimits, RequestHead};
+use crate::framing::head::{HeadLimits, RequestHead};
 use crate::gateway::body::Received;
 use crate::gateway::client::{Client, ClientBody, Next, Socket, Timeouts};
 use crate::gateway::flow::{Answer, Arrived, Origin, answer};
@@ -81,13 +81,15 @@ pub async fn serve(
                 Next::End
             }
         };
-        let (arrived, asked) = match next {
+        let (head, body, fault) = match next {
             Next::End => return client.close(false).await,
-            Next::Fault(fault) => faulty(fault),
-            Next::Request(head, body) => arrived(*head, body),
+            Next::Fault(fault) => (Box::new(RequestHead::default()), ClientBody::NOTHING, Some(fault)),
+            Next::Request(head, body) => (head, body, None),
         };
+        let asked = Asked::from(&*head);
         let mut exchange = pin!(async {
-            let response = answer(&worker, &origin, arrived).await;
+            let arrived = Arrived { body: Received::Http1(body), fault, answering: None };
+            let response = answer(&worker, &origin, &head.parts, arrived).await;
             let asked = Asked { persistent: asked.persistent && !*drain.borrow(), ..asked };
             send(response, &asked, &client, &mut buffer).await
         });
@@ -115,22 +117,15 @@ async fn farewell(mut drain: watch::Receiver<bool>) {
     sleep(FAREWELL).await;
 }
 
-fn arrived(head: RequestHead, body: ClientBody) -> (Arrived, Asked) {
-    let asked = Asked {
-        is_head: head.parts.method == Method::HEAD,
-        is_http10: head.parts.version == Version::HTTP_10,
-        persistent: head.persistent,
-        takes_trailers: head.takes_trailers,
-    };
-    let request = Request::from_parts(head.parts, Received::Http1(body));
-    (Arrived { request, fault: None, answering: None }, asked)
-}
-
-/// A request of which nothing is known but that it does not pass.
-fn faulty(fault: HeadFault) -> (Arrived, Asked) {
-    let request = Request::new(Received::Http1(ClientBody::NOTHING));
-    let asked = Asked { is_head: false, is_http10: false, persistent: false, takes_trailers: false };
-    (Arrived { request, fault: Some(fault), answering: None }, asked)
+impl From<&RequestHead> for Asked {
+    fn from(head: &RequestHead) -> Self {
+        Self {
+            is_head: head.parts.method == Method::HEAD,
+            is_http10: head.parts.version == Version::HTTP_10,
+            persistent: head.persistent,
+            takes_trailers: head.takes_trailers,
+        }
+    }
 }
 
 /// Sends an answer. `buffer` is where its head is written.
