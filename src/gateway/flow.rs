@@ -110,6 +110,7 @@ fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) 
     RecordHead {
         method: shown.map(|parts| &parts.method).filter(|method| method.as_str().len() <= LONGEST_METHOD),
         path: shown.and_then(raw_target).map(RequestPath::of),
+        headers: shown.map(|parts| &parts.headers),
         peer: origin.peer.ip(),
     }
 }
@@ -269,7 +270,7 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if let Some(operation) = judgment.matched.and_then(|matched| matched.needed.git) {
         record.is_git(operation);
     }
-    if !record.is_audited() {
+    if !record.is_described() {
         return;
     }
     let token_id = judgment.token.map(|token| token.public_id);
@@ -296,7 +297,7 @@ async fn forward(
     worker: &Worker,
     origin: &Origin,
     passage: Passage,
-    request: Request<Inbound>,
+    mut request: Request<Inbound>,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
     let Ok(place) = Arc::clone(&worker.gateway.under_way).try_acquire_owned() else {
@@ -309,6 +310,7 @@ async fn forward(
     let Some(backend) = worker.backends.get(passage.upstream) else {
         return Err(passage.refused(Refusal::NoUpstream));
     };
+    record.tell_trace(request.headers_mut());
     if matches!(request.body(), Inbound::Collected(_)) {
         record.waited();
     }

@@ -240,7 +240,8 @@ impl Sums<'_> {
                     continue;
                 }
                 for (place, method, status) in places() {
-                    let count: u64 = counted.iter().filter_map(|group| group.get(place)).map(Counter::get).sum();
+                    let count: u64 =
+                        counted.iter().filter_map(|group| group.get(place)).map(Counter::get).sum();
                     let labels = [
                         (UPSTREAM, &**name),
                         ("decision", decision.as_str()),
