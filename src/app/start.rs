@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsConnector;
@@ -37,6 +38,7 @@ use crate::record::Recorder;
 use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
+use crate::record::traces::{Collector, TraceSettings, Traces};
 use crate::record::worker::WorkerRecorder;
 use crate::{clock, tls};
 
@@ -173,7 +175,29 @@ fn recorder(config: &Config) -> Result<Recorder, AppError> {
     };
     let audit = Audit::open(output, when_full, &metrics)
         .map_err(|source| AppError::System { what: "opening the audit log".into(), source })?;
-    Ok(Recorder { metrics, audit })
+    let traces = match &config.tracing {
+        None => Traces::off(),
+        Some(tracing) => traces(tracing, &metrics)?,
+    };
+    Ok(Recorder { metrics, audit, traces })
+}
+
+fn traces(tracing: &config::Tracing, metrics: &Metrics) -> Result<Traces, AppError> {
+    let tls = tracing.tls.as_ref().map(connector).transpose()?;
+    let (authority, path) = (tracing.authority.clone(), tracing.path.clone());
+    let settings = TraceSettings {
+        collector: Collector { authority, path, tls },
+        sample: tracing.sample,
+        service: tracing.service.clone(),
+    };
+    Traces::start(settings, metrics)
+        .map_err(|source| AppError::System { what: "starting the exporter of traces".into(), source })
+}
+
+fn connector(settings: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), AppError> {
+    let faults = |fault| AppError::Faults(vec![fault]);
+    let connector = TlsConnector::from(tls::client_config(settings).map_err(faults)?);
+    Ok((connector, tls::server_name(settings).map_err(faults)?))
 }
 
 /// What workers share; tells the faults of policy, credentials and certificates together.
@@ -271,14 +295,7 @@ impl HostPlan {
 fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, AppError> {
     match &upstream.host {
         Host::Http { authority, tls: settings, preserve_host } => {
-            let faults = |fault| AppError::Faults(vec![fault]);
-            let tls = match settings {
-                None => None,
-                Some(settings) => {
-                    let connector = TlsConnector::from(tls::client_config(settings).map_err(faults)?);
-                    Some((connector, tls::server_name(settings).map_err(faults)?))
-                }
-            };
+            let tls = settings.as_ref().map(connector).transpose()?;
             let destination = Destination {
                 authority: authority.clone(),
                 tls,

@@ -6,6 +6,7 @@
 mod check;
 pub mod credential;
 mod document;
+mod tracing;
 mod upstream;
 mod validate;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub when_full: WhenFull,
     /// How much metrics tell.
     pub metrics: MetricsLimits,
+    /// Where traces go; `None` where there are none.
+    pub tracing: Option<Tracing>,
     /// Worker threads, 1 to 256.
     pub workers: usize,
     /// The text form of the tokens that this gateway issues.
@@ -217,6 +220,21 @@ pub enum WhenFull {
     Drop,
     /// It is refused before it reaches the host.
     Refuse,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// `host:port` of the collector, always with the port.
+    pub authority: String,
+    /// The path that takes spans.
+    pub path: String,
+    /// `None` speaks plain HTTP.
+    pub tls: Option<UpstreamTls>,
+    /// The share of requests without a trace of their own that get one, 0 to 1.
+    pub sample: f64,
+    /// What the gateway is called in traces.
+    pub service: String,
 }
 
 /// How much metrics tell.

@@ -12,7 +12,7 @@ use crate::config::document::{
 };
 use crate::config::upstream::{self, host_name};
 use crate::config::{
-    AuditOutput, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream, WhenFull,
+    AuditOutput, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream, WhenFull, tracing,
 };
 use crate::domain::fault::{Fault, Place};
 use crate::domain::token::TokenFormat;
@@ -49,6 +49,7 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
         governed_policies(policies, upstreams, place(field), &mut checker);
     }
     let audit = audit(document.audit.as_ref(), &mut checker);
+    let tracing = tracing::tracing(document.tracing.as_ref(), &mut checker);
     let tokens_told = document.metrics.as_ref().and_then(|metrics| metrics.tokens.as_ref());
     let tokens_told = checker.number(tokens_told, 0..=MAX_TOKENS_TOLD, MetricsLimits::default().tokens);
     let workers = checker.number(document.workers.as_ref(), 1..=MAX_WORKERS, default_workers());
@@ -69,6 +70,7 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
             audit: audit?,
             when_full: when_full(document.audit.as_ref()),
             metrics: MetricsLimits { tokens: tokens_told? },
+            tracing: tracing?,
             workers: workers?,
             tokens: tokens?,
             drain: drain?,

@@ -112,6 +112,7 @@ fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) 
     RecordHead {
         method: shown.map(|parts| &parts.method).filter(|method| method.as_str().len() <= LONGEST_METHOD),
         path: shown.and_then(raw_target).map(RequestPath::of),
+        headers: shown.map(|parts| &parts.headers),
         peer: origin.peer.ip(),
     }
 }
@@ -271,7 +272,7 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if let Some(operation) = judgment.matched.and_then(|matched| matched.needed.git) {
         record.is_git(operation);
     }
-    if !record.is_audited() {
+    if !record.is_described() {
         return;
     }
     let token_id = judgment.token.map(|token| token.public_id);
@@ -311,11 +312,13 @@ async fn forward(
     let Some(backend) = worker.backends.get(passage.upstream) else {
         return Err(passage.refused(Refusal::NoUpstream));
     };
+    let traced = record.tell_trace(&parts.headers);
     let request_id = record.request_id().as_header().clone();
     let upload = Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity));
     let progress = upload.progress();
     let outgoing = Outgoing {
         parts,
+        headers: traced.as_ref().unwrap_or(&parts.headers),
         upload,
         validity: Arc::clone(&validity),
         user: &passage.user,

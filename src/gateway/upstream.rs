@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Response, Uri, header};
 
 use crate::domain::refusal::{Refusal, UpstreamError};
 use crate::gateway::body::{AnswerBody, Upload};
@@ -40,6 +40,8 @@ pub enum Backend {
 pub struct Outgoing<'a> {
     /// The head as it came.
     pub parts: &'a Parts,
+    /// The header fields to pass on, instead of those of the head.
+    pub headers: &'a HeaderMap,
     /// The body that is passed on.
     pub upload: Upload,
     /// Whether the permit goes on standing.
@@ -104,7 +106,7 @@ async fn to_http(
     {
         head.extend_from_slice(part.as_bytes());
     }
-    to_upstream(&parts.headers, &hop, |name, value| push_field(&mut head, name, value)).map_err(|error| {
+    to_upstream(outgoing.headers, &hop, |name, value| push_field(&mut head, name, value)).map_err(|error| {
         tracing::error!(%error, user = outgoing.user, "not forwarded");
         UpstreamError::Failed
     })?;
@@ -124,7 +126,7 @@ async fn to_git(git: &GitHost, outgoing: Outgoing<'_>) -> Result<Response<Answer
 
 /// The host name that a client asks for: `Host`, or `:authority` in HTTP/2. `None` where there is none, or where the
 /// two differ.
-pub fn client_host(uri: &Uri, headers: &http::HeaderMap) -> Option<HeaderValue> {
+pub fn client_host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
     let mut fields = headers.get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {

@@ -129,7 +129,7 @@ fn every_example_of_the_policy_reference_is_sound() {
                 let (_, rest) = whole.split_once("control:").unwrap();
                 check(heading, &format!("{text}control:{rest}"), &[]);
             }
-            "Limits" | "Metrics" => check(heading, &format!("{whole}{text}"), &[]),
+            "Limits" | "Metrics" | "Tracing" => check(heading, &format!("{whole}{text}"), &[]),
             "Audit" => {
                 let text = text.replace("/var/log/portcullis", "log");
                 check(heading, &format!("{whole}{text}"), &[]);
@@ -141,7 +141,7 @@ fn every_example_of_the_policy_reference_is_sound() {
             other => panic!("no rule for the example under {other}"),
         }
     }
-    assert_eq!(seen, 9);
+    assert_eq!(seen, 10);
 }
 
 #[test]

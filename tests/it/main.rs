@@ -31,4 +31,5 @@ mod stalls;
 mod support;
 mod tidy;
 mod tls;
+mod tracing;
 mod upstreams;

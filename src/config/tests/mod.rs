@@ -238,6 +238,15 @@ fn the_top_of_the_file() {
     check_top("audit: { when_full: wait }", &["1:21: unknown word `wait`; expected `drop` or `refuse`"]);
     check_top("audit: { sink: x }", &["1:10: unknown field `sink`"]);
     check_top("audit: [stdout]", &["1:1: found sequence; expected `stdout`, `danger_off`, or a mapping"]);
+    check_top("tracing: { otlp: 'http://collector:4318/v1/traces' }", &[]);
+    check_top("tracing: { otlp: 'https://collector', sample: 1, service: gate }", &[]);
+    check_top("tracing: { sample: 0.5 }", &["1:10: the field `otlp` is missing"]);
+    check_top("tracing: { otlp: 'collector:4318' }", &["1:18: expected `http://` or `https://`"]);
+    check_top("tracing: { otlp: 'http://a/x?y' }", &["1:18: expected `http://` or `https://`"]);
+    check_top("tracing: { otlp: 'http://u:p@a/x' }", &["1:18: expected `http://` or `https://`"]);
+    check_top("tracing: { otlp: 'http://a', sample: 1.5 }", &["1:38: expected a share from 0 to 1"]);
+    check_top("tracing: { otlp: 'http://a', service: '' }", &["1:39: expected a name"]);
+    check_top("tracing: { otlp: 'http://a', ca: tls/ca.pem }", &["1:34: `ca` is for `https://`"]);
     check_top("metrics: { tokens: 0 }", &[]);
     check_top("metrics: { tokens: 10001 }", &["1:20: expected a number from 0 to 10000"]);
     check_top("audit: { file: nowhere/a }", &["1:16: expected a file in an existing directory"]);
