@@ -163,7 +163,10 @@ impl TokenFile {
 
 impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenFile").field("path", &self.path).field("tokens", &self.len()).finish()
+        f.debug_struct("TokenFile")
+            .field("path", &self.path)
+            .field("tokens", &self.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -166,7 +166,9 @@ fn digests_that_collide_are_told_apart() {
 fn a_digest_that_stands_twice_is_told_with_both_places() {
     let file = |numbers: &[u64]| {
         let mut packer = Packer::default();
-        numbers.iter().for_each(|number| packer.push(&terms(digest(*number), &[])).unwrap());
+        for number in numbers {
+            packer.push(&terms(digest(*number), &[])).unwrap();
+        }
         Arc::new(packer.finish("a".into()))
     };
     let twice = TokenTable::build(vec![file(&[1, 2]), file(&[3, 2, 3])]).unwrap_err();
@@ -188,7 +190,7 @@ fn tokens_are_counted_by_state() {
         (7, GrantState::Active, -1),
     ] {
         let expires_at = UnixTime(expires_at);
-        packer.push(&TokenTerms { state, expires_at, ..terms(digest(number), &[]) }).unwrap();
+        packer.push(&TokenTerms { expires_at, state, ..terms(digest(number), &[]) }).unwrap();
     }
     let table = TokenTable::build(vec![Arc::new(packer.finish("a".into()))]).unwrap();
     let states = table.states(UnixTime(100));
