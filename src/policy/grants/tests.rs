@@ -90,6 +90,28 @@ fn every_field_is_read_back() {
     assert_eq!(copy.grant(0).unwrap().digest(), &digest(3));
 }
 
+/// One packer packs file after file; nothing of one is seen in the next.
+#[test]
+fn a_packer_forgets_what_it_has_packed() {
+    let mut packer = Packer::default();
+    let networks = ["10.0.0.0/8".parse().unwrap()];
+    let revoked = GrantState::Revoked;
+    let parts = [part("acme", Some(&["alpha"]))];
+    let one = TokenTerms { state: revoked, networks: &networks, ..terms(digest(1), &parts) };
+    packer.push(&one).unwrap();
+    let first = packer.finish("a".into());
+    assert!(packer.is_empty());
+    packer.push(&terms(digest(2), &[part("umbrella", None)])).unwrap();
+    let second = packer.finish("b".into());
+    assert_eq!((first.len(), second.len()), (1, 1));
+    let now = UnixTime(0);
+    assert_eq!((first.states(now).revoked, second.states(now).revoked), (1, 0));
+    let grant = second.grant(0).unwrap();
+    assert_eq!((grant.digest(), grant.name(), grant.networks().count()), (&digest(2), "ci", 0));
+    assert_eq!(grant.parts().map(|part| part.owner).collect::<Vec<_>>(), ["umbrella"]);
+    assert_eq!(first.grant(0).unwrap().networks().collect::<Vec<_>>(), networks);
+}
+
 #[test]
 fn selections_compare_whole_names_without_case() {
     let mut packer = Packer::default();
