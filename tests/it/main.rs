@@ -12,6 +12,7 @@ mod clients;
 mod command;
 mod corpus;
 mod demo;
+mod deploy;
 mod documentation;
 mod drain;
 mod git;
