@@ -10,7 +10,7 @@ demo: ## Serve two repositories with two tokens, and print commands to paste tha
 	cargo run --quiet -- demo $(ARGS)
 
 test: ## Run every test
-	@sh tests/setup.sh git nginx fcgiwrap
+	@sh tests/setup.sh git nginx fcgiwrap strace systemd-analyze
 	@sh tests/clients/install.sh
 	cargo test
 

@@ -2,7 +2,9 @@
 //! holds what it promises. What needs a program that is not there says so and is skipped.
 
 mod catalogs;
+mod docker;
 mod examples;
+mod kubernetes;
 mod live;
 mod systemd;
 

@@ -96,7 +96,7 @@ fn the_gateway_and_its_git_pass_the_filter() {
     let mut demo = Command::new("strace");
     demo.args(["-f", "-qq", "-c", "-U", "name,calls", "-o"])
         .arg(counts.path())
-        .args([BINARY, "demo", "--walk"]);
+        .args([BINARY, "demo", "--walk", "--port", "0"]);
     let Some(walked) = run_if_there(&mut demo) else { return };
     let counts = fs::read_to_string(counts.path()).unwrap();
     if counts.is_empty() {
