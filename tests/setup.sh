@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the programs that are named: git, nginx, fcgiwrap, strace, systemd-analyze. Starts nothing. Does nothing where all of them are there;
-# on other systems than Debian's, or without the right to install, it says what is missing.
+# Installs the programs that are named: git, nginx, fcgiwrap, strace, systemd-analyze. Starts nothing. Does nothing where all of
+# them are there; on other systems than Debian's, or without the right to install, it says what is missing.
 set -eu
 
 missing=

@@ -6,6 +6,7 @@ mod docker;
 mod examples;
 mod kubernetes;
 mod live;
+mod packages;
 mod systemd;
 
 use std::fs;

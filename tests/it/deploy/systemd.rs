@@ -10,6 +10,7 @@ use crate::deploy::run_if_there;
 
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/systemd");
 const SERVICE: &str = "portcullis.service";
+const SOCKET: &str = "portcullis.socket";
 const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
 
 /// The most that systemd may find exposed, in tenths; 100 is everything.
@@ -21,8 +22,8 @@ const OF_THE_DEMO: [&str; 1] = ["fchown"];
 /// The units with the binary that was built.
 fn units() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for name in [SERVICE, "portcullis.socket"] {
-        let text = fs::read_to_string(Path::new(UNITS).join(name)).unwrap();
+    for (name, from) in [(SERVICE, SERVICE), (SOCKET, "socket/portcullis.socket")] {
+        let text = fs::read_to_string(Path::new(UNITS).join(from)).unwrap();
         fs::write(directory.path().join(name), text.replace("/usr/bin/portcullis", BINARY)).unwrap();
     }
     directory
@@ -40,7 +41,7 @@ fn text(bytes: &[u8]) -> String {
 fn systemd_reads_the_units_without_complaint() {
     let units = units();
     let file = |name: &str| units.path().join(name).display().to_string();
-    let verify = || analyze(&["verify", "--man=no", &file(SERVICE), &file("portcullis.socket")]);
+    let verify = || analyze(&["verify", "--man=no", &file(SERVICE), &file(SOCKET)]);
     let Some(told) = verify() else { return };
     assert!(told.status.success() && told.stderr.is_empty(), "{}", text(&told.stderr));
     let service = fs::read_to_string(file(SERVICE)).unwrap();
