@@ -21,7 +21,7 @@ fn the_packaged_configuration_is_sound() {
     // With the lines for a gateway that others reach.
     let text = fs::read_to_string(site.path("portcullis.yaml")).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix("# ")?.strip_prefix("  "));
-    let listener: String = lines.map(|line| format!("  {line}\n")).collect();
+    let listener: String = lines.flat_map(|line| ["  ", line, "\n"]).collect();
     assert!(listener.contains("tls:"), "{listener}");
     site.replace("portcullis.yaml", "  - bind: 127.0.0.1:8080\n", &listener);
     site.check("the packaged configuration with TLS");
