@@ -44,7 +44,7 @@ impl Reloader {
     /// Reloads whenever files change, until nobody can ask any more.
     ///
     /// # Cancel safety
-    /// A reload is not cut: it has no `.await`.
+    /// A reload is not cut: what has begun goes on on its own thread.
     pub async fn run(mut self) {
         loop {
             let look = tokio::select! {
@@ -54,12 +54,12 @@ impl Reloader {
                     None => return,
                 },
             };
-            self.policy(look);
+            self.policy(look).await;
             self.secrets(look);
         }
     }
 
-    fn policy(&self, look: Look) {
+    async fn policy(&self, look: Look) {
         let metrics = &self.gateway.recorder.metrics;
         let in_force = |what: &str| {
             let snapshot = self.gateway.live.snapshot();
@@ -67,7 +67,7 @@ impl Reloader {
             metrics.reload_succeeded(generation, tokens, clock::now());
             tracing::info!(generation, tokens, "{what}");
         };
-        match self.gateway.live.reload(look) {
+        match self.gateway.live.reload_aside(look).await {
             Reload::Unchanged => {}
             Reload::Replaced(_) => in_force("new policy in force"),
             Reload::Restored => in_force("the policy files say again what is in force"),

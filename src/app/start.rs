@@ -34,7 +34,7 @@ use crate::policy::upstream::UpstreamSpec;
 use crate::record::Recorder;
 use crate::record::audit::{Audit, Output};
 use crate::record::metrics::Metrics;
-use crate::record::request_id::RequestIds;
+use crate::record::worker::WorkerRecorder;
 use crate::{clock, tls};
 
 /// How long a request for the embedded git host waits for a place.
@@ -79,8 +79,10 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let (drain, draining) = watch::channel(false);
     let mut workers = Vec::new();
     for (number, sockets) in sockets.into_iter().enumerate() {
+        let recorder = WorkerRecorder::new(&recorder, number)
+            .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
         let backends = hosts.iter().map(|host| host.backend(&recorder)).collect();
-        let worker = Worker { gateway: Arc::clone(&gateway), backends };
+        let worker = Worker { gateway: Arc::clone(&gateway), recorder, backends };
         let (draining, drain_time) = (draining.clone(), config.drain);
         workers.push(spawn(format!("worker-{number}"), move || {
             worker::run(worker, sockets, draining, drain_time)
@@ -162,12 +164,9 @@ fn gateway(
     let Some(live) = live.filter(|_| faults.is_empty()) else {
         return Err(AppError::Faults(faults));
     };
-    let request_ids = RequestIds::from_system()
-        .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
     Ok(Gateway {
         live: Arc::new(live),
         recorder: Arc::clone(recorder),
-        request_ids,
         limits: config.limits,
         places: Arc::new(Semaphore::new(config.limits.connections)),
         under_way: Arc::new(Semaphore::new(config.limits.connections)),
@@ -214,7 +213,7 @@ enum HostPlan {
 }
 
 impl HostPlan {
-    fn backend(&self, recorder: &Arc<Recorder>) -> Backend {
+    fn backend(&self, recorder: &Arc<WorkerRecorder>) -> Backend {
         match self {
             Self::Http { destination, host } => Backend::Http {
                 pool: Arc::new(Pool::new(destination.clone(), Arc::clone(recorder))),

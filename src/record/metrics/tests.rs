@@ -7,7 +7,12 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::*;
+use crate::domain::refusal::UpstreamError;
+use crate::record::Recorder;
+use crate::record::audit::{Audit, Output};
 use crate::record::fixture::{requests, sum};
+use crate::record::labels::StatusClass;
+use crate::record::worker::WorkerRecorder;
 
 fn metrics() -> Metrics {
     Metrics::new(&["forge".to_owned(), "billing \"x\"\n".to_owned()])
@@ -38,9 +43,9 @@ fn check(metrics: &Metrics, sample: &str, want: u64) {
 #[test]
 fn a_request_is_counted_with_its_labels() {
     let metrics = metrics();
-    metrics.request(&outcome(&metrics));
-    metrics.request(&outcome(&metrics));
-    metrics.request(&RequestOutcome {
+    metrics.shard(0).request(&outcome(&metrics));
+    metrics.shard(1).request(&outcome(&metrics));
+    metrics.shard(0).request(&RequestOutcome {
         upstream: None,
         verdict: Some(Verdict::Refuse(Reason::NoUpstream)),
         status: Some(StatusCode::NOT_FOUND),
@@ -62,20 +67,18 @@ fn a_request_is_counted_with_its_labels() {
 #[test]
 fn guards_count_what_is_under_way() {
     let metrics = metrics();
-    let guards = [
-        metrics.connection_opened(),
-        metrics.connection_opened(),
-        metrics.request_started(),
-        metrics.git_child_started(),
-    ];
-    check(&metrics, "portcullis_connections_open ", 2);
-    check(&metrics, "portcullis_requests_in_flight ", 1);
-    check(&metrics, "portcullis_git_children ", 1);
-    drop(guards);
-    check(&metrics, "portcullis_connections_open ", 0);
-    check(&metrics, "portcullis_requests_in_flight ", 0);
-    check(&metrics, "portcullis_git_children ", 0);
-    check(&metrics, "portcullis_connections_total ", 2);
+    let audit = Audit::open(Output::Off, &metrics).unwrap();
+    let recorder = Arc::new(Recorder { metrics, audit });
+    let workers = [0, 1].map(|number| WorkerRecorder::new(&recorder, number).unwrap());
+    let metrics = &recorder.metrics;
+    let guards = workers.each_ref().map(|worker| worker.connection_opened());
+    let child = metrics.git_child_started();
+    check(metrics, "portcullis_connections_open ", 2);
+    check(metrics, "portcullis_git_children ", 1);
+    drop((guards, child));
+    check(metrics, "portcullis_connections_open ", 0);
+    check(metrics, "portcullis_git_children ", 0);
+    check(metrics, "portcullis_connections_total ", 2);
 }
 
 #[test]
@@ -102,9 +105,9 @@ fn events_count_under_their_labels() {
     metrics.handshake(Handshake::TimedOut);
     metrics.connection_refused();
     let forge = metrics.upstream("forge");
-    metrics.upstream_connected(forge.unwrap());
-    metrics.upstream_error(forge, UpstreamError::Unreachable);
-    metrics.upstream_error(None, UpstreamError::Failed);
+    metrics.shard(0).of(forge).unwrap().connections.add(1);
+    metrics.shard(1).of(forge).unwrap().count_error(UpstreamError::Unreachable);
+    metrics.shard(0).of(None).unwrap().count_error(UpstreamError::Failed);
     check(&metrics, "portcullis_tls_handshakes_total{result=\"ok\"} ", 1);
     check(&metrics, "portcullis_tls_handshakes_total{result=\"failed\"} ", 0);
     check(&metrics, "portcullis_tls_handshakes_total{result=\"timeout\"} ", 1);
@@ -119,9 +122,10 @@ fn events_count_under_their_labels() {
 fn upstreams_are_found_by_name() {
     let metrics = metrics();
     let forge = metrics.upstream("forge").unwrap();
-    assert_eq!(metrics.upstream_name(forge).map(|name| &**name), Some("forge"));
+    assert_eq!(metrics.upstream_name(forge), Some("forge"));
     assert_eq!(metrics.upstream("nowhere"), None);
-    assert_eq!(Metrics::new(&[]).upstream_name(forge), None);
+    assert_eq!(metrics.upstream(NO_UPSTREAM), None);
+    assert_eq!(Metrics::new(&[]).upstream_name(UpstreamId(1)), None);
 }
 
 /// The families of `text`, each of which must have its HELP, its TYPE and samples, in this order.
@@ -144,7 +148,7 @@ fn families(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_family_has_help_type_and_a_description_and_none_is_only_described() {
     let metrics = metrics();
-    metrics.request(&outcome(&metrics));
+    metrics.shard(0).request(&outcome(&metrics));
     let rendered = families(&metrics.render());
     assert_eq!(rendered.len(), 23);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");

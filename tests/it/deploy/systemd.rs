@@ -62,14 +62,16 @@ fn the_service_is_well_closed() {
     assert!(!analyze(&expose).unwrap().status.success(), "no threshold");
 }
 
-/// The system calls of a group and of those in it, as systemd names them.
+/// The system calls of a group and of those in it, as systemd names them; or the one of that name.
 fn expand(groups: &str, name: &str, calls: &mut BTreeSet<String>) {
+    if !name.starts_with('@') {
+        calls.insert(name.to_owned());
+        return;
+    }
     let block = groups.split("\n\n").map(str::trim).find(|block| block.lines().next() == Some(name));
     for line in block.unwrap_or_else(|| panic!("no group {name}")).lines().skip(1).map(str::trim) {
-        if line.starts_with('@') {
+        if !line.starts_with('#') {
             expand(groups, line, calls);
-        } else if !line.starts_with('#') {
-            calls.insert(line.to_owned());
         }
     }
 }
