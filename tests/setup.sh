@@ -1,12 +1,16 @@
 #!/bin/sh
-# Installs the programs that are named: git, nginx, fcgiwrap. Starts nothing. Does nothing where all of them are there;
-# on other systems than Debian's, or without the right to install, it says what is missing.
+# Installs the programs that are named: git, nginx, fcgiwrap, strace, systemd-analyze. Starts nothing. Does nothing where all of
+# them are there; on other systems than Debian's, or without the right to install, it says what is missing.
 set -eu
 
 missing=
 PATH="$PATH:/usr/sbin:/sbin"
 for program in "$@"; do
-    case "$program" in nginx) package=nginx-light ;; *) package=$program ;; esac
+    case "$program" in
+    nginx) package=nginx-light ;;
+    systemd-analyze) package=systemd ;;
+    *) package=$program ;;
+    esac
     command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

@@ -13,6 +13,7 @@ mod command;
 mod corpus;
 mod cost;
 mod demo;
+mod deploy;
 mod documentation;
 mod drain;
 mod git;
