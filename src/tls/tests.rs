@@ -66,7 +66,11 @@ impl Authority {
 }
 
 fn listener(tls: &[&Certificate]) -> Listener {
-    Listener { bind: (Ipv4Addr::LOCALHOST, 0).into(), tls: tls.iter().copied().cloned().collect() }
+    Listener {
+        name: None,
+        bind: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls: tls.iter().copied().cloned().collect(),
+    }
 }
 
 /// What the client saw.
