@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::app::inherit::TAKE_OVER;
 use crate::app::{self, AppError};
 use crate::command::load::and_policy;
 use crate::command::output::Output;
@@ -44,6 +45,9 @@ pub struct Arguments {
         hide_env_values = true
     )]
     log_format: LogFormat,
+    /// The sockets that the process hands over which has started this one
+    #[arg(long, value_name = "NAMES", env = TAKE_OVER, hide = true, hide_env = true)]
+    take_over: Option<String>,
 }
 
 /// How log lines look.
@@ -72,7 +76,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
     for warning in warnings::of_config(&config) {
         tracing::warn!("{warning}");
     }
-    match app::run(&config, file) {
+    match app::run(&config, file, arguments.take_over.as_deref()) {
         Ok(()) => Ok(Status::Fine),
         Err(AppError::Faults(faults)) => {
             output.message(format_args!("{}", describe(&faults)));

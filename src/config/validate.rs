@@ -109,14 +109,14 @@ fn listener_name(
     others: &[(Listener, Place)],
     checker: &mut Checker<'_>,
 ) -> Option<String> {
-    let checked = checker.name(name)?;
-    if checked == CONTROL_NAME {
+    let accepted = checker.name(name)?;
+    if accepted == CONTROL_NAME {
         return checker.fault(place(name), "the control plane's socket is called so; expected another name");
     }
-    if others.iter().any(|(other, _)| other.name.as_ref() == Some(&checked)) {
+    if others.iter().any(|(other, _)| other.name.as_ref() == Some(&accepted)) {
         return checker.fault(place(name), "another listener has this name; expected a distinct one");
     }
-    Some(checked)
+    Some(accepted)
 }
 
 fn certificates(

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod flow;
 pub mod inspect;
 pub mod linger;
+pub mod listener;
 pub mod patience;
 pub mod pool;
 pub mod refuse;
@@ -18,7 +19,6 @@ pub mod worker;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use tokio::sync::Semaphore;
 
 use crate::config::Limits;
@@ -45,8 +45,6 @@ pub struct Gateway {
     pub under_way: Arc<Semaphore>,
     /// What belongs to each upstream, in the order of the configuration.
     pub upstreams: Vec<Upstream>,
-    /// What belongs to each listener, in the order of the configuration.
-    pub listeners: Vec<ListenerTls>,
 }
 
 /// What all workers share of one upstream.
@@ -57,6 +55,3 @@ pub struct Upstream {
     /// How it learns who calls; replaced when a credential file changes.
     pub identity: ArcSwap<Identity>,
 }
-
-/// The TLS state of one listener; replaced when a certificate changes. `None` is plain HTTP.
-pub type ListenerTls = Option<ArcSwap<ServerConfig>>;

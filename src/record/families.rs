@@ -128,6 +128,7 @@ pub(crate) struct ConnectionFamilies {
     pub(crate) total: IntCounter,
     pub(crate) refused: IntCounter,
     pub(crate) handshakes: IntCounterVec,
+    pub(crate) panics: IntCounterVec,
 }
 
 impl ConnectionFamilies {
@@ -140,6 +141,11 @@ impl ConnectionFamilies {
                 "Connections closed at once because the limit was reached.",
             ),
             handshakes: new.counters("tls_handshakes_total", "TLS handshakes with callers.", &["result"]),
+            panics: new.counters(
+                "worker_panics_total",
+                "Panics: of one connection, or of a whole worker, which was replaced.",
+                &["worker"],
+            ),
         }
     }
 }

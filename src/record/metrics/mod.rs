@@ -139,6 +139,16 @@ impl Metrics {
         self.families.connections.refused.inc();
     }
 
+    /// There is a worker with this number; its panics are told as 0 until there is one.
+    pub fn worker_started(&self, number: usize) {
+        self.families.connections.panics.with_label_values(&[number.to_string()]);
+    }
+
+    /// A connection of this worker panicked, or the worker itself.
+    pub fn worker_panicked(&self, number: usize) {
+        self.families.connections.panics.with_label_values(&[number.to_string()]).inc();
+    }
+
     /// A TLS handshake with a caller ended.
     pub fn handshake(&self, end: Handshake) {
         let [completed, failed, timed_out] = &self.handshakes;
