@@ -1,5 +1,7 @@
 //! `portcullis serve`.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -10,12 +12,15 @@ use crate::command::output::Output;
 use crate::command::{ConfigFile, Status, UsageError, warnings};
 use crate::config;
 use crate::domain::fault::describe;
+use crate::gateway::worker::message;
 
 /// How to serve.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Policy files are watched: a change is in force within a second, and a bad one is refused as a
-whole while the last good state stays. SIGHUP reads them again. SIGTERM finishes what has begun, then stops.
+whole while the last good state stays. SIGHUP reads them again, and the listeners in the configuration. SIGUSR2
+starts the program anew and hands the sockets over without a refused connection. SIGTERM finishes what has
+begun, then stops.
 
 Examples:
   portcullis serve
@@ -65,6 +70,7 @@ pub enum LogFormat {
 /// The log filter cannot be read, or the gateway fails.
 pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status> {
     start_log(arguments)?;
+    log_panics();
     let file = &arguments.config.file;
     let config = match config::load(file) {
         Ok(config) => config,
@@ -96,4 +102,16 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(anyhow::Error::from_boxed)
+}
+
+/// Has panics told in the log, as everything else is, with the place and, where `RUST_BACKTRACE` asks for it, the way to it.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = message(panic.payload());
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        tracing::error!(thread = thread.name(), place, backtrace, "panicked: {text}");
+    }));
 }

@@ -30,4 +30,5 @@ mod stalls;
 mod support;
 mod tidy;
 mod tls;
+mod upgrade;
 mod upstreams;
