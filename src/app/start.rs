@@ -109,13 +109,14 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
         supervisor: supervision.events.clone(),
     };
     let reloads = Reloader::new(reloaded, config.clone(), file.to_owned(), reloads);
+    // The control plane is asked as soon as it listens.
+    state.readiness.snapshot_loaded();
     let (leave_control, leaves) = watch::channel(false);
     let system = |source| AppError::System { what: "starting the control plane".into(), source };
     let socket = control_socket.as_ref().map(StdListener::try_clone).transpose().map_err(system)?;
     let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves };
     let run = move || background(control_plane, reloads);
     let background = thread::Builder::new().name("control".into()).spawn(run).map_err(system)?;
-    state.readiness.snapshot_loaded();
     let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len());
     tracing::info!(listeners = ?addresses, ?control, upstreams, tokens, "serving");
     Ok(Running {

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// file gets lines for a second at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Within this a write that has begun has grown the file.
+const WRITE_TIME: Duration = Duration::from_millis(20);
+
 /// Owner only: the lines tell who reads and writes what.
 const FILE_MODE: u32 = 0o600;
 
@@ -135,13 +138,24 @@ fn open_lines(path: &Path) -> io::Result<LineSink<File>> {
 
 /// Whether the file ends within a line, as a crash or a full disk leaves it. Where that can't be read, it is taken
 /// to end well: at worst one line is joined to a broken one.
+///
+/// Another process may be writing: its write is one to whoever else appends, but its length is seen while it grows.
 fn ends_torn(path: &Path, file: &File) -> bool {
-    let Some(last) = file.metadata().ok().and_then(|file| file.len().checked_sub(1)) else {
-        return false;
-    };
-    let mut byte = [0];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut byte, last));
-    read.is_ok() && byte != *b"\n"
+    let mut seen = None;
+    loop {
+        let length = file.metadata().map(|file| file.len()).unwrap_or_default();
+        let Some(last) = length.checked_sub(1) else { return false };
+        let mut byte = [0];
+        let read = File::open(path).and_then(|file| file.read_exact_at(&mut byte, last));
+        if read.is_err() || byte == *b"\n" {
+            return false;
+        }
+        if seen == Some(length) {
+            return true;
+        }
+        seen = Some(length);
+        std::thread::sleep(WRITE_TIME);
+    }
 }
 
 fn same_file(path: &Path, file: &File) -> io::Result<bool> {

@@ -1,6 +1,8 @@
 //! Upgrades in place while clients send requests and git clones: nothing fails, nothing is lost.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -17,7 +19,7 @@ use crate::support::wire::Wire;
 use crate::upgrade::{Site, answers, descendants, holds, request, url_at};
 
 /// Requests in all; `PORTCULLIS_TEST_REQUESTS` asks for another number.
-const REQUESTS: usize = 20_000;
+const REQUESTS: usize = 40_000;
 
 const UPGRADES: usize = 3;
 
@@ -58,11 +60,11 @@ fn no_request_and_no_clone_fails_over_several_upgrades() {
         process.upgrade();
         assert!(lives(old), "the old process did not wait for the clone");
         assert_eq!(process.address(), address);
+        relay.open();
         relays.push((relay, clone));
     }
     wait_for("the rest of the requests", || load.answered() >= requests);
-    for (relay, clone) in relays {
-        relay.open();
+    for (_relay, clone) in relays {
         let said = Said::by(clone);
         assert!(said.succeeded, "{}", said.errors);
     }
@@ -97,6 +99,15 @@ fn connections_that_wait_while_nobody_accepts_are_served_by_the_successor() {
     process.signal(Signal::USR2);
     let started = process.logs("a new process starts");
     rustix::process::kill_process(pid, Signal::STOP).unwrap();
+    // One thread after the other takes notice of it.
+    let is_stopped = |thread: PathBuf| {
+        let stat = fs::read_to_string(thread.join("stat")).unwrap();
+        stat.contains(") T ")
+    };
+    wait_for("the old process to stop", || {
+        let mut threads = fs::read_dir(format!("/proc/{old}/task")).unwrap();
+        threads.all(|thread| is_stopped(thread.unwrap().path()))
+    });
     // All sockets of the address are in the hands of both; the old one does not run.
     let mut clients: Vec<_> = (0..100)
         .map(|_| {
@@ -187,5 +198,5 @@ fn no_other_process_has_the_sockets() {
 
 /// Whether it waits for nothing but to be reaped.
 fn has_ended(process: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+    fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") Z "))
 }

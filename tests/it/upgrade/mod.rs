@@ -57,7 +57,7 @@ impl Site {
              control: {{ bind: 127.0.0.1:0 }}\n\
              policies: policies/\n\
              workers: 2\n\
-             drain: 20s\n\
+             drain: 30s\n\
              audit: {{ file: audit.log }}\n\
              upstreams:\n  \
              - {{ name: forge, hosts: [git.example.com], url: 'http://{}', catalogs: [github], identity: {{ trusted_header: X-WEBAUTH-USER }} }}\n  \
