@@ -1,17 +1,15 @@
-//! One client's connection: TLS, then HTTP/1.1 behind the guard, or HTTP/2.
+//! One client's connection: TLS, then HTTP/1.1 or HTTP/2.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderValue, header};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
@@ -21,13 +19,13 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::framing::head::HeadLimits;
-use crate::framing::slot::FaultSlot;
-use crate::framing::{Guarded, HeadTimeouts};
+use crate::gateway::body::Received;
+use crate::gateway::busy::Requests;
 use crate::gateway::flow::{Arrived, Origin, answer};
-use crate::gateway::linger::lend;
+use crate::gateway::http1;
+use crate::gateway::linger::{Lent, lend};
 use crate::gateway::listener::Listener;
-use crate::gateway::patience::{PatientSocket, while_taken};
+use crate::gateway::patience::{PatientBody, PatientSocket, while_taken};
 use crate::gateway::worker::{Contained, Worker};
 use crate::record::labels::Handshake;
 use crate::tasks;
@@ -38,12 +36,6 @@ const CONCURRENT_STREAMS: u32 = 128;
 /// How many bytes of each of these answers wait for a client that does not read, beside the piece at hand. Hyper's own
 /// number, 400 KiB, would be 50 MiB a connection.
 const SEND_BUFFER: usize = 64 * 1024;
-
-/// Hyper's own limit; more than this wants a buffer on the heap for each request.
-const HEADERS_ON_STACK: usize = 100;
-
-/// What tells a client that its connection ends with this answer (RFC 9112 section 9.6).
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// How long an HTTP/2 connection without a request may go on without one while its listener drains: its client may have
 /// sent one before.
@@ -60,8 +52,9 @@ pub async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, lis
     }
     let patience = worker.gateway.limits.body_idle_time;
     let Some(config) = listener.tls.load_full() else {
-        let origin = Origin { peer, scheme: "http", server_name: None };
-        return serve_http1(worker, PatientSocket::new(stream, patience), origin, &listener).await;
+        let origin = Origin { peer, peer_text: peer.ip().into(), scheme: "http", server_name: None };
+        let socket = Box::new(PatientSocket::new(Lent::given(stream), patience));
+        return http1::serve(worker, socket, origin, &listener).await;
     };
     let metrics = &worker.gateway.recorder.metrics;
     let (stream, owner) = lend(stream);
@@ -88,56 +81,13 @@ pub async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, lis
     let (_, session) = stream.get_ref();
     let server_name = session.server_name().map(Arc::from);
     let speaks_http2 = session.alpn_protocol() == Some(b"h2");
-    let origin = Origin { peer, scheme: "https", server_name };
+    let origin = Origin { peer, peer_text: peer.ip().into(), scheme: "https", server_name };
     if speaks_http2 {
         serve_http2(worker, stream, origin, &listener).await;
         owner.linger().await;
     } else {
-        serve_http1(worker, stream, origin, &listener).await;
+        http1::serve(worker, Box::new(stream), origin, &listener).await;
     }
-}
-
-async fn serve_http1<S>(worker: Arc<Worker>, stream: S, origin: Origin, listener: &Listener)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = worker.gateway.limits;
-    let head = HeadLimits {
-        header_bytes: limits.header_bytes,
-        header_count: limits.header_count,
-        target_bytes: limits.target_bytes,
-    };
-    let timeouts =
-        HeadTimeouts { head: limits.header_time, idle: limits.idle_time, body: limits.body_idle_time };
-    let (guarded, slot) = Guarded::new(stream, head, timeouts);
-    let ordinals = AtomicU64::new(0);
-    let service = service_fn(|request: Request<Incoming>| {
-        let ordinal = ordinals.fetch_add(1, Ordering::Relaxed);
-        let arrived = Arrived { request, fault: slot.fault_at(ordinal), answering: Some(slot.answering()) };
-        let (worker, origin) = (&worker, &origin);
-        async move {
-            let mut answer = answer(worker, origin, arrived).await;
-            if listener.is_draining() {
-                answer.headers_mut().insert(header::CONNECTION, CLOSE);
-            }
-            Ok::<_, Infallible>(answer)
-        }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(None);
-    if limits.header_count > HEADERS_ON_STACK {
-        builder.max_headers(limits.header_count);
-    }
-    let connection = builder.serve_connection(TokioIo::new(guarded), service);
-    // The answers themselves say that the connection ends. What is left to end here is a connection that none goes out
-    // on any more: a client that is answered once more does not send a request into a socket that is being closed.
-    let drained = async {
-        let patience = listener.drained().await.patience;
-        idle(&slot, patience).await;
-    };
-    // The guard watches for idleness itself.
-    let ends = Ends { drained, idle: std::future::pending(), farewell: limits.header_time };
-    drive(connection, origin.peer, ends).await;
 }
 
 async fn serve_http2<S>(worker: Arc<Worker>, stream: S, origin: Origin, listener: &Listener)
@@ -147,13 +97,14 @@ where
     let limits = worker.gateway.limits;
     let peer = origin.peer;
     let origin = Arc::new(origin);
-    let slot = FaultSlot::default();
+    let requests = Requests::default();
     let came = Arc::new(Notify::new());
-    let (shared, first) = (slot.clone(), Arc::clone(&came));
+    let (shared, first) = (requests.clone(), Arc::clone(&came));
     let tasks = Tasks { patience: limits.body_idle_time, worker: Arc::clone(&worker) };
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
         first.notify_one();
+        let request = request.map(|body| Received::Http2(PatientBody::new(body, limits.body_idle_time)));
         let arrived = Arrived { request, fault: None, answering: Some(shared.answering()) };
         async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
     });
@@ -174,7 +125,7 @@ where
             tracing::debug!("a connection without a request ends");
         }
     };
-    let ends = Ends { drained, idle: idle(&slot, limits.idle_time), farewell: limits.header_time };
+    let ends = Ends { drained, idle: requests.idle(limits.idle_time), farewell: limits.header_time };
     drive(connection, peer, ends).await;
 }
 
@@ -198,8 +149,6 @@ where
 {
     let mut connection = pin!(connection);
     let ended = tokio::select! {
-        // In this order: a request that has come is seen before the connection counts as idle.
-        biased;
         ended = connection.as_mut() => ended,
         () = ends.drained => {
             connection.as_mut().graceful_shutdown();
@@ -213,19 +162,6 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke off");
-    }
-}
-
-/// Resolves when no request was under way for at least `time`.
-async fn idle(slot: &FaultSlot, time: Duration) {
-    let mut seen = None;
-    loop {
-        let requests = Some(slot.requests()).filter(|_| !slot.is_answering());
-        if requests.is_some() && requests == seen {
-            return;
-        }
-        seen = requests;
-        tokio::time::sleep(time).await;
     }
 }
 

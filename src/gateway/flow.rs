@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
 
 use crate::catalog::errors::ErrorStyle;
 use crate::clock;
@@ -15,15 +14,14 @@ use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Limit, Refusal};
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
-use crate::framing::slot::Answering;
-use crate::gateway::body::{AnswerBody, Inbound, Upload};
+use crate::gateway::body::{AnswerBody, Inbound, Received, Upload};
+use crate::gateway::busy::Answering;
 use crate::gateway::inspect::inspect;
-use crate::gateway::patience::PatientBody;
 use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::{Outgoing, client_host};
 use crate::gateway::validity::{Asked, Validity};
 use crate::gateway::worker::Worker;
-use crate::headers::forward::to_client;
+use crate::headers::forward::{PeerText, to_client};
 use crate::headers::identity::Identity;
 use crate::policy::decide::Permit;
 use crate::policy::judge::{Judgment, Question, judge};
@@ -42,6 +40,8 @@ const LONGEST_METHOD: usize = 32;
 pub struct Origin {
     /// The client's address.
     pub peer: SocketAddr,
+    /// The same as text.
+    pub peer_text: PeerText,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The name in TLS.
@@ -52,8 +52,8 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct Arrived {
     /// The request.
-    pub request: Request<Incoming>,
-    /// Why it does not pass, where that is known already; what `request` shows is made up then.
+    pub request: Request<Received>,
+    /// Why it does not pass, where that is known already; `request` is empty then.
     pub fault: Option<HeadFault>,
     /// Keeps the connection from counting as idle.
     pub answering: Option<Answering>,
@@ -71,9 +71,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
     let (parts, body) = request.into_parts();
     let mut record = Record::open(&worker.gateway.recorder, record_head(worker, origin, &parts, fault));
     let request_id = HeaderValue::from(record.request_id());
-    // Bodies of HTTP/1 are watched by the guard.
-    let patience = (parts.version == Version::HTTP_2).then_some(worker.gateway.limits.body_idle_time);
-    let body = CountedBody::new(PatientBody::new(body, patience), &record);
+    let body = CountedBody::new(body, &record);
     let request = Request::from_parts(parts, body);
     let answered = match fault {
         Some(fault) => Err(Refused::early(fault.into())),
@@ -97,7 +95,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
 async fn pass(
     worker: &Worker,
     origin: &Origin,
-    request: Request<CountedBody<PatientBody>>,
+    request: Request<CountedBody<Received>>,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
     let (parts, body) = request.into_parts();
@@ -110,7 +108,6 @@ async fn pass(
 }
 
 fn record_head(worker: &Worker, origin: &Origin, parts: &Parts, fault: Option<HeadFault>) -> RecordHead {
-    // What hyper shows of a faulty head is made up.
     let shown = fault.is_none().then_some(parts);
     RecordHead {
         request_id: worker.gateway.request_ids.next(),
@@ -320,6 +317,7 @@ async fn forward(
         user: &passage.user,
         writes: passage.writes,
         peer: origin.peer,
+        peer_text: &origin.peer_text,
         scheme: origin.scheme,
         client_host: validity.host(),
         request_id: &request_id,

@@ -4,14 +4,22 @@
 //! a request never changes core. `flow` is the way of one request; nothing but `upstream` opens a connection to a host.
 
 pub mod body;
+pub mod busy;
+pub mod client;
 pub mod connection;
+pub mod exchange;
 pub mod flow;
+pub mod http1;
+pub mod inflow;
 pub mod inspect;
 pub mod linger;
+pub mod link;
 pub mod listener;
+pub mod outflow;
 pub mod patience;
 pub mod pool;
 pub mod refuse;
+pub mod sending;
 pub mod upstream;
 pub mod validity;
 pub mod worker;
