@@ -1,7 +1,7 @@
 //! What another text of `portcullis.yaml` changes, in a gateway that runs.
 
-use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::app::AppError;
 use crate::app::certificates::{self, Loaded, Served};
@@ -9,12 +9,17 @@ use crate::app::sockets::{Listening, Neighbours, bind_data};
 use crate::app::workers::Change;
 use crate::config::{self, Config};
 
-/// Listeners as they are to be; nothing is in force yet.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// Those that stay: their position until now, and what is new about them.
-    kept: Vec<(usize, config::Listener, Option<Loaded>)>,
-    added: Vec<(config::Listener, Loaded, Vec<TcpListener>)>,
+/// Listeners as they are to be, in their order; nothing is in force yet.
+#[derive(Debug)]
+pub(super) struct Plan(Vec<Step>);
+
+/// What becomes of one listener.
+#[derive(Debug)]
+enum Step {
+    /// It has this position until now, and new certificates where they are loaded.
+    Stays(usize, config::Listener, Option<Loaded>),
+    /// It is new, and bound already.
+    Comes(Served, Listening),
 }
 
 /// Finds out what it takes to have the listeners of `new`: reads certificates, binds addresses. A listener is known by the
@@ -23,69 +28,71 @@ pub(super) struct Plan {
 /// # Errors
 /// Faults of certificate files, or an address that cannot be had. Nothing has changed then.
 pub(super) fn plan(served: &[Served], new: &Config) -> Result<Plan, AppError> {
-    let mut plan = Plan::default();
+    let mut found = Vec::new();
     let mut faults = Vec::new();
     let mut left: Vec<usize> = (0..served.len()).collect();
-    let mut unbound = Vec::new();
-    for listener in &new.listeners {
-        let old = |at: &&usize| served.get(**at).is_some_and(|served| served.config.bind == listener.bind);
-        let old = left.iter().find(old).copied();
+    for config in &new.listeners {
+        let is_it = |at: &&usize| served.get(**at).is_some_and(|served| served.config.bind == config.bind);
+        let old = left.iter().find(is_it).copied();
         left.retain(|at| Some(*at) != old);
-        let has_changed = old.and_then(|at| served.get(at)).is_none_or(|old| old.config.tls != listener.tls);
-        let loaded = match has_changed.then(|| certificates::load(listener)).transpose() {
-            Ok(loaded) => loaded,
-            Err(found) => {
-                faults.extend(found);
-                continue;
-            }
-        };
-        match (old, loaded) {
-            (Some(at), loaded) => plan.kept.push((at, listener.clone(), loaded)),
-            (None, Some(loaded)) => unbound.push((listener, loaded)),
-            (None, None) => {}
+        let has_changed = old.and_then(|at| served.get(at)).is_none_or(|old| old.config.tls != config.tls);
+        match has_changed.then(|| certificates::load(config)).transpose() {
+            Ok(loaded) => found.push((config.clone(), old, loaded)),
+            Err(more) => faults.extend(more),
         }
     }
     if !faults.is_empty() {
         return Err(AppError::Faults(faults));
     }
-    for (listener, loaded) in unbound {
-        let bind = listener.bind;
-        let is_neighbour = served.iter().any(|served| served.config.bind.port() == bind.port());
-        let neighbours = if is_neighbour { Neighbours::Own } else { Neighbours::Foreign };
-        plan.added.push((listener.clone(), loaded, bind_data(bind, new.workers, neighbours)?));
-    }
-    Ok(plan)
+    let ports: Vec<u16> = served.iter().map(|served| served.config.bind.port()).collect();
+    let step = |(config, old, loaded): (config::Listener, _, _)| match (old, loaded) {
+        (Some(at), loaded) => Ok(Some(Step::Stays(at, config, loaded))),
+        (None, Some(loaded)) => bind(config, loaded, new.workers, &ports).map(Some),
+        // A new one was loaded.
+        (None, None) => Ok(None),
+    };
+    let steps: Result<Vec<_>, AppError> =
+        found.into_iter().filter_map(|found| step(found).transpose()).collect();
+    steps.map(Plan)
+}
+
+/// Binds a listener that is new, beside those at `ports`.
+fn bind(config: config::Listener, loaded: Loaded, workers: usize, ports: &[u16]) -> Result<Step, AppError> {
+    let address = config.bind;
+    let neighbours = if ports.contains(&address.port()) { Neighbours::Own } else { Neighbours::Foreign };
+    let sockets = bind_data(address, workers, neighbours)?;
+    let mut served = Served::new(config, loaded);
+    let system = |source| AppError::System { what: format!("listening on {address}"), source };
+    let listener = Arc::clone(&served.listener);
+    let listening = Listening::on(sockets, served.config.name.as_ref(), listener).map_err(system)?;
+    served.address = listening.address;
+    Ok(Step::Comes(served, listening))
 }
 
 impl Plan {
-    /// Puts it in force for `served`, as far as that does not need the supervisor; what does, is given back.
-    ///
-    /// # Errors
-    /// [`AppError::System`], where a socket has no address.
-    pub(super) fn apply(self, served: &mut Vec<Served>, config: &Config) -> Result<Change, AppError> {
+    /// Puts it in force for `served`, as far as that does not need the supervisor; what does, is given back. `drain` is how
+    /// long requests may go on after the end was told.
+    pub(super) fn apply(self, served: &mut Vec<Served>, drain: Duration) -> Change {
         let mut old: Vec<Option<Served>> = served.drain(..).map(Some).collect();
-        for (at, listener, loaded) in self.kept {
-            let Some(mut kept) = old.get_mut(at).and_then(Option::take) else { continue };
-            match loaded {
-                Some(loaded) => kept.change(listener, loaded),
-                None => kept.config = listener,
+        let mut added = Vec::new();
+        for step in self.0 {
+            match step {
+                Step::Stays(at, config, loaded) => {
+                    let Some(mut stays) = old.get_mut(at).and_then(Option::take) else { continue };
+                    match loaded {
+                        Some(loaded) => stays.change(config, loaded),
+                        None => stays.config = config,
+                    }
+                    served.push(stays);
+                }
+                Step::Comes(new, listening) => {
+                    served.push(new);
+                    added.push(listening);
+                }
             }
-            served.push(kept);
         }
         let removed = old.into_iter().flatten().map(|gone| gone.listener).collect();
-        let mut added = Vec::new();
-        for (listener, loaded, sockets) in self.added {
-            let system =
-                |source| AppError::System { what: format!("listening on {}", listener.bind), source };
-            let name = listener.name.clone();
-            let mut new = Served::new(listener.clone(), loaded);
-            let listening =
-                Listening::on(sockets, name.as_ref(), Arc::clone(&new.listener)).map_err(system)?;
-            new.address = listening.address;
-            added.push(listening);
-            served.push(new);
-        }
-        Ok(Change { added, removed, drain: config.drain })
+        Change { added, removed, drain }
     }
 }
 

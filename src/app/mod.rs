@@ -197,3 +197,6 @@ fn tell(faults: &[Fault]) {
         tracing::error!("{fault}");
     }
 }
+
+#[cfg(test)]
+mod tests;

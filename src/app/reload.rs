@@ -172,7 +172,7 @@ impl Reloader {
         // Addresses are bound for the workers that there are, whatever the file says of their number.
         let new = Config { listeners: new.listeners.clone(), drain: new.drain, ..self.config.clone() };
         let plan = plan(&self.reloaded.served, &new)?;
-        let change = plan.apply(&mut self.reloaded.served, &new)?;
+        let change = plan.apply(&mut self.reloaded.served, new.drain);
         let addresses: Vec<_> = self.reloaded.served.iter().map(|served| served.address).collect();
         tracing::info!(listeners = in_words(&addresses), drain = ?new.drain, "the listeners have changed");
         self.reloaded.addresses.store(Arc::new(addresses));

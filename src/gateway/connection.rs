@@ -187,9 +187,9 @@ where
 {
     fn execute(&self, future: F) {
         let contained = Contained(Arc::clone(&self.worker));
-        let stream = while_taken(future, self.patience);
+        let patience = self.patience;
         drop(tasks::spawn("stream", async move {
-            stream.await;
+            while_taken(future, patience).await;
             drop(contained);
         }));
     }

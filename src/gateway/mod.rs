@@ -20,6 +20,8 @@ pub mod patience;
 pub mod pool;
 pub mod refuse;
 pub mod sending;
+#[cfg(test)]
+pub(crate) mod trap;
 pub mod upstream;
 pub mod validity;
 pub mod worker;

@@ -19,6 +19,8 @@ use tokio::time::timeout;
 use crate::gateway::Gateway;
 use crate::gateway::connection;
 use crate::gateway::listener::{Listener, Waiting};
+#[cfg(test)]
+use crate::gateway::trap;
 use crate::gateway::upstream::Backend;
 use crate::tasks;
 
@@ -159,7 +161,11 @@ impl Accept {
                 drain = &mut drained => break drain,
             };
             match accepted {
-                Ok((stream, peer)) => self.start(stream, peer),
+                Ok((stream, peer)) => {
+                    #[cfg(test)]
+                    trap::step_on(peer, trap::Trap::Worker);
+                    self.start(stream, peer);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -199,8 +205,10 @@ impl Accept {
         let alive = self.alive.clone();
         let open = gateway.recorder.metrics.connection_opened();
         let contained = Contained(Arc::clone(&self.worker));
-        let connection = connection::serve(worker, stream, peer, listener);
         drop(tasks::spawn("connection", async move {
+            let connection = connection::serve(worker, stream, peer, listener);
+            #[cfg(test)]
+            let connection = Box::pin(trap::trapped(peer, connection));
             connection.await;
             drop((contained, place, alive, open));
         }));

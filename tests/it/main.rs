@@ -20,6 +20,7 @@ mod http2;
 mod inspect;
 mod layers;
 mod limits;
+mod listeners;
 mod policy_faults;
 mod reference;
 mod regression;

@@ -13,6 +13,8 @@ use crate::support::gateway::DEADLINE;
 pub(crate) enum Connections {
     /// It keeps one until it is told to close.
     Kept,
+    /// It keeps one until it is told to close, and ends with it.
+    One,
     /// A new one for each request.
     New,
 }
@@ -26,7 +28,7 @@ pub(crate) struct Load {
 #[derive(Default)]
 struct Shared {
     answered: AtomicUsize,
-    reconnected: AtomicUsize,
+    ended: AtomicUsize,
     ends: AtomicBool,
     failures: Mutex<Vec<String>>,
 }
@@ -54,7 +56,7 @@ impl Load {
         self.shared.answered.load(Ordering::Relaxed)
     }
 
-    /// Ends it: how many requests were answered, how often a kept connection was ended by the gateway, and why clients
+    /// Ends it: how many requests were answered, how many connections the gateway has ended, and why clients
     /// have failed.
     pub(crate) fn end(self) -> (usize, usize, Vec<String>) {
         self.shared.ends.store(true, Ordering::Relaxed);
@@ -62,8 +64,8 @@ impl Load {
             client.join().unwrap();
         }
         let failures = self.shared.failures.lock().unwrap().clone();
-        let reconnected = self.shared.reconnected.load(Ordering::Relaxed);
-        (self.shared.answered.load(Ordering::Relaxed), reconnected, failures)
+        let ended = self.shared.ended.load(Ordering::Relaxed);
+        (self.shared.answered.load(Ordering::Relaxed), ended, failures)
     }
 }
 
@@ -79,8 +81,11 @@ fn run(shared: &Shared, address: SocketAddr, request: &str, kind: Connections) -
         let closes = answer(&mut stream, &mut buffer)?;
         shared.answered.fetch_add(1, Ordering::Relaxed);
         if closes {
-            shared.reconnected.fetch_add(1, Ordering::Relaxed);
-        } else if kind == Connections::Kept {
+            shared.ended.fetch_add(1, Ordering::Relaxed);
+            if kind == Connections::One {
+                return Ok(());
+            }
+        } else if kind != Connections::New {
             connection = Some(stream);
         }
     }

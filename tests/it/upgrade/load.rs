@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -70,13 +71,11 @@ fn no_request_and_no_clone_fails_over_several_upgrades() {
     }
     ends.store(true, Ordering::SeqCst);
     let clones = small.join().unwrap();
-    let (answered, reconnected, failures) = load.end();
+    let (answered, ended, failures) = load.end();
     let took = start.elapsed();
-    println!(
-        "{answered} requests, {reconnected} connections ended, {clones} clones in {took:?}: {failures:?}"
-    );
+    println!("{answered} requests, {ended} connections ended, {clones} clones in {took:?}: {failures:?}");
     assert_eq!(failures, Vec::<String>::new());
-    assert!(reconnected > 0, "no connection was told to close");
+    assert!(ended > 0, "no connection was told to close");
     assert!(clones > 0);
     assert!(process.first_ended().success());
     let audit = process.directory.path().join("audit.log");
@@ -88,6 +87,32 @@ fn no_request_and_no_clone_fails_over_several_upgrades() {
     assert!(asked.iter().all(|line| line["effect"] == "forwarded"));
     let ids: BTreeSet<_> = lines.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), lines.len());
+}
+
+#[test]
+fn a_stop_under_load_answers_what_was_sent_and_lets_clones_end() {
+    const CLIENTS: usize = 8;
+    let mut site = Site::new(SIZE);
+    let mut process = site.serve();
+    let address = process.address();
+    let load = Load::start(address, &request(), &[(Connections::One, CLIENTS)]);
+    let relay = Relay::start(address, Direction::Down, STOP);
+    let clone = site.client.start(&format!("clone --quiet {} work", url_at(relay.address)));
+    relay.wait_until_stopped();
+    wait_for("some load", || load.answered() > 100 * CLIENTS);
+    process.signal(Signal::TERM);
+    process.logs("draining");
+    wait_for("the listener to close", || TcpStream::connect(address).is_err());
+    assert!(lives(process.pid()), "it did not wait for the clone");
+    relay.open();
+    let said = Said::by(clone);
+    assert!(said.succeeded, "{}", said.errors);
+    assert!(process.first_ended().success());
+    // Every client was told to close with an answer; nobody was cut.
+    let (answered, ended, failures) = load.end();
+    assert_eq!((failures, ended), (Vec::new(), CLIENTS));
+    let lines = audit_lines(&process.directory.path().join("audit.log"));
+    assert_eq!(lines.iter().filter(|line| line["upstream"] == "forge").count(), answered);
 }
 
 #[test]
