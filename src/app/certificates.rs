@@ -1,12 +1,15 @@
 //! A listener's certificates: put in force when they change, and only then, since session tickets end with them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 
+use crate::app::tell;
 use crate::config;
 use crate::domain::fault::Fault;
+use crate::domain::grant::UnixTime;
 use crate::gateway::listener::Listener;
 use crate::live::Look;
 use crate::live::files::{Stamp, stamps};
@@ -21,10 +24,19 @@ pub(super) struct Served {
     pub(super) listener: Arc<Listener>,
     /// Where it listens: what the configuration says, with the port that the system has chosen where that is 0.
     pub(super) address: SocketAddr,
+    /// When the certificates in use expire, with their files.
+    pub(super) expiries: Vec<(PathBuf, UnixTime)>,
     seen: Vec<Stamp>,
     in_force: Option<TextsDigest>,
     /// Why what the files say is not in force, as it was told.
     faults: Vec<Fault>,
+}
+
+/// Whether something else is in use than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewal {
+    Same,
+    Renewed,
 }
 
 /// What the files of a listener come to.
@@ -33,6 +45,7 @@ pub(super) struct Loaded {
     seen: Vec<Stamp>,
     digest: Option<TextsDigest>,
     tls: Option<Arc<ServerConfig>>,
+    expiries: Vec<(PathBuf, UnixTime)>,
 }
 
 /// Reads the files of a listener.
@@ -43,24 +56,26 @@ pub(super) fn load(config: &config::Listener) -> Result<Loaded, Vec<Fault>> {
     // Before they are read: what changes meanwhile is then seen at the next look.
     let seen = stamps_of(config);
     if config.tls.is_empty() {
-        return Ok(Loaded { seen, digest: None, tls: None });
+        return Ok(Loaded { seen, digest: None, tls: None, expiries: Vec::new() });
     }
     let texts = Texts::read(config)?;
     let tls = tls::server_config_of(config, &texts)?;
-    Ok(Loaded { seen, digest: Some(texts.digest()), tls: Some(tls) })
+    let expiries = texts.expiries(config);
+    Ok(Loaded { seen, digest: Some(texts.digest()), tls: Some(tls), expiries })
 }
 
 impl Served {
     /// A listener with what its files came to.
     pub(super) fn new(config: config::Listener, loaded: Loaded) -> Self {
-        let Loaded { seen, digest, tls } = loaded;
+        let Loaded { seen, digest, tls, expiries } = loaded;
         let listener = Arc::new(Listener::new(tls));
-        Self { address: config.bind, config, listener, seen, in_force: digest, faults: Vec::new() }
+        Self { address: config.bind, config, listener, seen, in_force: digest, expiries, faults: Vec::new() }
     }
 
     /// Puts another configuration of it in force, with what its files came to.
     pub(super) fn change(&mut self, config: config::Listener, loaded: Loaded) {
-        let Loaded { seen, digest, tls } = loaded;
+        let Loaded { seen, digest, tls, expiries } = loaded;
+        self.expiries = expiries;
         self.listener.tls.store(tls);
         (self.config, self.seen, self.in_force) = (config, seen, digest);
         self.faults.clear();
@@ -68,30 +83,34 @@ impl Served {
 
     /// Looks at the files. What has a fault is looked at again at every look: it may pass without a change of any file
     /// (no file descriptor was left).
-    pub(super) fn look(&mut self, look: Look) {
+    pub(super) fn look(&mut self, look: Look) -> Renewal {
         if self.config.tls.is_empty() {
-            return;
+            return Renewal::Same;
         }
         let now = stamps_of(&self.config);
         if now == self.seen && look == Look::AtStamps && self.faults.is_empty() {
-            return;
+            return Renewal::Same;
         }
         self.seen = now;
         let bind = self.config.bind;
-        match self.renew() {
-            Ok(Renewal::Same) if self.faults.is_empty() => {}
-            Ok(Renewal::Same) => tracing::info!(%bind, "the certificate files say again what is in use"),
-            Ok(Renewal::Renewed) => tracing::info!(%bind, "new certificates in use"),
+        let renewal = match self.renew() {
+            Ok(renewal) => renewal,
             Err(faults) => {
                 if faults != self.faults {
                     tracing::error!(%bind, "certificate files refused; the last good ones stay in use");
-                    super::tell(&faults);
+                    tell(&faults);
                 }
                 self.faults = faults;
-                return;
+                return Renewal::Same;
             }
+        };
+        if renewal == Renewal::Renewed {
+            tracing::info!(%bind, "new certificates in use");
+        } else if !self.faults.is_empty() {
+            tracing::info!(%bind, "the certificate files say again what is in use");
         }
         self.faults.clear();
+        renewal
     }
 
     fn renew(&mut self) -> Result<Renewal, Vec<Fault>> {
@@ -102,13 +121,9 @@ impl Served {
         }
         self.listener.tls.store(Some(tls::server_config_of(&self.config, &texts)?));
         self.in_force = Some(digest);
+        self.expiries = texts.expiries(&self.config);
         Ok(Renewal::Renewed)
     }
-}
-
-enum Renewal {
-    Same,
-    Renewed,
 }
 
 fn stamps_of(config: &config::Listener) -> Vec<Stamp> {

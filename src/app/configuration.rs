@@ -107,6 +107,8 @@ pub(super) fn read_at_start(running: &Config, new: &Config) -> Vec<String> {
         upstreams,
         limits,
         audit,
+        when_full,
+        metrics,
         workers,
         tokens,
         drain: _,
@@ -116,7 +118,8 @@ pub(super) fn read_at_start(running: &Config, new: &Config) -> Vec<String> {
         ("policies", *policies != running.policies),
         ("upstreams", *upstreams != running.upstreams),
         ("limits", *limits != running.limits),
-        ("audit", *audit != running.audit),
+        ("audit", (audit, when_full) != (&running.audit, &running.when_full)),
+        ("metrics", *metrics != running.metrics),
         ("workers", *workers != running.workers),
         ("token_prefix", *tokens != running.tokens),
     ];

@@ -8,9 +8,9 @@ use std::sync::mpsc::SyncSender;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::app::certificates::Served;
+use crate::app::certificates::{Renewal, Served};
 use crate::app::configuration::{plan, read_at_start};
-use crate::app::start::identity;
+use crate::app::start::{identity, tell_expiries};
 use crate::app::workers::Event;
 use crate::app::{AppError, notify, tell};
 use crate::config::{self, Config, Identity};
@@ -74,16 +74,16 @@ impl Reloader {
     /// Reloads whenever files change, until nobody can ask any more.
     ///
     /// # Cancel safety
-    /// A reload is not cut: it has no `.await`.
+    /// A reload is not cut: what has begun goes on on its own thread.
     pub(super) async fn run(mut self) {
         loop {
             tokio::select! {
-                look = self.changes.next() => self.look(look),
+                look = self.changes.next() => self.look(look).await,
                 asked = self.asked.recv() => match asked {
                     Some(()) => {
                         notify::reloading();
                         self.configuration();
-                        self.look(Look::AtTexts);
+                        self.look(Look::AtTexts).await;
                         notify::ready(&self.status());
                     }
                     None => return,
@@ -92,19 +92,28 @@ impl Reloader {
         }
     }
 
-    fn look(&mut self, look: Look) {
-        self.policy(look);
+    async fn look(&mut self, look: Look) {
+        self.policy(look).await;
+        let mut renewed = false;
         for served in &mut self.reloaded.served {
-            served.look(look);
+            renewed |= served.look(look) == Renewal::Renewed;
+        }
+        if renewed {
+            self.expiries();
         }
         self.credentials.look(look, &self.config, &self.reloaded.gateway);
+    }
+
+    fn expiries(&self) {
+        let Reloaded { gateway, served, .. } = &self.reloaded;
+        tell_expiries(&self.config.directory, served, &gateway.recorder.metrics);
     }
 
     fn status(&self) -> String {
         status(&self.reloaded.addresses.load(), &self.reloaded.gateway.live)
     }
 
-    fn policy(&self, look: Look) {
+    async fn policy(&self, look: Look) {
         let gateway = &self.reloaded.gateway;
         let metrics = &gateway.recorder.metrics;
         let in_force = |what: &str| {
@@ -114,8 +123,13 @@ impl Reloader {
             tracing::info!(generation, tokens, "{what}");
             notify::status(&self.status());
         };
-        match gateway.live.reload(look) {
-            Reload::Unchanged => {}
+        let started = clock::monotonic();
+        let reload = gateway.live.reload_aside(look).await;
+        if !matches!(reload, Reload::Unchanged) {
+            metrics.reload_took(clock::monotonic().saturating_duration_since(started));
+        }
+        match reload {
+            Reload::Unchanged => metrics.reload_unneeded(clock::now()),
             Reload::Replaced(_) => in_force("new policy in force"),
             Reload::Restored => in_force("the policy files say again what is in force"),
             Reload::Refused(faults) => {
@@ -176,6 +190,7 @@ impl Reloader {
         let addresses: Vec<_> = self.reloaded.served.iter().map(|served| served.address).collect();
         tracing::info!(listeners = in_words(&addresses), drain = ?new.drain, "the listeners have changed");
         self.reloaded.addresses.store(Arc::new(addresses));
+        self.expiries();
         self.config = new;
         self.changes = changes(&self.config, &self.credentials);
         let sent = self.reloaded.supervisor.send(Event::Change(change));

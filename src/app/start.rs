@@ -26,6 +26,7 @@ use crate::config::{self, AuditOutput, Config, Host};
 use crate::control::readiness::Readiness;
 use crate::control::{self, ControlState};
 use crate::domain::fault::Fault;
+use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
 use crate::gateway::pool::{Destination, Pool};
 use crate::gateway::upstream::Backend;
@@ -35,9 +36,10 @@ use crate::headers::identity::Identity;
 use crate::live::{Inputs, LivePolicy};
 use crate::policy::upstream::UpstreamSpec;
 use crate::record::Recorder;
-use crate::record::audit::{Audit, Output};
+use crate::record::audit::{Audit, Output, WhenFull};
+use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
-use crate::record::request_id::RequestIds;
+use crate::record::worker::WorkerRecorder;
 use crate::{clock, tls};
 
 /// How long a request for the embedded git host waits for a place.
@@ -76,11 +78,16 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
 /// [`AppError`].
 pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Result<Running, AppError> {
     let recorder = Arc::new(recorder(config)?);
-    let (gateway, mut served) = gateway(config, LivePolicy::load(inputs(config, file)), &recorder)?;
+    let started = clock::monotonic();
+    let live = LivePolicy::load(inputs(config, file));
+    recorder.metrics.reload_took(clock::monotonic().saturating_duration_since(started));
+    let (gateway, mut served) = gateway(config, live, &recorder)?;
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
+    recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
+    tell_expiries(&config.directory, &served, &recorder.metrics);
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
@@ -168,15 +175,50 @@ fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
     })
 }
 
+/// Counts the tokens of the policy in force.
+struct LiveCensus(Arc<LivePolicy>);
+
+impl Census for LiveCensus {
+    fn states(&self, now: UnixTime) -> TokenCounts {
+        let states = self.0.peek().tokens.states(now);
+        TokenCounts {
+            active: states.active,
+            expired: states.expired,
+            pending: states.pending,
+            revoked: states.revoked,
+        }
+    }
+
+    fn expiring(&self, now: UnixTime, seconds: i64) -> usize {
+        self.0.peek().tokens.expiring(now, seconds)
+    }
+}
+
+/// Tells `metrics` when the certificates in use expire; their files by their names below `directory`.
+pub(super) fn tell_expiries(directory: &Path, served: &[Served], metrics: &Metrics) {
+    let mut found = Vec::new();
+    for served in served {
+        for (file, expiry) in &served.expiries {
+            let name = file.strip_prefix(directory).unwrap_or(file);
+            found.push((served.config.bind.to_string(), name.display().to_string(), *expiry));
+        }
+    }
+    metrics.certificates(found.iter().map(|(listener, name, expiry)| (&**listener, &**name, *expiry)));
+}
+
 fn recorder(config: &Config) -> Result<Recorder, AppError> {
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-    let metrics = Metrics::new(&names);
+    let metrics = Metrics::with_tokens(&names, config.metrics.tokens);
     let output = match &config.audit {
         AuditOutput::Stdout => Output::Stdout,
         AuditOutput::File(file) => Output::File(file.clone()),
         AuditOutput::Off => Output::Off,
     };
-    let audit = Audit::open(output, &metrics)
+    let when_full = match config.when_full {
+        config::WhenFull::Drop => WhenFull::Drop,
+        config::WhenFull::Refuse => WhenFull::Refuse,
+    };
+    let audit = Audit::open(output, when_full, &metrics)
         .map_err(|source| AppError::System { what: "opening the audit log".into(), source })?;
     Ok(Recorder { metrics, audit })
 }
@@ -209,12 +251,9 @@ fn gateway(
     let Some(live) = live.filter(|_| faults.is_empty()) else {
         return Err(AppError::Faults(faults));
     };
-    let request_ids = RequestIds::from_system()
-        .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
     let gateway = Gateway {
         live: Arc::new(live),
         recorder: Arc::clone(recorder),
-        request_ids,
         limits: config.limits,
         places: Arc::new(Semaphore::new(config.limits.connections)),
         under_way: Arc::new(Semaphore::new(config.limits.connections)),
@@ -264,7 +303,7 @@ pub(super) enum HostPlan {
 }
 
 impl HostPlan {
-    pub(super) fn backend(&self, recorder: &Arc<Recorder>) -> Backend {
+    pub(super) fn backend(&self, recorder: &Arc<WorkerRecorder>) -> Backend {
         match self {
             Self::Http { destination, host } => Backend::Http {
                 pool: Arc::new(Pool::new(destination.clone(), Arc::clone(recorder))),

@@ -17,9 +17,11 @@ use crate::app::inherit::Handed;
 use crate::app::sockets::Listening;
 use crate::app::start::HostPlan;
 use crate::clock;
+use crate::control::process::WORKER_THREAD;
 use crate::gateway::Gateway;
 use crate::gateway::listener::{Drain, Listener, Waiting};
 use crate::gateway::worker::{self, Order, Worker, WorkerError};
+use crate::record::worker::WorkerRecorder;
 
 /// Workers that fail so often within [`WINDOW`] have a fault that a further one has too. The process ends then: whoever
 /// started it starts it anew, and sees that something is wrong.
@@ -158,7 +160,7 @@ impl Supervisor {
 
     fn supervise(&mut self) -> Result<End, AppError> {
         for number in 0..self.crew.size {
-            let what = format!("starting thread `worker-{number}`");
+            let what = format!("starting thread `{WORKER_THREAD}{number}`");
             self.hire(number).map_err(|source| AppError::System { what, source })?;
         }
         loop {
@@ -192,9 +194,9 @@ impl Supervisor {
     /// Starts worker `number`.
     fn hire(&mut self, number: usize) -> io::Result<()> {
         let Crew { gateway, hosts, listeners, size, .. } = &self.crew;
-        let backends = hosts.iter().map(|host| host.backend(&gateway.recorder)).collect();
-        let worker = Worker { number, gateway: Arc::clone(gateway), backends };
-        gateway.recorder.metrics.worker_started(number);
+        let recorder = WorkerRecorder::new(&gateway.recorder, number)?;
+        let backends = hosts.iter().map(|host| host.backend(&recorder)).collect();
+        let worker = Worker { gateway: Arc::clone(gateway), recorder: Arc::clone(&recorder), backends };
         let mut shares = Vec::new();
         for listening in listeners {
             shares.extend(listening.shares(number, *size)?);
@@ -210,9 +212,12 @@ impl Supervisor {
             let run = || worker::run(worker, shares, told, || tell(Event::Ready(number)));
             let ended = catch_unwind(AssertUnwindSafe(run))
                 .unwrap_or_else(|payload| Err(WorkerError::Panicked(worker::message(payload.as_ref()))));
+            if matches!(ended, Err(WorkerError::Panicked(_))) {
+                recorder.panicked();
+            }
             tell(Event::Ended(number, ended));
         };
-        thread::Builder::new().name(format!("worker-{number}")).spawn(work)?;
+        thread::Builder::new().name(format!("{WORKER_THREAD}{number}")).spawn(work)?;
         if let Some(place) = self.workers.get_mut(number) {
             *place = Some(orders);
         }
@@ -234,9 +239,6 @@ impl Supervisor {
         self.dismiss(number);
         let error =
             ended.err().unwrap_or_else(|| WorkerError::System(io::Error::other("it ended by itself")));
-        if matches!(error, WorkerError::Panicked(_)) {
-            self.crew.gateway.recorder.metrics.worker_panicked(number);
-        }
         let now = clock::monotonic();
         self.failures.retain(|failed| now.saturating_duration_since(*failed) < WINDOW);
         self.failures.push_back(now);

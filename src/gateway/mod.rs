@@ -36,7 +36,6 @@ use crate::headers::identity::Identity;
 use crate::live::LivePolicy;
 use crate::record::Recorder;
 use crate::record::metrics::UpstreamId;
-use crate::record::request_id::RequestIds;
 
 /// What all workers share. Everything in it is read without waiting.
 #[derive(Debug)]
@@ -45,8 +44,6 @@ pub struct Gateway {
     pub live: Arc<LivePolicy>,
     /// Where records go.
     pub recorder: Arc<Recorder>,
-    /// Where request ids come from.
-    pub request_ids: RequestIds,
     /// Bounds of a request.
     pub limits: Limits,
     /// How many client connections there may still be.

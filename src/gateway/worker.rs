@@ -22,6 +22,7 @@ use crate::gateway::listener::{Listener, Waiting};
 #[cfg(test)]
 use crate::gateway::trap;
 use crate::gateway::upstream::Backend;
+use crate::record::worker::WorkerRecorder;
 use crate::tasks;
 
 /// The pause after a failed accept, which mostly means that no file descriptor is left.
@@ -30,10 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What one worker has.
 #[derive(Debug)]
 pub struct Worker {
-    /// Its number, from 0. One that takes another's place has its number.
-    pub number: usize,
     /// What all workers share.
     pub gateway: Arc<Gateway>,
+    /// Where its records go.
+    pub recorder: Arc<WorkerRecorder>,
     /// Its way to each host, in the order of the configuration.
     pub backends: Vec<Backend>,
 }
@@ -203,7 +204,7 @@ impl Accept {
         };
         let (worker, listener) = (Arc::clone(&self.worker), Arc::clone(&self.listener));
         let alive = self.alive.clone();
-        let open = gateway.recorder.metrics.connection_opened();
+        let open = self.worker.recorder.connection_opened();
         let contained = Contained(Arc::clone(&self.worker));
         drop(tasks::spawn("connection", async move {
             let connection = connection::serve(worker, stream, peer, listener);
@@ -222,8 +223,7 @@ pub(crate) struct Contained(pub(crate) Arc<Worker>);
 impl Drop for Contained {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self(worker) = self;
-            worker.gateway.recorder.metrics.worker_panicked(worker.number);
+            self.0.recorder.panicked();
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Reads the PEM files that `config` names; knows nothing of sockets. TLS 1.2 and 1.3 with AWS-LC, passed explicitly, so
 //! that no process-wide default decides.
 
+mod expiry;
 mod pem;
 mod resolver;
 pub mod stream;
@@ -18,6 +19,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::{Listener, UpstreamTls};
 use crate::domain::fault::Fault;
+use crate::domain::grant::UnixTime;
 use crate::tls::pem::Pem;
 use crate::tls::resolver::{PairTexts, Resolver};
 
@@ -58,6 +60,13 @@ impl Texts {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(context.finish().as_ref());
         TextsDigest(bytes)
+    }
+
+    /// When the certificate of each pair of `listener`, whose texts these are, expires, with its file.
+    pub fn expiries(&self, listener: &Listener) -> Vec<(PathBuf, UnixTime)> {
+        let expiry = |texts: &PairTexts| expiry::not_after(texts.certificate.certificates().ok()?.first()?);
+        let pairs = listener.tls.iter().zip(&self.0);
+        pairs.filter_map(|(pair, texts)| Some((pair.certificate.clone(), expiry(texts)?))).collect()
     }
 }
 
