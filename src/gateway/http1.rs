@@ -5,12 +5,10 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::{Method, Response, StatusCode, Version, header};
 use http_body::Body;
 use jiff::fmt::rfc2822::DateTimePrinter;
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::clock;
@@ -18,12 +16,9 @@ use crate::framing::head::{HeadLimits, RequestHead};
 use crate::gateway::body::Received;
 use crate::gateway::client::{Client, ClientBody, Next, Socket, Timeouts};
 use crate::gateway::flow::{Answer, Arrived, Origin, answer};
+use crate::gateway::listener::Listener;
 use crate::gateway::outflow::{Framing, Outflow, push_field};
 use crate::gateway::worker::Worker;
-
-/// How long a connection may go on without a request while the gateway drains: its client may have sent one before it
-/// could know.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Room for the head of most answers.
 const USUAL_HEAD: usize = 1024;
@@ -48,16 +43,11 @@ struct Asked {
     takes_trailers: bool,
 }
 
-/// Serves one connection until it ends, or until its request is answered after `drain` says so.
+/// Serves one connection until it ends, or until its request is answered after `listener` drains.
 ///
 /// # Cancel safety
 /// Dropping it closes the connection; a request under way is recorded as aborted.
-pub async fn serve(
-    worker: Arc<Worker>,
-    socket: Box<dyn Socket>,
-    origin: Origin,
-    drain: watch::Receiver<bool>,
-) {
+pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin, listener: &Listener) {
     let limits = &worker.gateway.limits;
     let head = HeadLimits {
         header_bytes: limits.header_bytes,
@@ -67,7 +57,7 @@ pub async fn serve(
     let timeouts = Timeouts { head: limits.header_time, idle: limits.idle_time, body: limits.body_idle_time };
     let client = Client::new(socket, head, timeouts);
     let mut buffer = Vec::with_capacity(USUAL_HEAD);
-    let mut farewell = pin!(farewell(drain.clone()));
+    let mut farewell = pin!(farewell(listener));
     let mut is_over = false;
     loop {
         let next = tokio::select! {
@@ -90,7 +80,7 @@ pub async fn serve(
         let mut exchange = pin!(async {
             let arrived = Arrived { body: Received::Http1(body), fault, answering: None };
             let response = answer(&worker, &origin, &head.parts, arrived).await;
-            let asked = Asked { persistent: asked.persistent && !*drain.borrow(), ..asked };
+            let asked = Asked { persistent: asked.persistent && !listener.is_draining(), ..asked };
             send(response, &asked, &client, &mut buffer).await
         });
         let ended = poll_fn(|context| match exchange.as_mut().poll(context) {
@@ -109,12 +99,10 @@ pub async fn serve(
     }
 }
 
-/// Resolves when an idle connection has to end, since the gateway drains, or is gone.
-async fn farewell(mut drain: watch::Receiver<bool>) {
-    if drain.wait_for(|draining| *draining).await.is_err() {
-        tracing::debug!("the worker ended");
-    }
-    sleep(FAREWELL).await;
+/// Resolves when an idle connection has to end, since its listener drains. Until then it is answered once more and told
+/// to close: a client must not send a request into a socket that is being closed.
+async fn farewell(listener: &Listener) {
+    sleep(listener.drained().await.patience).await;
 }
 
 impl From<&RequestHead> for Asked {

@@ -106,10 +106,12 @@ async fn to_http(
     {
         head.extend_from_slice(part.as_bytes());
     }
-    to_upstream(outgoing.headers, &hop, |name, value| push_field(&mut head, name, value)).map_err(|error| {
-        tracing::error!(%error, user = outgoing.user, "not forwarded");
-        UpstreamError::Failed
-    })?;
+    to_upstream(outgoing.headers, &hop, |name, value| push_field(&mut head, name, value)).map_err(
+        |error| {
+            tracing::error!(%error, user = outgoing.user, "not forwarded");
+            UpstreamError::Failed
+        },
+    )?;
     let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
     let response = pool.send(HostRequest { method: parts.method.clone(), head, has_length, upload }).await?;
     Ok(response.map(|body| AnswerBody::upstream(body, validity)))
