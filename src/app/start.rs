@@ -19,9 +19,11 @@ use crate::app::reload::Reloader;
 use crate::app::{AppError, Running};
 use crate::config::credential::read_credential;
 use crate::config::{self, AuditOutput, Config, Host};
+use crate::control::process::WORKER_THREAD;
 use crate::control::readiness::Readiness;
 use crate::control::{self, ControlState};
 use crate::domain::fault::Fault;
+use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
 use crate::gateway::pool::{Destination, Pool};
 use crate::gateway::upstream::Backend;
@@ -32,7 +34,8 @@ use crate::headers::identity::Identity;
 use crate::live::{Inputs, LivePolicy};
 use crate::policy::upstream::UpstreamSpec;
 use crate::record::Recorder;
-use crate::record::audit::{Audit, Output};
+use crate::record::audit::{Audit, Output, WhenFull};
+use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
 use crate::record::worker::WorkerRecorder;
 use crate::{clock, tls};
@@ -65,10 +68,15 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
 /// [`AppError`].
 pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let recorder = Arc::new(recorder(config)?);
-    let gateway = Arc::new(gateway(config, LivePolicy::load(inputs(config, file)), &recorder)?);
+    let started = clock::monotonic();
+    let live = LivePolicy::load(inputs(config, file));
+    recorder.metrics.reload_took(clock::monotonic().saturating_duration_since(started));
+    let gateway = Arc::new(gateway(config, live, &recorder)?);
     let live = Arc::clone(&gateway.live);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
+    recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
+    tell_certificates(config, &recorder.metrics);
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
@@ -84,7 +92,7 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
         let backends = hosts.iter().map(|host| host.backend(&recorder)).collect();
         let worker = Worker { gateway: Arc::clone(&gateway), recorder, backends };
         let (draining, drain_time) = (draining.clone(), config.drain);
-        workers.push(spawn(format!("worker-{number}"), move || {
+        workers.push(spawn(format!("{WORKER_THREAD}{number}"), move || {
             worker::run(worker, sockets, draining, drain_time)
         })?);
     }
@@ -119,15 +127,51 @@ fn spawn(
     thread::Builder::new().name(name).spawn(run).map_err(|source| AppError::System { what, source })
 }
 
+/// Counts the tokens of the policy in force.
+struct LiveCensus(Arc<LivePolicy>);
+
+impl Census for LiveCensus {
+    fn states(&self, now: UnixTime) -> TokenCounts {
+        let states = self.0.peek().tokens.states(now);
+        TokenCounts {
+            active: states.active,
+            expired: states.expired,
+            pending: states.pending,
+            revoked: states.revoked,
+        }
+    }
+
+    fn expiring(&self, now: UnixTime, seconds: i64) -> usize {
+        self.0.peek().tokens.expiring(now, seconds)
+    }
+}
+
+/// Tells `metrics` when the certificates in use expire. Their files were read a moment ago; one that cannot be read now is
+/// told of when it can.
+pub fn tell_certificates(config: &Config, metrics: &Metrics) {
+    let mut found = Vec::new();
+    for listener in &config.listeners {
+        for (file, expiry) in tls::expiries(listener) {
+            let name = file.strip_prefix(&config.directory).unwrap_or(&file);
+            found.push((listener.bind.to_string(), name.display().to_string(), expiry));
+        }
+    }
+    metrics.certificates(found.iter().map(|(listener, name, expiry)| (&**listener, &**name, *expiry)));
+}
+
 fn recorder(config: &Config) -> Result<Recorder, AppError> {
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-    let metrics = Metrics::new(&names);
+    let metrics = Metrics::with_tokens(&names, config.metrics.tokens);
     let output = match &config.audit {
         AuditOutput::Stdout => Output::Stdout,
         AuditOutput::File(file) => Output::File(file.clone()),
         AuditOutput::Off => Output::Off,
     };
-    let audit = Audit::open(output, &metrics)
+    let when_full = match config.when_full {
+        config::WhenFull::Drop => WhenFull::Drop,
+        config::WhenFull::Refuse => WhenFull::Refuse,
+    };
+    let audit = Audit::open(output, when_full, &metrics)
         .map_err(|source| AppError::System { what: "opening the audit log".into(), source })?;
     Ok(Recorder { metrics, audit })
 }

@@ -263,6 +263,12 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     {
         record.routed(id);
     }
+    if let (Some(token), Some(_)) = (judgment.token, judgment.grant) {
+        record.recognized(token.public_id);
+    }
+    if let Some(operation) = judgment.matched.and_then(|matched| matched.needed.git) {
+        record.is_git(operation);
+    }
     if !record.is_audited() {
         return;
     }
@@ -296,6 +302,9 @@ async fn forward(
     let Ok(place) = Arc::clone(&worker.gateway.under_way).try_acquire_owned() else {
         return Err(passage.refused(Refusal::Overloaded));
     };
+    if record.reserve().is_err() {
+        return Err(passage.refused(Refusal::Overloaded));
+    }
     let validity = Arc::clone(&passage.validity);
     let Some(backend) = worker.backends.get(passage.upstream) else {
         return Err(passage.refused(Refusal::NoUpstream));

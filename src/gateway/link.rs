@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::clock::timer::Timer;
 use crate::gateway::inflow::Inflow;
+use crate::record::worker::OpenUpstreamConnection;
 use crate::tls::stream::MaybeTls;
 
 /// A connection to a host.
@@ -17,12 +18,14 @@ pub struct Link {
     pub inflow: Inflow<MaybeTls<TcpStream>>,
     /// Counts how long the host does nothing.
     pub timer: Timer,
+    /// Says that the connection is open.
+    _open: Option<OpenUpstreamConnection>,
 }
 
 impl Link {
     /// A connection over which nothing went yet.
-    pub fn new(stream: MaybeTls<TcpStream>) -> Self {
-        Self { inflow: Inflow::new(stream), timer: Timer::default() }
+    pub fn new(stream: MaybeTls<TcpStream>, open: Option<OpenUpstreamConnection>) -> Self {
+        Self { inflow: Inflow::new(stream), timer: Timer::default(), _open: open }
     }
 
     /// Makes it ready to be kept: an unused connection keeps no large buffer.

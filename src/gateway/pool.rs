@@ -43,6 +43,21 @@ struct IdleLinks {
     is_swept: bool,
 }
 
+impl IdleLinks {
+    /// The one used last that is fit for use, and was used within `time`.
+    fn take(&mut self, time: Duration) -> Option<Box<Link>> {
+        while let Some(Idle { mut link, since }) = self.links.pop() {
+            if clock::tick().since(since) > time {
+                // Those below are older still.
+                self.links.clear();
+            } else if link.is_quiet() {
+                return Some(link);
+            }
+        }
+        None
+    }
+}
+
 #[derive(Debug)]
 struct Idle {
     link: Box<Link>,
@@ -138,15 +153,15 @@ impl Pool {
     /// A kept connection that is fit for use, the one used last first.
     fn take_idle(&self) -> Option<Box<Link>> {
         let mut idle = self.idle();
-        while let Some(Idle { mut link, since }) = idle.links.pop() {
-            if clock::tick().since(since) > self.destination.timeouts.idle {
-                // Those below are older still.
-                idle.links.clear();
-            } else if link.is_quiet() {
-                return Some(link);
-            }
+        let taken = idle.take(self.destination.timeouts.idle);
+        self.tell_kept(&idle);
+        taken
+    }
+
+    fn tell_kept(&self, idle: &IdleLinks) {
+        if let Some(id) = self.destination.id {
+            self.recorder.upstream_connections_kept(id, idle.links.len());
         }
-        None
     }
 
     /// Keeps a connection over which everything ended.
@@ -156,6 +171,7 @@ impl Pool {
         if idle.links.len() < MAX_IDLE {
             idle.links.push(Idle { link, since: clock::tick() });
         }
+        self.tell_kept(&idle);
         if !std::mem::replace(&mut idle.is_swept, true) {
             let every = self.destination.timeouts.idle.min(SWEEP_TIME);
             drop(tasks::spawn("unused upstream connections", sweep(Arc::downgrade(self), every)));
@@ -169,6 +185,7 @@ impl Pool {
         idle.links.retain_mut(|unused| {
             now.since(unused.since) <= self.destination.timeouts.idle && unused.link.is_quiet()
         });
+        self.tell_kept(&idle);
         idle.is_swept = !idle.links.is_empty();
         idle.is_swept
     }
@@ -180,10 +197,8 @@ impl Pool {
     async fn connect(&self) -> Result<Box<Link>, UpstreamError> {
         let connected = timeout(self.destination.timeouts.connect, self.connect_now()).await;
         let stream = connected.map_err(|_| UpstreamError::Timeout).flatten()?;
-        if let Some(id) = self.destination.id {
-            self.recorder.upstream_connected(id);
-        }
-        Ok(Box::new(Link::new(stream)))
+        let open = self.destination.id.map(|id| self.recorder.upstream_connected(id));
+        Ok(Box::new(Link::new(stream, open)))
     }
 
     async fn connect_now(&self) -> Result<MaybeTls<TcpStream>, UpstreamError> {

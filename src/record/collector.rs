@@ -3,136 +3,163 @@
 //! A request pays for none of this: names, labels and sums are made for each scrape.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricType::{COUNTER, GAUGE, HISTOGRAM};
+use prometheus::proto::{Metric, MetricFamily, MetricType};
 
+use crate::domain::action::GitOperation;
 use crate::domain::refusal::UpstreamError;
-use crate::record::families::full;
+use crate::record::counter::{Counter, DECISION_BOUNDS, DurationsTotal, REQUEST_BOUNDS, UPSTREAM_BOUNDS};
 use crate::record::labels::cause;
-use crate::record::shard::{
-    Counter as Count, DECISION_BOUNDS, DurationsTotal, REQUEST_BOUNDS, Shard, Shards, UPSTREAM_BOUNDS,
-    UpstreamShard, groups, places,
-};
-
-/// A family that is made of shards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Requests,
-    RequestSeconds,
-    DecisionSeconds,
-    RequestBytes,
-    ResponseBytes,
-    Aborted,
-    InFlight,
-    UpstreamSeconds,
-    UpstreamConnections,
-    UpstreamErrors,
-    ConnectionsOpen,
-    Connections,
-}
+use crate::record::sample::{Words, counter, gauge, histogram, labelled};
+use crate::record::shard::{Decision, Shard, Shards, UpstreamShard, groups, places};
 
 const UPSTREAM: &str = "upstream";
+const WORKER: &str = "worker";
 
-impl Family {
-    const ALL: [Self; 12] = [
-        Self::Requests,
-        Self::RequestSeconds,
-        Self::DecisionSeconds,
-        Self::RequestBytes,
-        Self::ResponseBytes,
-        Self::Aborted,
-        Self::InFlight,
-        Self::UpstreamSeconds,
-        Self::UpstreamConnections,
-        Self::UpstreamErrors,
-        Self::ConnectionsOpen,
-        Self::Connections,
-    ];
+/// A family that is made of shards: its words, and how.
+type Family = (Words, fn(&Sums<'_>) -> Vec<Metric>);
 
-    /// Name and meaning.
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Requests => {
-                ("requests_total", "Requests that ended, by verdict, reason and what the caller got.")
-            }
-            Self::RequestSeconds => {
-                ("request_duration_seconds", "Time from a request's arrival to the end of its answer.")
-            }
-            Self::DecisionSeconds => ("decision_duration_seconds", "Time that judging a request took."),
-            Self::RequestBytes => ("request_bytes_total", "Body bytes read from callers."),
-            Self::ResponseBytes => ("response_bytes_total", "Body bytes sent to callers."),
-            Self::Aborted => (
-                "aborted_total",
-                "Requests whose caller or upstream left before the answer had gone out whole.",
-            ),
-            Self::InFlight => ("requests_in_flight", "Requests that have not ended."),
-            Self::UpstreamSeconds => (
-                "upstream_duration_seconds",
-                "Time from forwarding a request to the head of the upstream's answer.",
-            ),
-            Self::UpstreamConnections => ("upstream_connections_total", "Connections opened to upstreams."),
-            Self::UpstreamErrors => ("upstream_errors_total", "Requests that an upstream failed, by cause."),
-            Self::ConnectionsOpen => ("connections_open", "Open connections from callers."),
-            Self::Connections => ("connections_total", "Connections accepted from callers."),
-        }
-    }
+const fn words(
+    name: &'static str,
+    kind: MetricType,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Words {
+    Words { name, help, kind, labels }
+}
 
-    fn kind(self) -> MetricType {
-        match self {
-            Self::RequestSeconds | Self::DecisionSeconds | Self::UpstreamSeconds => MetricType::HISTOGRAM,
-            Self::InFlight | Self::ConnectionsOpen => MetricType::GAUGE,
-            Self::Requests
-            | Self::RequestBytes
-            | Self::ResponseBytes
-            | Self::Aborted
-            | Self::UpstreamConnections
-            | Self::UpstreamErrors
-            | Self::Connections => MetricType::COUNTER,
-        }
-    }
-
-    fn labels(self) -> &'static [&'static str] {
-        match self {
-            Self::Requests => &[UPSTREAM, "decision", "reason", "method_class", "status_class"],
-            Self::UpstreamErrors => &[UPSTREAM, "cause"],
-            Self::RequestSeconds
-            | Self::RequestBytes
-            | Self::ResponseBytes
-            | Self::Aborted
-            | Self::UpstreamSeconds
-            | Self::UpstreamConnections => &[UPSTREAM],
-            Self::DecisionSeconds | Self::InFlight | Self::ConnectionsOpen | Self::Connections => &[],
-        }
-    }
-
-    fn metrics(self, sums: &Sums<'_>) -> Vec<Metric> {
-        match self {
-            Self::Requests => sums.requests(),
-            Self::UpstreamErrors => sums.errors(),
-            Self::RequestSeconds => sums.by_upstream(|parts| {
+/// What requests count.
+const REQUESTS: [Family; 8] = [
+    (
+        words(
+            "requests_total",
+            COUNTER,
+            &[UPSTREAM, "decision", "reason", "method_class", "status_class"],
+            "Requests that ended, by verdict, reason and what the caller got.",
+        ),
+        |sums| sums.requests(),
+    ),
+    (
+        words(
+            "request_duration_seconds",
+            HISTOGRAM,
+            &[UPSTREAM],
+            "Time from a request's arrival to the end of its answer.",
+        ),
+        |sums| {
+            sums.by_upstream(|parts| {
                 let seconds = parts.iter().map(|part| &part.request_seconds);
                 histogram(&DurationsTotal::of(&REQUEST_BOUNDS, seconds))
-            }),
-            Self::UpstreamSeconds => sums.by_upstream(|parts| {
+            })
+        },
+    ),
+    (
+        words("decision_duration_seconds", HISTOGRAM, &[], "Time from a request's arrival to the verdict."),
+        |sums| {
+            let seconds = sums.shards.iter().map(|shard| &shard.decision_seconds);
+            vec![histogram(&DurationsTotal::of(&DECISION_BOUNDS, seconds))]
+        },
+    ),
+    (words("request_bytes_total", COUNTER, &[UPSTREAM], "Body bytes read from callers."), |sums| {
+        sums.counters(|part| part.request_bytes.get())
+    }),
+    (words("response_bytes_total", COUNTER, &[UPSTREAM], "Body bytes sent to callers."), |sums| {
+        sums.counters(|part| part.response_bytes.get())
+    }),
+    (
+        words(
+            "aborted_total",
+            COUNTER,
+            &[UPSTREAM],
+            "Requests whose caller or upstream left before the answer had gone out whole.",
+        ),
+        |sums| sums.counters(|part| part.aborted.get()),
+    ),
+    (words("requests_in_flight", GAUGE, &[], "Requests that have not ended."), |sums| {
+        vec![gauge(sums.difference(|shard| (shard.opened.get(), shard.ended.get())))]
+    }),
+    (
+        words(
+            "git_operations_total",
+            COUNTER,
+            &[UPSTREAM, "operation", "decision"],
+            "Requests of git clients that ended, by what git does with them.",
+        ),
+        |sums| sums.git_operations(),
+    ),
+];
+
+/// What connections count, on both sides.
+const CONNECTIONS: [Family; 7] = [
+    (
+        words(
+            "upstream_duration_seconds",
+            HISTOGRAM,
+            &[UPSTREAM],
+            "Time from forwarding a request to the head of the upstream's answer.",
+        ),
+        |sums| {
+            sums.by_upstream(|parts| {
                 let seconds = parts.iter().map(|part| &part.upstream_seconds);
                 histogram(&DurationsTotal::of(&UPSTREAM_BOUNDS, seconds))
-            }),
-            Self::DecisionSeconds => {
-                let seconds = sums.shards.iter().map(|shard| &shard.decision_seconds);
-                vec![histogram(&DurationsTotal::of(&DECISION_BOUNDS, seconds))]
-            }
-            Self::RequestBytes => sums.counters(|part| part.request_bytes.get()),
-            Self::ResponseBytes => sums.counters(|part| part.response_bytes.get()),
-            Self::Aborted => sums.counters(|part| part.aborted.get()),
-            Self::UpstreamConnections => sums.counters(|part| part.connections.get()),
-            Self::InFlight => vec![gauge(sums.difference(|shard| (shard.opened.get(), shard.ended.get())))],
-            Self::ConnectionsOpen => {
-                vec![gauge(sums.difference(|shard| (shard.accepted.get(), shard.closed.get())))]
-            }
-            Self::Connections => vec![counter(sums.shards.iter().map(|shard| shard.accepted.get()).sum())],
-        }
-    }
+            })
+        },
+    ),
+    (words("upstream_connections_total", COUNTER, &[UPSTREAM], "Connections opened to upstreams."), |sums| {
+        sums.counters(|part| part.connections.get())
+    }),
+    (words("upstream_connections_open", GAUGE, &[UPSTREAM], "Open connections to upstreams."), |sums| {
+        sums.by_upstream(|parts| {
+            let ended: u64 = parts.iter().map(|part| part.connections_closed.get()).sum();
+            let begun: u64 = parts.iter().map(|part| part.connections.get()).sum();
+            gauge(begun.saturating_sub(ended))
+        })
+    }),
+    (
+        words(
+            "upstream_connections_idle",
+            GAUGE,
+            &[UPSTREAM],
+            "Open connections to upstreams that wait for a request.",
+        ),
+        |sums| sums.by_upstream(|parts| gauge(parts.iter().map(|part| part.idle.get()).sum())),
+    ),
+    (
+        words(
+            "upstream_errors_total",
+            COUNTER,
+            &[UPSTREAM, "cause"],
+            "Requests that an upstream failed, by cause.",
+        ),
+        |sums| sums.errors(),
+    ),
+    (words("connections_open", GAUGE, &[], "Open connections from callers."), |sums| {
+        vec![gauge(sums.difference(|shard| (shard.accepted.get(), shard.closed.get())))]
+    }),
+    (words("connections_total", COUNTER, &[], "Connections accepted from callers."), |sums| {
+        vec![counter(sums.shards.iter().map(|shard| shard.accepted.get()).sum())]
+    }),
+];
+
+/// What tells workers apart.
+const WORKERS: [Family; 3] = [
+    (words("worker_requests_total", COUNTER, &[WORKER], "Requests that ended, by worker."), |sums| {
+        sums.by_worker(|shard| counter(shard.ended.get()))
+    }),
+    (
+        words("worker_connections_open", GAUGE, &[WORKER], "Open connections from callers, by worker."),
+        |sums| sums.by_worker(|shard| gauge(shard.accepted.get().saturating_sub(shard.closed.get()))),
+    ),
+    (words("worker_panics_total", COUNTER, &[WORKER], "Defects that ended a task or a worker."), |sums| {
+        sums.by_worker(|shard| counter(shard.panics.load(Ordering::Relaxed)))
+    }),
+];
+
+fn families() -> impl Iterator<Item = Family> {
+    REQUESTS.into_iter().chain(CONNECTIONS).chain(WORKERS)
 }
 
 /// Makes families out of shards.
@@ -142,16 +169,8 @@ pub(crate) struct ShardCollector {
 }
 
 impl ShardCollector {
-    // INVARIANT: this file holds every name and label as a constant, and a test makes them all.
-    #[expect(clippy::expect_used, reason = "fails only for a bad constant of this file, in the first test")]
     pub(crate) fn new(shards: Arc<Shards>) -> Self {
-        let description = |family: Family| {
-            let (name, help) = family.words();
-            let labels = family.labels().iter().map(|label| (*label).to_owned()).collect();
-            Desc::new(full(name), help.to_owned(), labels, std::collections::HashMap::new())
-                .expect("names and labels are well formed")
-        };
-        Self { shards, descriptions: Family::ALL.map(description).into() }
+        Self { shards, descriptions: families().map(|(words, _)| words.description()).collect() }
     }
 }
 
@@ -163,18 +182,7 @@ impl Collector for ShardCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         let shards = self.shards.all();
         let sums = Sums { names: self.shards.names(), shards: &shards };
-        Family::ALL
-            .into_iter()
-            .map(|family| {
-                let (name, help) = family.words();
-                let mut made = MetricFamily::default();
-                made.set_name(full(name));
-                made.set_help(help.to_owned());
-                made.set_field_type(family.kind());
-                made.set_metric(family.metrics(&sums));
-                made
-            })
-            .collect()
+        families().map(|(words, metrics)| words.family(metrics(&sums))).collect()
     }
 }
 
@@ -198,6 +206,11 @@ impl Sums<'_> {
             .collect()
     }
 
+    fn by_worker(&self, metric: impl Fn(&Shard) -> Metric) -> Vec<Metric> {
+        let numbered = self.shards.iter().enumerate();
+        numbered.map(|(number, shard)| labelled(metric(shard), &[(WORKER, &number.to_string())])).collect()
+    }
+
     fn counters(&self, value: impl Fn(&UpstreamShard) -> u64) -> Vec<Metric> {
         self.by_upstream(|parts| counter(parts.iter().map(|part| value(part)).sum()))
     }
@@ -209,7 +222,7 @@ impl Sums<'_> {
             let parts = self.parts(index);
             for (at, error) in causes.into_iter().enumerate() {
                 let counters = parts.iter().filter_map(|part| part.errors.get(at));
-                let count = counters.map(Count::get).sum();
+                let count = counters.map(Counter::get).sum();
                 found.push(labelled(counter(count), &[(UPSTREAM, name), ("cause", cause(error))]));
             }
         }
@@ -224,9 +237,6 @@ impl Sums<'_> {
             for (group, decision, reason) in groups() {
                 for (place, method, status) in places() {
                     let count: u64 = parts.iter().map(|part| part.requests(group, place)).sum();
-                    if count == 0 {
-                        continue;
-                    }
                     let labels = [
                         (UPSTREAM, &**name),
                         ("decision", decision.as_str()),
@@ -234,7 +244,30 @@ impl Sums<'_> {
                         ("method_class", method.as_str()),
                         ("status_class", status.as_str()),
                     ];
-                    found.push(labelled(counter(count), &labels));
+                    found.extend((count > 0).then(|| labelled(counter(count), &labels)));
+                }
+            }
+        }
+        found
+    }
+
+    /// Only what has happened: many upstreams have nothing to do with git.
+    fn git_operations(&self) -> Vec<Metric> {
+        let mut found = Vec::new();
+        for (index, name) in self.names.iter().enumerate() {
+            let parts = self.parts(index);
+            for operation in GitOperation::ALL {
+                for decision in Decision::ALL {
+                    let of = |part: &&UpstreamShard| {
+                        Some(part.git.get(operation as usize)?.get(decision as usize)?.get())
+                    };
+                    let count: u64 = parts.iter().filter_map(of).sum();
+                    let labels = [
+                        (UPSTREAM, &**name),
+                        ("operation", operation.as_str()),
+                        ("decision", decision.as_str()),
+                    ];
+                    found.extend((count > 0).then(|| labelled(counter(count), &labels)));
                 }
             }
         }
@@ -250,54 +283,4 @@ impl Sums<'_> {
         let (begun, ended) = self.shards.iter().fold((0, 0), sum);
         begun.saturating_sub(ended)
     }
-}
-
-/// Prometheus' numbers are floating point; above 2^53 they are rounded.
-#[expect(clippy::cast_precision_loss, reason = "the format has no other numbers")]
-fn number(value: u64) -> f64 {
-    value as f64
-}
-
-fn counter(value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(number(value));
-    let mut metric = Metric::default();
-    metric.set_counter(counter);
-    metric
-}
-
-fn gauge(value: u64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(number(value));
-    Metric::from_gauge(gauge)
-}
-
-fn histogram(total: &DurationsTotal) -> Metric {
-    let bucket = |(bound, count): (u64, u64)| {
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(number(bound) / 1e9);
-        bucket.set_cumulative_count(count);
-        bucket
-    };
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(total.cumulative().map(bucket).collect());
-    histogram.set_sample_count(total.count());
-    histogram.set_sample_sum(number(total.nanoseconds()) / 1e9);
-    let mut metric = Metric::default();
-    metric.set_histogram(histogram);
-    metric
-}
-
-/// Labels stand in the order of their names, as everywhere in this format.
-fn labelled(mut metric: Metric, labels: &[(&str, &str)]) -> Metric {
-    let mut labels = labels.to_vec();
-    labels.sort_unstable();
-    let pair = |(name, value): (&str, &str)| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    };
-    metric.set_label(labels.into_iter().map(pair).collect());
-    metric
 }

@@ -1,10 +1,9 @@
-//! The name, meaning and labels of what is counted rarely; what requests count stands in `collector`.
+//! The name, meaning and labels of what is counted rarely; what requests count stands in `collector`,
+//! and beside what it tells of: `census`, `token_requests`, `audit`.
 //! `docs/metrics.md` describes all of them for operators, and a test holds them together.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-
-use crate::record::collector::ShardCollector;
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Every metric family, registered.
 #[derive(Debug)]
@@ -16,10 +15,9 @@ pub(crate) struct Families {
 }
 
 impl Families {
-    /// Builds all of them on `registry`, with those that `shards` makes.
-    pub(crate) fn new(registry: &Registry, shards: ShardCollector) -> Self {
+    /// Builds all of them on `registry`.
+    pub(crate) fn new(registry: &Registry) -> Self {
         let new = Builder(registry);
-        new.shards(shards);
         new.build_info();
         Self {
             upstreams: UpstreamFamilies::new(&new),
@@ -47,6 +45,7 @@ impl UpstreamFamilies {
 pub(crate) struct ConnectionFamilies {
     pub(crate) refused: IntCounter,
     pub(crate) handshakes: IntCounterVec,
+    pub(crate) certificates: IntGaugeVec,
 }
 
 impl ConnectionFamilies {
@@ -57,6 +56,11 @@ impl ConnectionFamilies {
                 "Connections closed at once because the limit was reached.",
             ),
             handshakes: new.counters("tls_handshakes_total", "TLS handshakes with callers.", &["result"]),
+            certificates: new.gauges(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in use expires, as Unix time.",
+                &["listener", "certificate"],
+            ),
         }
     }
 }
@@ -67,6 +71,8 @@ pub(crate) struct SnapshotFamilies {
     pub(crate) generation: IntGauge,
     pub(crate) loaded: IntGauge,
     pub(crate) tokens: IntGauge,
+    pub(crate) checked: IntGauge,
+    pub(crate) load_seconds: Gauge,
     pub(crate) stale: IntGauge,
     pub(crate) reloads: IntCounterVec,
 }
@@ -80,6 +86,14 @@ impl SnapshotFamilies {
                 "When the policy in force was loaded, as Unix time.",
             ),
             tokens: new.gauge("snapshot_tokens", "Tokens in the policy in force."),
+            checked: new.gauge(
+                "snapshot_checked_timestamp_seconds",
+                "When the policy files were last found to be those in force, as Unix time.",
+            ),
+            load_seconds: new.exact_gauge(
+                "snapshot_load_duration_seconds",
+                "Time that the last look at changed policy files took.",
+            ),
             stale: new.gauge(
                 "snapshot_stale",
                 "1 while the policy files do not compile and an older policy is in force.",
@@ -94,6 +108,7 @@ impl SnapshotFamilies {
 pub(crate) struct AuditFamilies {
     pub(crate) lines: IntCounter,
     pub(crate) dropped: IntCounter,
+    pub(crate) refused: IntCounter,
 }
 
 impl AuditFamilies {
@@ -102,6 +117,10 @@ impl AuditFamilies {
             lines: new.counter("audit_lines_total", "Audit lines written."),
             dropped: new
                 .counter("audit_dropped_total", "Audit lines lost to a full queue or a failed write."),
+            refused: new.counter(
+                "audit_refused_total",
+                "Requests refused because the audit log could not take them.",
+            ),
         }
     }
 }
@@ -118,14 +137,16 @@ impl Builder<'_> {
         self.registered(IntGauge::new(full(name), help))
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.registered(IntCounterVec::new(Opts::new(full(name), help), labels))
+    fn exact_gauge(&self, name: &str, help: &str) -> Gauge {
+        self.registered(Gauge::new(full(name), help))
     }
 
-    // INVARIANT: as for `registered`.
-    #[expect(clippy::expect_used, reason = "fails only for a repeated constant, in the first test")]
-    fn shards(&self, shards: ShardCollector) {
-        self.0.register(Box::new(shards)).expect("names are unique");
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.registered(IntGaugeVec::new(Opts::new(full(name), help), labels))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.registered(IntCounterVec::new(Opts::new(full(name), help), labels))
     }
 
     fn build_info(&self) {

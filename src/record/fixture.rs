@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::record::audit::{Audit, Flushed, Output};
+use crate::record::audit::{Audit, Flushed, Output, WhenFull};
 use crate::record::line::RequestPath;
 use crate::record::metrics::{Metrics, UpstreamId};
 use crate::record::worker::WorkerRecorder;
@@ -29,9 +29,9 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let metrics = Metrics::new(&["forge".to_owned(), "billing".to_owned()]);
+        let metrics = Metrics::with_tokens(&["forge".to_owned(), "billing".to_owned()], 10);
         let output = Output::File(directory.path().join("audit"));
-        let audit = Audit::open(output, &metrics).unwrap();
+        let audit = Audit::open(output, WhenFull::Drop, &metrics).unwrap();
         let recorder = Arc::new(Recorder { metrics, audit });
         let worker = WorkerRecorder::new(&recorder, 0).unwrap();
         Self { recorder, worker, directory }

@@ -6,7 +6,9 @@
 
 pub mod audit;
 pub mod body;
+pub mod census;
 mod collector;
+mod counter;
 mod families;
 mod json;
 pub mod labels;
@@ -14,8 +16,10 @@ pub mod line;
 pub mod metrics;
 mod queue;
 pub mod request_id;
+mod sample;
 mod shard;
 mod sink;
+mod token_requests;
 pub mod worker;
 
 #[cfg(test)]
@@ -29,6 +33,7 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 
 use crate::clock;
+use crate::domain::action::GitOperation;
 use crate::domain::grant::UnixTime;
 use crate::domain::reason::Reason;
 use crate::domain::resource::Resource;
@@ -37,6 +42,7 @@ use crate::record::audit::Audit;
 use crate::record::labels::{Effect, MethodClass, Mode, Verdict, upstream_error};
 use crate::record::line::{Field, Line, RequestPath, Text};
 use crate::record::metrics::{Metrics, RequestOutcome, UpstreamId};
+use crate::record::queue::{Full, Place};
 use crate::record::request_id::RequestId;
 use crate::record::shard::{decision, reason_of};
 use crate::record::worker::WorkerRecorder;
@@ -137,6 +143,10 @@ pub struct Record {
     open: Option<Box<Open>>,
 }
 
+/// The audit log has no place for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unrecorded;
+
 /// What is known of a request so far. On the heap, since a record is handed on a few times.
 #[derive(Debug)]
 struct Open {
@@ -149,6 +159,10 @@ struct Open {
     upstream: Option<UpstreamId>,
     failure: Option<Reason>,
     method: MethodClass,
+    /// The token, where the policy knows it.
+    token: Option<PublicId>,
+    git: Option<GitOperation>,
+    place: Place,
     /// Whether the request asks for a head alone.
     wants_head: bool,
 }
@@ -174,6 +188,9 @@ impl Record {
             upstream: None,
             failure: None,
             method: MethodClass::of(head.method),
+            token: None,
+            git: None,
+            place: Place::Any,
             wants_head: head.method == Some(&Method::HEAD),
         });
         let request_id = worker.request_ids.next();
@@ -216,6 +233,13 @@ impl Record {
         }
     }
 
+    /// The token is one of the policy's: its requests are counted.
+    pub fn recognized(&mut self, token: PublicId) {
+        if let Some(open) = &mut self.open {
+            open.token = Some(token);
+        }
+    }
+
     /// The token is known, whatever may be wrong with it.
     pub fn identified(&mut self, caller: &Caller<'_>) {
         self.describe(|open| {
@@ -223,6 +247,13 @@ impl Record {
             open.set(Field::TokenName, caller.token_name);
             open.set(Field::User, caller.user);
         });
+    }
+
+    /// What git does with the request.
+    pub fn is_git(&mut self, operation: GitOperation) {
+        if let Some(open) = &mut self.open {
+            open.git = Some(operation);
+        }
     }
 
     /// What the request wants is known.
@@ -268,6 +299,23 @@ impl Record {
                 line.mode = Mode::Enforce;
             });
         }
+    }
+
+    /// Makes sure of a place in the audit log, where the configuration wants that before a request goes on.
+    ///
+    /// # Errors
+    /// There is none: the request must not go on.
+    pub fn reserve(&mut self) -> Result<(), Unrecorded> {
+        let (Some(open), Some(queue)) = (&mut self.open, &self.worker.queue) else { return Ok(()) };
+        if !self.worker.audit().is_required() || open.place == Place::Reserved {
+            return Ok(());
+        }
+        if let Err(Full) = queue.reserve() {
+            self.worker.audit().refuse();
+            return Err(Unrecorded);
+        }
+        open.place = Place::Reserved;
+        Ok(())
     }
 
     /// The request goes to the upstream now. Does not read the clock: that was done for the decision, or after a wait.
@@ -384,8 +432,9 @@ impl Record {
     // INVARIANT: what is open is taken here and nowhere else, so whatever ends a record ends it once.
     fn finish(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let Open { mut line, text, started, upstream, failure, method, .. } = *open;
-        line.reason = decision(line.verdict, failure).reason_word(reason_of(line.verdict, failure));
+        let Open { mut line, text, started, upstream, failure, method, token, git, place, .. } = *open;
+        let (decision, reason) = (decision(line.verdict, failure), reason_of(line.verdict, failure));
+        line.reason = decision.reason_word(reason);
         line.request_bytes = self.request_body.bytes.load(Ordering::Relaxed);
         line.ended = clock::monotonic();
         line.duration = line.ended.saturating_duration_since(started);
@@ -397,6 +446,7 @@ impl Record {
             method,
             status: line.status,
             effect: line.effect,
+            git,
             duration: line.duration,
             decision: line.decision,
             request_bytes: line.request_bytes,
@@ -405,7 +455,10 @@ impl Record {
         if let (Some(error), Some(shard)) = (failure.and_then(upstream_error), shard.of(upstream)) {
             shard.count_error(error);
         }
-        self.worker.keep(line, &text);
+        if let (Some(token), Some(tokens)) = (token, &self.worker.tokens) {
+            tokens.count(&token, decision, reason, line.ended);
+        }
+        self.worker.keep(line, &text, place);
     }
 }
 

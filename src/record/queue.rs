@@ -27,14 +27,21 @@ impl Batch {
     }
 }
 
-/// How workers wake the writer.
+/// What workers and the writer tell each other beside lines.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     sleeping: AtomicBool,
     writer: OnceLock<Thread>,
+    /// Whether the last lines could not be written.
+    failing: AtomicBool,
 }
 
 impl Bell {
+    /// Lines were written, or could not be.
+    pub(crate) fn tell_written(&self, is_written: bool) {
+        self.failing.store(!is_written, Ordering::Relaxed);
+    }
+
     /// Wakes the writer where it sleeps, which costs a system call; where it does not, it comes by itself.
     ///
     /// INVARIANT: whoever calls this has changed something under a lock that the writer takes after it set the flag.
@@ -84,7 +91,24 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     batch: Batch,
+    /// Places of lines that have not come yet.
+    reserved: usize,
     closed: bool,
+}
+
+impl Inner {
+    fn is_full(&self, capacity: usize) -> bool {
+        self.batch.lines.len() + self.reserved >= capacity || self.batch.text.len() > QUEUE_BYTES
+    }
+}
+
+/// Whether a line has a place already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// [`Queue::reserve`] gave it one.
+    Reserved,
+    /// It takes one that is free.
+    Any,
 }
 
 /// A line that found no room.
@@ -100,11 +124,16 @@ impl Queue {
     ///
     /// # Errors
     /// [`Full`], also when the writer has ended.
-    pub(crate) fn push(&self, mut line: Line, text: &Text) -> Result<(), Full> {
+    pub(crate) fn push(&self, mut line: Line, text: &Text, place: Place) -> Result<(), Full> {
         let mut inner = self.lock();
-        let Inner { batch, closed } = &mut *inner;
+        if place == Place::Reserved {
+            inner.reserved = inner.reserved.saturating_sub(1);
+        } else if inner.is_full(self.capacity) {
+            return Err(Full);
+        }
+        let Inner { batch, closed, .. } = &mut *inner;
         let text = text.as_str();
-        if *closed || batch.lines.len() >= self.capacity || batch.text.len() + text.len() > QUEUE_BYTES {
+        if *closed {
             return Err(Full);
         }
         line.text_at(batch.text.len());
@@ -115,16 +144,34 @@ impl Queue {
         Ok(())
     }
 
+    /// Keeps a place for a line that [`Queue::push`] will bring.
+    ///
+    /// # Errors
+    /// [`Full`], also when the writer has ended or could not write the last lines.
+    pub(crate) fn reserve(&self) -> Result<(), Full> {
+        let mut inner = self.lock();
+        if inner.closed || inner.is_full(self.capacity) || self.bell.failing.load(Ordering::Relaxed) {
+            return Err(Full);
+        }
+        inner.reserved += 1;
+        Ok(())
+    }
+
+    /// How many lines wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().batch.lines.len()
+    }
+
+    /// How many may.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Exchanges what waits for `empty`. When it is `last`, nothing is taken afterwards.
     pub(crate) fn take(&self, empty: Batch, last: bool) -> Batch {
         let mut inner = self.lock();
         inner.closed |= last;
         std::mem::replace(&mut inner.batch, empty)
-    }
-
-    /// Whether lines wait, as the writer must see it before it sleeps.
-    pub(crate) fn has_lines(&self) -> bool {
-        !self.lock().batch.lines.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

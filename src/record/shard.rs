@@ -3,154 +3,22 @@
 //! Counting is part of every request, so it costs a load and a store to memory that no other core writes: no locked
 //! instruction, no look-up by label text, no allocation. A scrape adds the workers up (`collector`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
+use crate::domain::action::GitOperation;
 use crate::domain::reason::Reason;
 use crate::domain::refusal::UpstreamError;
+use crate::record::counter::{Counter, DECISION_BOUNDS, Durations, Level, REQUEST_BOUNDS, UPSTREAM_BOUNDS};
 use crate::record::labels::{Effect, MethodClass, StatusClass, Verdict};
 use crate::record::metrics::{NO_UPSTREAM, RequestOutcome, UpstreamId};
 
 /// Allow, refuse, none.
 const DECISIONS: usize = 3;
 /// Every reason, and one place for none.
-const REASONS: usize = Reason::ALL.len() + 1;
+pub(crate) const REASONS: usize = Reason::ALL.len() + 1;
 const METHODS: usize = MethodClass::ALL.len();
 const STATUSES: usize = StatusClass::ALL.len();
-
-/// Nanoseconds. From an answer out of the upstream's memory to a clone or an upload of some gigabytes; 15 minutes is
-/// past what load balancers and CI jobs commonly wait for.
-pub(crate) static REQUEST_BOUNDS: [u64; 17] = [
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    50_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    5_000_000_000,
-    10_000_000_000,
-    30_000_000_000,
-    60_000_000_000,
-    300_000_000_000,
-    900_000_000_000,
-];
-
-/// Nanoseconds until the head of the upstream's answer: as for requests, without the tail that belongs to the body.
-pub(crate) static UPSTREAM_BOUNDS: [u64; 15] = [
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    50_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    5_000_000_000,
-    10_000_000_000,
-    30_000_000_000,
-    60_000_000_000,
-];
-
-/// Nanoseconds. A decision is some look-ups in memory, a microsecond or so; at a millisecond something is wrong with
-/// the machine or the policy.
-pub(crate) static DECISION_BOUNDS: [u64; 11] =
-    [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
-
-/// A number that only grows.
-///
-/// INVARIANT: one thread writes it, the worker whose shard it belongs to; what another thread adds at the same moment
-/// may be lost. Any thread may read it.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// How often durations fell between which bounds.
-#[derive(Debug)]
-pub(crate) struct Durations<const N: usize> {
-    bounds: &'static [u64; N],
-    buckets: [Counter; N],
-    beyond: Counter,
-    nanoseconds: Counter,
-}
-
-impl<const N: usize> Durations<N> {
-    fn new(bounds: &'static [u64; N]) -> Self {
-        let buckets = std::array::from_fn(|_| Counter::default());
-        Self { bounds, buckets, beyond: Counter::default(), nanoseconds: Counter::default() }
-    }
-
-    pub(crate) fn observe(&self, duration: Duration) {
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let at = self.bounds.partition_point(|bound| *bound < nanoseconds);
-        self.buckets.get(at).unwrap_or(&self.beyond).add(1);
-        self.nanoseconds.add(nanoseconds);
-    }
-}
-
-/// The sum of several [`Durations`].
-#[derive(Debug)]
-pub(crate) struct DurationsTotal {
-    bounds: &'static [u64],
-    counts: Vec<u64>,
-    beyond: u64,
-    nanoseconds: u64,
-}
-
-impl DurationsTotal {
-    /// Of all `parts`, which have these bounds.
-    pub(crate) fn of<'a, const N: usize>(
-        bounds: &'static [u64; N],
-        parts: impl Iterator<Item = &'a Durations<N>>,
-    ) -> Self {
-        let mut total = Self { bounds, counts: vec![0; N], beyond: 0, nanoseconds: 0 };
-        for part in parts {
-            total.add(part);
-        }
-        total
-    }
-
-    fn add<const N: usize>(&mut self, durations: &Durations<N>) {
-        for (total, bucket) in self.counts.iter_mut().zip(&durations.buckets) {
-            *total += bucket.get();
-        }
-        self.beyond += durations.beyond.get();
-        self.nanoseconds = self.nanoseconds.wrapping_add(durations.nanoseconds.get());
-    }
-
-    /// Each bound in nanoseconds, with how many were not above it.
-    pub(crate) fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.bounds.iter().zip(&self.counts).scan(0, |sum, (bound, count)| {
-            *sum += count;
-            Some((*bound, *sum))
-        })
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.counts.iter().sum::<u64>() + self.beyond
-    }
-
-    pub(crate) fn nanoseconds(&self) -> u64 {
-        self.nanoseconds
-    }
-}
 
 /// Which counter of `requests_total` a request belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -234,7 +102,12 @@ pub(crate) struct UpstreamShard {
     pub(crate) response_bytes: Counter,
     pub(crate) aborted: Counter,
     pub(crate) connections: Counter,
+    pub(crate) connections_closed: Counter,
+    /// Kept connections that are not in use.
+    pub(crate) idle: Level,
     pub(crate) errors: [Counter; 3],
+    /// By operation and decision.
+    pub(crate) git: [[Counter; DECISIONS]; GitOperation::ALL.len()],
 }
 
 impl UpstreamShard {
@@ -247,7 +120,10 @@ impl UpstreamShard {
             response_bytes: Counter::default(),
             aborted: Counter::default(),
             connections: Counter::default(),
+            connections_closed: Counter::default(),
+            idle: Level::default(),
             errors: Default::default(),
+            git: Default::default(),
         }
     }
 
@@ -288,6 +164,8 @@ pub(crate) struct Shard {
     pub(crate) decision_seconds: Durations<11>,
     pub(crate) accepted: Counter,
     pub(crate) closed: Counter,
+    /// Whoever learns of a panic counts it, so this is added to as shared memory is.
+    pub(crate) panics: AtomicU64,
     /// In the order of the configuration; the last one is for requests without an upstream.
     upstreams: Box<[UpstreamShard]>,
 }
@@ -300,6 +178,7 @@ impl Shard {
             decision_seconds: Durations::new(&DECISION_BOUNDS),
             accepted: Counter::default(),
             closed: Counter::default(),
+            panics: AtomicU64::new(0),
             upstreams: (0..upstreams).map(|_| UpstreamShard::new()).collect(),
         }
     }
@@ -317,6 +196,12 @@ impl Shard {
             method: outcome.method,
             status: StatusClass::of(outcome.status),
         });
+        if let Some(git) = outcome.git {
+            let decision = decision(outcome.verdict, outcome.failure) as usize;
+            if let Some(counter) = upstream.git.get(git as usize).and_then(|row| row.get(decision)) {
+                counter.add(1);
+            }
+        }
         upstream.request_seconds.observe(outcome.duration);
         upstream.request_bytes.add(outcome.request_bytes);
         upstream.response_bytes.add(outcome.response_bytes);
@@ -411,18 +296,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_duration_falls_at_or_below_its_bound() {
-        let durations = Durations::new(&DECISION_BOUNDS);
-        for nanoseconds in [0, 250, 251, 1_000_000, 1_000_001] {
-            durations.observe(Duration::from_nanos(nanoseconds));
-        }
-        let total = DurationsTotal::of(&DECISION_BOUNDS, [&durations].into_iter());
-        let counts: Vec<_> = total.cumulative().map(|(_, count)| count).collect();
-        assert_eq!(counts, [2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4]);
-        assert_eq!((total.count(), total.nanoseconds()), (5, 2_000_502));
     }
 
     #[test]

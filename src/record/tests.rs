@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::domain::reason::Reason;
 use crate::domain::resource::{RepositoryName, Resource};
 use crate::domain::token::{PublicId, TokenFormat};
-use crate::record::audit::{Audit, Output};
-use crate::record::fixture::{Fixture, head};
+use crate::record::audit::{Audit, Flushed, Output, WhenFull};
+use crate::record::fixture::{DEADLINE, Fixture, head};
 use crate::record::labels::{Mode, Verdict};
 use crate::record::metrics::Metrics;
 use crate::record::worker::WorkerRecorder;
@@ -276,7 +276,7 @@ fn a_handler_that_hyper_drops_leaves_its_record() {
 #[test]
 fn without_an_audit_log_requests_are_counted() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::Off, &metrics).unwrap();
+    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
     let recorder = Arc::new(Recorder { metrics, audit });
     let worker = WorkerRecorder::new(&recorder, 0).unwrap();
     let record = Record::open(&worker, &head(&Method::GET, &PathAndQuery::from_static(TARGET)));
@@ -285,4 +285,42 @@ fn without_an_audit_log_requests_are_counted() {
     let text = recorder.metrics.render();
     assert_eq!(crate::record::fixture::sum(&text, "portcullis_requests_total{"), 1);
     assert_eq!(crate::record::fixture::sum(&text, "portcullis_audit_dropped_total "), 0);
+}
+
+#[test]
+fn a_request_that_cannot_be_recorded_is_told_so_and_counted() {
+    let metrics = Metrics::new(&[]);
+    let audit = Audit::open(Output::File("/dev/full".into()), WhenFull::Refuse, &metrics).unwrap();
+    let recorder = Arc::new(Recorder { metrics, audit });
+    let worker = WorkerRecorder::new(&recorder, 0).unwrap();
+    let open = || Record::open(&worker, &head(&Method::GET, &PathAndQuery::from_static(TARGET)));
+    let mut record = open();
+    assert_eq!(record.reserve(), Ok(()));
+    assert_eq!(record.reserve(), Ok(()), "the same place");
+    record.close();
+    let start = crate::clock::monotonic();
+    while open().reserve().is_ok() {
+        assert!(start.elapsed() < DEADLINE, "the disk is full");
+        std::thread::yield_now();
+    }
+    let text = recorder.metrics.render();
+    assert_eq!(crate::record::fixture::sum(&text, "portcullis_audit_refused_total "), 1);
+    assert_eq!(recorder.audit.flush(DEADLINE), Flushed::Whole);
+}
+
+#[test]
+fn only_a_token_of_the_policy_is_counted() {
+    let fixture = Fixture::new();
+    let format = TokenFormat::new("acme").unwrap();
+    let secret = format.assemble(&[7; TokenFormat::RANDOM_BYTES]).unwrap();
+    let token = format.parse(secret.expose()).unwrap().public_id;
+    record_all(&fixture, token);
+    assert_eq!(fixture.sum("portcullis_token_requests_total{"), 0);
+    let mut record = fixture.open(&Method::GET, TARGET);
+    record.recognized(token);
+    record.judged(judged(Verdict::Refuse(Reason::PermissionMissing), Mode::Enforce));
+    record.close();
+    let sample =
+        format!("portcullis_token_requests_total{{reason=\"permission_missing\",token=\"{token}\"}} ");
+    assert_eq!(fixture.sum(&sample), 1);
 }

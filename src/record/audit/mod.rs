@@ -1,6 +1,9 @@
 //! The audit log: one JSON line for each request, written by a thread of its own.
 //!
-//! It never makes a request wait: where the queue is full or the disk is, lines are lost, counted and complained of.
+//! It never makes a request wait: where the queue is full or the disk is, lines are lost, counted and complained of, or,
+//! where that is asked for, requests are refused.
+
+mod collector;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +19,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use crate::clock;
+use crate::record::audit::collector::QueueCollector;
 use crate::record::json::LineWriter;
 use crate::record::line::Line;
 use crate::record::metrics::Metrics;
@@ -49,6 +53,15 @@ pub enum Output {
     Off,
 }
 
+/// What happens to a request whose line has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It goes on, and its line is lost and counted.
+    Drop,
+    /// It is refused before it reaches the upstream.
+    Refuse,
+}
+
 /// Whether the queue was written to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -66,7 +79,9 @@ pub struct Audit {
     shared: Option<Arc<Shared>>,
     /// Disconnects when the writer has ended. `None` once flushed.
     ended: Mutex<Option<Receiver<()>>>,
+    when_full: WhenFull,
     dropped: IntCounter,
+    refused: IntCounter,
     complaints: Mutex<Complaints>,
 }
 
@@ -96,7 +111,7 @@ impl Audit {
     ///
     /// # Errors
     /// When the file cannot be opened, or the thread cannot be started.
-    pub fn open(output: Output, metrics: &Metrics) -> io::Result<Self> {
+    pub fn open(output: Output, when_full: WhenFull, metrics: &Metrics) -> io::Result<Self> {
         match output {
             Output::Stdout => Self::start(standard_output()?, metrics, QUEUE_LINES),
             Output::File(path) => {
@@ -104,6 +119,7 @@ impl Audit {
             }
             Output::Off => Ok(Self::new(None, None, metrics)),
         }
+        .map(|audit| Self { when_full, ..audit })
     }
 
     fn start(sink: impl Sink + 'static, metrics: &Metrics, capacity: usize) -> io::Result<Self> {
@@ -131,10 +147,13 @@ impl Audit {
     }
 
     fn new(shared: Option<Arc<Shared>>, ended: Option<Receiver<()>>, metrics: &Metrics) -> Self {
+        metrics.add(Box::new(QueueCollector::new(shared.clone())));
         Self {
             shared,
             ended: Mutex::new(ended),
+            when_full: WhenFull::Drop,
             dropped: metrics.audit_dropped(),
+            refused: metrics.audit_refused(),
             complaints: Mutex::default(),
         }
     }
@@ -158,6 +177,17 @@ impl Audit {
             queues.push(Arc::new(queue));
         }
         queues.get(number).cloned()
+    }
+
+    /// Whether a request waits for a place of its line before it goes on.
+    pub(crate) fn is_required(&self) -> bool {
+        self.when_full == WhenFull::Refuse
+    }
+
+    /// A request is refused because its line would find no room.
+    #[cold]
+    pub(crate) fn refuse(&self) {
+        self.refused.inc();
     }
 
     /// A line found no room in its queue.
@@ -302,7 +332,7 @@ impl Writer {
                 let queues = self.shared.queues();
                 self.shared
                     .bell
-                    .sleep(|| self.shared.is_stopping() || queues.iter().any(|queue| queue.has_lines()));
+                    .sleep(|| self.shared.is_stopping() || queues.iter().any(|queue| queue.waiting() > 0));
             }
         }
     }
@@ -343,6 +373,7 @@ impl Writer {
             return;
         }
         let result = self.sink.write_lines(&self.pending.bytes, clock::monotonic());
+        self.shared.bell.tell_written(result.is_ok());
         let lost = result.as_ref().map_or_else(|error| error.lost, |()| 0);
         let written = self.pending.lines.saturating_sub(lost);
         self.written.inc_by(u64::try_from(written).unwrap_or(u64::MAX));

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::*;
 use crate::record::fixture::{DEADLINE, sum};
 use crate::record::line::Text;
+use crate::record::queue::Place;
 
 fn line() -> Line {
     Line::new(IpAddr::from([127, 0, 0, 1]), 0, clock::monotonic())
@@ -16,7 +17,7 @@ fn line() -> Line {
 /// Writes a line as worker `number` does.
 fn write_as(number: usize, audit: &Audit, line: Line) {
     let queue = audit.queue(number).unwrap();
-    if queue.push(line, &Text::default()).is_err() {
+    if queue.push(line, &Text::default(), Place::Any).is_err() {
         audit.lose();
     }
 }
@@ -66,7 +67,7 @@ fn all_lines_are_written_in_order_by_the_flush() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File(path.clone()), &metrics).unwrap();
+    let audit = Audit::open(Output::File(path.clone()), WhenFull::Drop, &metrics).unwrap();
     for count in 0..1_000 {
         let mut line = line();
         line.request_bytes = count;
@@ -86,7 +87,7 @@ fn all_lines_are_written_in_order_by_the_flush() {
 fn an_idle_log_is_flushed_at_once_and_later_lines_are_counted() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File(directory.path().join("audit")), &metrics).unwrap();
+    let audit = Audit::open(Output::File(directory.path().join("audit")), WhenFull::Drop, &metrics).unwrap();
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     write(&audit, line());
@@ -150,7 +151,7 @@ fn a_flush_of_a_full_queue_ends() {
 #[test]
 fn a_full_disk_is_survived() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File("/dev/full".into()), &metrics).unwrap();
+    let audit = Audit::open(Output::File("/dev/full".into()), WhenFull::Drop, &metrics).unwrap();
     write(&audit, line());
     write(&audit, line());
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
@@ -161,13 +162,13 @@ fn a_full_disk_is_survived() {
 fn a_file_that_cannot_be_opened_is_told_at_the_start() {
     let metrics = Metrics::new(&[]);
     let output = Output::File(Path::new("/nowhere/audit").to_owned());
-    assert_eq!(Audit::open(output, &metrics).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(Audit::open(output, WhenFull::Drop, &metrics).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
 fn off_keeps_nothing_and_loses_nothing() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::Off, &metrics).unwrap();
+    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
     assert!(!audit.is_on());
     assert!(audit.queue(0).is_none(), "a queue");
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
@@ -230,4 +231,52 @@ fn a_writer_that_sleeps_is_woken_by_a_line() {
     write(&audit, line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
     answers.send(Ok(())).unwrap();
+}
+
+#[test]
+fn a_place_that_is_kept_is_nobody_elses() {
+    let Gated { audit, metrics, entered, answers } = gated(2);
+    write(&audit, line());
+    assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
+    // The writer stands in the sink, so nothing leaves the queue.
+    let queue = audit.queue(0).unwrap();
+    assert!(queue.reserve().is_ok());
+    assert!(queue.reserve().is_ok());
+    assert!(queue.reserve().is_err(), "a third");
+    write(&audit, line());
+    check_counts(&metrics, 0, 1);
+    assert!(queue.push(line(), &Text::default(), Place::Reserved).is_ok());
+    assert!(queue.reserve().is_err(), "the line has the place now");
+    assert!(queue.push(line(), &Text::default(), Place::Reserved).is_ok());
+    let text = metrics.render();
+    assert_eq!(sum(&text, "portcullis_audit_queue_lines "), 2);
+    assert_eq!(sum(&text, "portcullis_audit_queue_capacity_lines "), 2);
+    answers.send(Ok(())).unwrap();
+    answers.send(Ok(())).unwrap();
+    assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
+    check_counts(&metrics, 3, 1);
+    assert!(queue.reserve().is_err(), "after the end");
+    assert_eq!(sum(&metrics.render(), "portcullis_audit_queue_lines "), 0);
+}
+
+#[test]
+fn no_place_is_given_while_lines_cannot_be_written() {
+    let Gated { audit, entered, answers, .. } = gated(8);
+    let queue = audit.queue(0).unwrap();
+    let is_given = |want: bool| {
+        let start = clock::monotonic();
+        while queue.reserve().is_ok() != want {
+            assert!(start.elapsed() < DEADLINE, "{want}");
+            thread::yield_now();
+        }
+    };
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    write(&audit, line());
+    answers.send(Err(WriteError { lost: 1, error: full() })).unwrap();
+    assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
+    is_given(false);
+    // Lines of refusals are still tried.
+    write(&audit, line());
+    answers.send(Ok(())).unwrap();
+    is_given(true);
 }

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
 
+use crate::domain::action::GitOperation;
 use crate::domain::grant::UnixTime;
 use crate::domain::reason::Reason;
+use crate::record::census::{Census, CensusCollector};
 use crate::record::collector::ShardCollector;
 use crate::record::families::Families;
 use crate::record::labels::{Effect, Handshake, MethodClass, Verdict};
 use crate::record::shard::{Shard, Shards};
+use crate::record::token_requests::{TokenCollector, TokenRequests, WorkerTokens};
 
 /// The label of requests that have no upstream; an upstream should not have this name.
 pub const NO_UPSTREAM: &str = "none";
@@ -44,6 +48,8 @@ pub struct RequestOutcome {
     pub status: Option<StatusCode>,
     /// What happened.
     pub effect: Effect,
+    /// What git does with it, where a route of git was found.
+    pub git: Option<GitOperation>,
     /// From its arrival to the end of the answer.
     pub duration: Duration,
     /// How long judging took; `None` where it was not judged.
@@ -62,14 +68,31 @@ pub struct Metrics {
     reloads_accepted: IntCounter,
     reloads_refused: IntCounter,
     shards: Arc<Shards>,
+    tokens: Arc<TokenRequests>,
+    census: CensusCollector,
 }
 
 impl Metrics {
-    /// All metrics at zero, for the upstreams with these names.
+    /// All metrics at zero, for the upstreams with these names, without those of single tokens.
     pub fn new(upstreams: &[String]) -> Self {
+        Self::with_tokens(upstreams, 0)
+    }
+
+    /// As [`Metrics::new`], with the requests of `limit` tokens at a time.
+    pub fn with_tokens(upstreams: &[String], limit: usize) -> Self {
         let registry = Registry::new();
         let shards = Arc::new(Shards::new(upstreams));
-        let families = Families::new(&registry, ShardCollector::new(Arc::clone(&shards)));
+        let tokens = Arc::new(TokenRequests::new(limit));
+        let census = CensusCollector::new();
+        let families = Families::new(&registry);
+        let collectors: [Box<dyn Collector>; 3] = [
+            Box::new(ShardCollector::new(Arc::clone(&shards))),
+            Box::new(TokenCollector::new(Arc::clone(&tokens))),
+            Box::new(census.clone()),
+        ];
+        for collector in collectors {
+            register(&registry, collector);
+        }
         let reload = |result: &str| families.snapshot.reloads.with_label_values(&[result]);
         Self {
             handshakes: Handshake::ALL
@@ -77,6 +100,8 @@ impl Metrics {
             reloads_accepted: reload("ok"),
             reloads_refused: reload("refused"),
             shards,
+            tokens,
+            census,
             registry,
             families,
         }
@@ -119,13 +144,41 @@ impl Metrics {
         GaugeGuard::new(&self.families.upstreams.git_children)
     }
 
+    /// Has the tokens of the policy in force counted by `census`; the first one that is told stays.
+    pub fn count_tokens_with(&self, census: Box<dyn Census>) {
+        self.census.ask(census);
+    }
+
     /// The policy with this generation and number of tokens came into force `at`.
     pub fn reload_succeeded(&self, generation: u64, tokens: usize, at: UnixTime) {
         self.families.snapshot.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.families.snapshot.tokens.set(i64::try_from(tokens).unwrap_or(i64::MAX));
         self.families.snapshot.loaded.set(at.0);
+        self.families.snapshot.checked.set(at.0);
         self.families.snapshot.stale.set(0);
         self.reloads_accepted.inc();
+    }
+
+    /// The policy files were looked at `at`, and nothing was new: where they are not refused, they are those in force.
+    pub fn reload_unneeded(&self, at: UnixTime) {
+        if self.families.snapshot.stale.get() == 0 {
+            self.families.snapshot.checked.set(at.0);
+        }
+    }
+
+    /// To read and compile the policy files took so long, whatever came of it.
+    pub fn reload_took(&self, time: Duration) {
+        self.families.snapshot.load_seconds.set(time.as_secs_f64());
+    }
+
+    /// The certificates in use, each with its listener, its file's name and when it expires. They take the place of
+    /// those told before.
+    pub fn certificates<'a>(&self, certificates: impl IntoIterator<Item = (&'a str, &'a str, UnixTime)>) {
+        let gauges = &self.families.connections.certificates;
+        gauges.reset();
+        for (listener, certificate, expiry) in certificates {
+            gauges.with_label_values(&[listener, certificate]).set(expiry.0);
+        }
     }
 
     /// The policy files did not compile; what was in force stays.
@@ -140,6 +193,21 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be written as text; report this as a defect");
             String::new()
         })
+    }
+
+    /// What worker `number` counts by token; `None` where nothing is.
+    pub(crate) fn worker_tokens(&self, number: usize) -> Option<WorkerTokens> {
+        WorkerTokens::new(&self.tokens, number)
+    }
+
+    /// Has `collector` asked at each scrape too.
+    pub(crate) fn add(&self, collector: Box<dyn Collector>) {
+        register(&self.registry, collector);
+    }
+
+    /// Counts requests that the audit log could not take.
+    pub(crate) fn audit_refused(&self) -> IntCounter {
+        self.families.audit.refused.clone()
     }
 
     /// Counts audit lines that were written.
@@ -157,6 +225,12 @@ impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").field("upstreams", &self.shards.names()).finish_non_exhaustive()
     }
+}
+
+// INVARIANT: names are constants, and a test makes all families.
+#[expect(clippy::expect_used, reason = "fails only for a repeated constant, in the first test")]
+fn register(registry: &Registry, collector: Box<dyn Collector>) {
+    registry.register(collector).expect("names are unique");
 }
 
 /// Something that is under way: a process of git. The gauge goes down when it is dropped.
