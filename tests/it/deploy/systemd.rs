@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use crate::deploy::run_if_there;
+use crate::deploy::{EXAMPLES, Site, run_if_there};
+use crate::support::gateway::DEADLINE;
 
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/systemd");
 const SERVICE: &str = "portcullis.service";
@@ -115,4 +117,25 @@ fn the_gateway_and_its_git_pass_the_filter() {
         used.difference(&allowed).filter(|name| !OF_THE_DEMO.contains(&name.as_str())).collect();
     assert!(refused.is_empty(), "{refused:?}");
     assert!(!allowed.contains("mount") && !allowed.contains("chown") && allowed.contains("openat"));
+}
+
+/// With `Type=notify` systemd waits for a word, and stops a gateway that never says it.
+#[test]
+fn the_gateway_says_what_the_unit_waits_for() {
+    let service = fs::read_to_string(Path::new(UNITS).join(SERVICE)).unwrap();
+    assert!(service.contains("\nType=notify\n"), "nothing waits for the word; remove this test");
+    let site = Site::of(&Path::new(EXAMPLES).join("nginx-git"));
+    site.replace("portcullis.yaml", "0.0.0.0:8443", "127.0.0.1:0");
+    site.replace("portcullis.yaml", "127.0.0.1:8081", "127.0.0.1:0");
+    let path = site.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut serve = Command::new(BINARY);
+    serve.arg("serve").current_dir(site.path("")).env("NOTIFY_SOCKET", &path);
+    let mut child = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut word = [0; 4096];
+    let said = socket.recv(&mut word).map(|count| text(&word[..count]));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(said.as_ref().is_ok_and(|said| said.starts_with("READY=1")), "{said:?}");
 }
