@@ -7,13 +7,14 @@ are split by sampling, which is too coarse for runs of seconds.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 PROC = Path("/proc")
 
 
-def session_members(session: int) -> list[int]:
-    """The processes of a session: a program with its workers and all that they started."""
+def members_of(sessions: Collection[int]) -> list[int]:
+    """The processes of some sessions: programs with their workers and all that these started."""
     members = []
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
@@ -23,15 +24,15 @@ def session_members(session: int) -> list[int]:
         except OSError:
             continue
         # The name stands in parentheses and may hold anything; state, parent, group and session follow.
-        if int(stat.rpartition(")")[2].split()[3]) == session:
+        if int(stat.rpartition(")")[2].split()[3]) in sessions:
             members.append(int(entry.name))
     return members
 
 
-def cpu_nanoseconds(session: int) -> int:
-    """Time on a processor of all threads of all processes of a session."""
+def cpu_nanoseconds(sessions: Collection[int]) -> int:
+    """Time on a processor of all threads of all processes of some sessions."""
     total = 0
-    for process in session_members(session):
+    for process in members_of(sessions):
         for thread in (PROC / str(process) / "task").glob("*/schedstat"):
             try:
                 total += int(thread.read_text().split()[0])
@@ -40,23 +41,23 @@ def cpu_nanoseconds(session: int) -> int:
     return total
 
 
-def reset_peak(session: int) -> None:
+def reset_peak(sessions: Collection[int]) -> None:
     """Makes the peak of resident memory begin anew."""
-    for process in session_members(session):
+    for process in members_of(sessions):
         try:
             (PROC / str(process) / "clear_refs").write_text("5")
         except OSError:
             continue
 
 
-def peak_bytes(session: int) -> int:
-    """Peak resident memory since the last reset, summed over the processes of a session."""
-    return sum(status_bytes(process, "VmHWM") for process in session_members(session))
+def peak_bytes(sessions: Collection[int]) -> int:
+    """Peak resident memory since the last reset, summed over the processes of some sessions."""
+    return sum(status_bytes(process, "VmHWM") for process in members_of(sessions))
 
 
-def resident_bytes(session: int) -> int:
-    """Resident memory now, summed over the processes of a session."""
-    return sum(status_bytes(process, "VmRSS") for process in session_members(session))
+def resident_bytes(sessions: Collection[int]) -> int:
+    """Resident memory now, summed over the processes of some sessions."""
+    return sum(status_bytes(process, "VmRSS") for process in members_of(sessions))
 
 
 def status_bytes(process: int, field: str) -> int:

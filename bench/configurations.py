@@ -160,7 +160,6 @@ def haproxy(listen: Listen, pair: Path, upstream: Port, sink: Port, table: Path)
     return f"""global
   nbthread 1
   maxconn 8192
-  tune.bufsize 32768
   ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
   mode http
@@ -189,7 +188,8 @@ backend sink
 """
 
 
-def haproxy_table(tokens: list[Token]) -> str:
+def token_table(tokens: list[Token]) -> str:
+    """One line for each token: its text, and the repository that it opens."""
     return "".join(f"{token.text} {token.scope}\n" for token in tokens)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,14 @@ class Sample:
         return self.cpu_nanoseconds / 1e3 / self.requests
 
     def to_json(self) -> dict[str, object]:
+        """All fields, and the cost that follows from them."""
         return {**asdict(self), "cost": self.cost}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Sample":
+        """What `to_json` gave."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value[name] for name in names})
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import configurations
+import repositories
 import tokens
 from configurations import Listen
 from processes import BenchError, Port, Processes
@@ -41,10 +42,9 @@ PROGRAMS = [
     Program("nginx-authreq", "nginx `auth_request`", "token, repository"),
     Program("haproxy", "HAProxy `map`", "token, repository"),
     Program("relay", "TCP relay", "-", tls=False),
+    Program("direct", "no proxy", "-", tls=False),
 ]
 """Everything that can be measured, in the order of the report."""
-
-DIRECT = Program("direct", "no proxy", "-", tls=False)
 
 
 @dataclass
@@ -52,9 +52,10 @@ class Running:
     """A program that runs."""
 
     program: Program
-    session: int
     plain: Port
     tls: Port | None
+    sessions: list[int] = field(default_factory=list)
+    """The sessions of its processes, those of a service that it asks too."""
     audit: Path | None = None
     control: Port | None = None
 
@@ -68,7 +69,6 @@ class Stage:
     proxy_core: int
     load_core: int
     binary: Path
-    say: Callable[[str], None]
     tokens: list[Token] = field(default_factory=list)
     upstream: Port = field(default_factory=Port)
     sink: Port = field(default_factory=Port)
@@ -94,6 +94,11 @@ class Stage:
     @property
     def repositories(self) -> Path:
         return self.directory / "repositories"
+
+    @property
+    def push_source(self) -> Path:
+        """The repository that is pushed."""
+        return self.directory.parent / "push.git"
 
     def write(self, name: str, text: str) -> Path:
         """Writes a file below the directory."""
@@ -126,6 +131,17 @@ def prepare(stage: Stage) -> None:
     with (stage.files / "large").open("wb") as large:
         large.truncate(LARGE_BYTES)
     start_upstream(stage)
+
+
+def prepare_repositories(stage: Stage, sizes: dict[str, int]) -> None:
+    """Makes the repositories that are cloned and pushed, or takes those of an earlier run. Sizes are MiB."""
+    if "clone" in sizes:
+        made = repositories.generate(stage.directory.parent / "clone.git", sizes["clone"])
+        (stage.repositories / "acme").mkdir(exist_ok=True)
+        (stage.repositories / "acme" / "r0000.git").symlink_to(made)
+    if "push-1g" in sizes:
+        repositories.generate(stage.push_source, sizes["push-1g"])
+        (stage.repositories / "acme").mkdir(exist_ok=True)
 
 
 def git_backend() -> Path:
@@ -187,7 +203,7 @@ def peer(name: str) -> Path:
 def start(stage: Stage, which: Program) -> Running:
     """Starts a program on the core of the proxies and waits until it listens."""
     listen = Listen(Port(), Port(), stage.certificate, stage.key)
-    running = Running(which, 0, listen.plain, listen.tls if which.tls else None)
+    running = Running(which, listen.plain, listen.tls if which.tls else None)
     (stage.directory / which.name).mkdir()
     STARTERS[which.name](stage, running, listen)
     stage.running[which.name] = running
@@ -204,23 +220,54 @@ def start_portcullis(stage: Stage, running: Running, listen: Listen) -> None:
     text = configurations.portcullis(listen, running.control, stage.upstream, stage.sink, policies, running.audit)
     file = stage.write("portcullis/portcullis.yaml", text)
     command = [stage.binary, "serve", "--config", file]
-    running.session = stage.processes.start(
-        "portcullis", command, stage.proxy_core, [listen.plain, listen.tls, running.control]
-    )
+    ports = [listen.plain, listen.tls, running.control]
+    running.sessions.append(stage.processes.start("portcullis", command, stage.proxy_core, ports))
 
 
 def start_proxy(stage: Stage, running: Running, listen: Listen, parts: tuple[str, ...] = ()) -> None:
     name = running.program.name
     text = configurations.nginx_proxy(stage.directory / name, listen, stage.upstream, stage.sink, *parts)
-    running.session = start_nginx(stage, name, text, stage.proxy_core, [listen.plain, listen.tls])
+    running.sessions.append(start_nginx(stage, name, text, stage.proxy_core, [listen.plain, listen.tls]))
 
 
 def start_nginx_map(stage: Stage, running: Running, listen: Listen) -> None:
     start_proxy(stage, running, listen, configurations.nginx_map(stage.tokens))
 
 
+def start_auth_request(stage: Stage, running: Running, listen: Listen) -> None:
+    service = Port()
+    service.release()
+    table = stage.write("nginx-authreq/tokens.txt", configurations.token_table(stage.tokens))
+    command = [peer("authorizer"), str(service), table]
+    running.sessions.append(stage.processes.start("authorizer", command, stage.proxy_core, [service]))
+    start_proxy(stage, running, listen, configurations.nginx_auth_request(service))
+
+
+def start_haproxy(stage: Stage, running: Running, listen: Listen) -> None:
+    pair = stage.write("haproxy/pair.pem", stage.certificate.read_text() + stage.key.read_text())
+    table = stage.write("haproxy/tokens.map", configurations.token_table(stage.tokens))
+    text = configurations.haproxy(listen, pair, stage.upstream, stage.sink, table)
+    command = [program("haproxy"), "-db", "-f", stage.write("haproxy/haproxy.cfg", text)]
+    running.sessions.append(stage.processes.start("haproxy", command, stage.proxy_core, [listen.plain, listen.tls]))
+
+
+def start_relay(stage: Stage, running: Running, listen: Listen) -> None:
+    listen.plain.release()
+    command = [peer("relay"), str(listen.plain), str(stage.upstream)]
+    running.sessions.append(stage.processes.start("relay", command, stage.proxy_core, [listen.plain]))
+
+
+def start_direct(stage: Stage, running: Running, listen: Listen) -> None:
+    del listen
+    running.plain = stage.upstream
+
+
 STARTERS: dict[str, Callable[[Stage, Running, Listen], None]] = {
     "portcullis": start_portcullis,
     "nginx-plain": start_proxy,
     "nginx-map": start_nginx_map,
+    "nginx-authreq": start_auth_request,
+    "haproxy": start_haproxy,
+    "relay": start_relay,
+    "direct": start_direct,
 }
