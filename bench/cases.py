@@ -21,6 +21,7 @@ WITH_TLS = ("portcullis", "nginx-plain", "nginx-map", "nginx-authreq", "haproxy"
 CLOSE = ("Connection: close",)
 WITH_TOKENS = ("portcullis", "nginx-map", "nginx-authreq", "haproxy")
 
+
 @dataclass(frozen=True)
 class Case:
     """One kind of load."""
@@ -54,7 +55,9 @@ def url(running: Running, path: str, tls: bool = False) -> str:
     return f"{'https' if tls else 'http'}://127.0.0.1:{port}{path}"
 
 
-def keep_alive(connections: int, tls: bool = False, more: tuple[str, ...] = ()) -> Callable[[Stage, Running, float], Load]:
+def keep_alive(
+    connections: int, tls: bool = False, more: tuple[str, ...] = ()
+) -> Callable[[Stage, Running, float], Load]:
     """wrk with one token."""
 
     def measure(stage: Stage, running: Running, seconds: float) -> Load:
@@ -70,7 +73,9 @@ def rotating(stage: Stage, running: Running, seconds: float) -> Load:
     if not table.exists():
         table.write_text("".join(f"{token.text} {path_of(token.number)}\n" for token in stage.tokens))
     script = SCRIPTS / "rotate.lua"
-    return load.wrk(url(running, "/"), 64, seconds, stage.load_core, script=script, arguments=["--", str(table)])
+    return load.wrk(
+        url(running, "/"), 64, seconds, stage.load_core, script=script, arguments=["--", str(table)]
+    )
 
 
 def refused(stage: Stage, running: Running, seconds: float) -> Load:
@@ -144,7 +149,15 @@ def push(stage: Stage, running: Running, seconds: float) -> Load:
     del seconds
     source, target = stage.push_source, stage.repositories / "acme" / "r0001.git"
     repositories.empty(target)
-    words = [*repositories.SETTINGS, "-C", str(source), "push", "--quiet", git_url(stage, running, 1), "main:main"]
+    words = [
+        *repositories.SETTINGS,
+        "-C",
+        str(source),
+        "push",
+        "--quiet",
+        git_url(stage, running, 1),
+        "main:main",
+    ]
     start = time.monotonic()
     repositories.git(words, stage.load_core, stage.directory)
     took = time.monotonic() - start
@@ -164,9 +177,16 @@ CASES = [
     Case("h1-c64", "HTTP/1.1, 64 connections", keep_alive(64), EVERY),
     Case("h1-c512", "HTTP/1.1, 512 connections", keep_alive(512), EVERY),
     Case("tok1k-c64", "HTTP/1.1, 64 connections, 1,000 tokens in turn", rotating, EVERY),
-    Case("deny-c64", "HTTP/1.1, 64 connections, unknown token", refused, WITH_TOKENS, "nginx-map", refused=True),
+    Case(
+        "deny-c64", "HTTP/1.1, 64 connections, unknown token", refused, WITH_TOKENS, "nginx-map", refused=True
+    ),
     Case("tls-c64", "TLS, HTTP/1.1, 64 connections", keep_alive(64, tls=True), WITH_TLS),
-    Case("tls-new-c16", "TLS, a handshake for each request, 16 at a time", keep_alive(16, True, CLOSE), WITH_TLS),
+    Case(
+        "tls-new-c16",
+        "TLS, a handshake for each request, 16 at a time",
+        keep_alive(16, True, CLOSE),
+        WITH_TLS,
+    ),
     Case("h2-c64", "TLS, HTTP/2, 64 connections, 1 stream each", http2(64, 1), WITH_TLS),
     Case("h2-c8m16", "TLS, HTTP/2, 8 connections, 16 streams each", http2(8, 16), WITH_TLS),
     Case("dl64", "64 MiB downloads", downloads, EVERY, bodies=True),
@@ -181,7 +201,9 @@ def named(names: str) -> list[Case]:
     """The cases of a comma-separated list; a name stands for all that begin with it."""
     chosen: list[Case] = []
     for name in filter(None, names.split(",")):
-        found = [case for case in CASES if case.name == name] or [case for case in CASES if case.name.startswith(name)]
+        found = [case for case in CASES if case.name == name] or [
+            case for case in CASES if case.name.startswith(name)
+        ]
         if not found:
             raise BenchError(f"no case `{name}`; --list tells which there are")
         chosen += [case for case in found if case not in chosen]

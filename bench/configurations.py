@@ -34,7 +34,8 @@ def nginx_head(directory: Path) -> str:
     if os.geteuid() == 0:
         user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};\n"
     temporary = "".join(
-        f"  {kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"  {kind}_temp_path {directory}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     return f"""{user}daemon off;
 worker_processes 1;
@@ -53,9 +54,13 @@ http {{
 """
 
 
-def nginx_upstream(directory: Path, port: Port, files: Path, repositories: Path, fcgi: Path, backend: Path) -> str:
+def nginx_upstream(
+    directory: Path, port: Port, files: Path, repositories: Path, fcgi: Path, backend: Path
+) -> str:
     """The host behind all of them: 1 KiB of JSON, a large file, and git."""
-    return nginx_head(directory) + f"""
+    return (
+        nginx_head(directory)
+        + f"""
   server {{
     listen 127.0.0.1:{port} reuseport backlog=4096;
     location / {{ return 200 '{REST_BODY}'; }}
@@ -86,16 +91,31 @@ def nginx_upstream(directory: Path, port: Port, files: Path, repositories: Path,
   }}
 }}
 """
+    )
 
 
-def nginx_proxy(directory: Path, listen: Listen, upstream: Port, sink: Port, before: str = "", each: str = "", more: str = "") -> str:
-    """nginx in front of the host; `before` stands in `http`, `each` in each location, `more` in the server."""
+def nginx_proxy(
+    directory: Path,
+    listen: Listen,
+    upstream: Port,
+    sink: Port,
+    before: str = "",
+    each: str = "",
+    more: str = "",
+) -> str:
+    """nginx in front of the host; `before` stands in `http`, `each` in each location, `more` in the server.
+
+    Where large bodies go it has large buffers: with its defaults, which are smaller, they cost it twice as much.
+    """
     pool = "keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 75s;"
     forward = """proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_request_buffering off;
       proxy_read_timeout 600s;"""
-    return nginx_head(directory) + f"""
+    large = "proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k; client_body_buffer_size 64k;"
+    return (
+        nginx_head(directory)
+        + f"""
 {before}
   upstream host {{ server 127.0.0.1:{upstream}; {pool} }}
   upstream sink {{ server 127.0.0.1:{sink}; {pool} }}
@@ -112,20 +132,29 @@ def nginx_proxy(directory: Path, listen: Listen, upstream: Port, sink: Port, bef
       {forward}
       proxy_pass http://host;
     }}
+    location ~ /zipball/ {{
+      {each}
+      {forward}
+      {large}
+      proxy_pass http://host;
+    }}
     location /git/ {{
       {forward}
+      {large}
       proxy_buffering off;
       proxy_pass http://host;
     }}
     location /upload/ {{
       {each}
       {forward}
+      {large}
       proxy_pass http://sink;
     }}
     {more}
   }}
 }}
 """
+    )
 
 
 def nginx_map(tokens: list[Token]) -> tuple[str, str]:

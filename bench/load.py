@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import BenchError, run
+from processes import BenchError, Word, run
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def parse_wrk(output: str) -> Load:
 def parse_h2load(output: str, log: str) -> Load:
     """What `h2load` printed, and its log: one line for each request, with start, status and microseconds."""
     finished = re.search(r"finished in ([0-9.]+(?:us|ms|s|m)),", output)
-    counts = re.search(r"requests: .*?(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
+    counts = re.search(
+        r"requests: .*?(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output
+    )
     if not finished or not counts:
         raise BenchError(f"h2load printed no summary:\n{output}")
     if any(map(int, counts.groups()[2:])):
@@ -81,9 +83,17 @@ def parse_h2load(output: str, log: str) -> Load:
     )
 
 
-def wrk(url: str, connections: int, seconds: float, core: int, headers: Sequence[str] = (), script: Path | None = None, arguments: Sequence[str] = ()) -> Load:
+def wrk(
+    url: str,
+    connections: int,
+    seconds: float,
+    core: int,
+    headers: Sequence[str] = (),
+    script: Path | None = None,
+    arguments: Sequence[str] = (),
+) -> Load:
     """HTTP/1.1 with one thread and `connections` connections for whole seconds."""
-    command: list[str | Path] = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
+    command: list[Word] = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
     for header in headers:
         command += ["-H", header]
     if script:
@@ -94,10 +104,12 @@ def wrk(url: str, connections: int, seconds: float, core: int, headers: Sequence
     return parse_wrk(done.stdout)
 
 
-def h2load(url: str, connections: int, streams: int, seconds: float, core: int, headers: Sequence[str], log: Path) -> Load:
+def h2load(
+    url: str, connections: int, streams: int, seconds: float, core: int, headers: Sequence[str], log: Path
+) -> Load:
     """HTTP/2 with one thread, `connections` connections and `streams` requests at a time on each."""
     log.unlink(missing_ok=True)
-    command: list[str | Path] = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{max(1, round(seconds))}"]
+    command: list[Word] = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{max(1, round(seconds))}"]
     for header in headers:
         command += ["-H", header]
     done = run([*command, f"--log-file={log}", url], core)

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+Word = str | Path
+"""A word of a command line."""
+
 STOP_SECONDS = 5.0
 START_SECONDS = 20.0
 
@@ -58,17 +61,19 @@ class Processes:
     def __enter__(self) -> "Processes":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(
         self,
         name: str,
-        command: Sequence[str | Path],
+        command: Sequence[Word],
         core: int,
         ports: Sequence[Port] = (),
         environment: Mapping[str, str] | None = None,
-        stdin: int | socket.socket = subprocess.DEVNULL,
+        stdin: int = subprocess.DEVNULL,
     ) -> int:
         """Starts `command` and waits until it listens on all `ports`. Its process id, which is its session's too."""
         log = self._logs / f"{name}.log"
@@ -128,7 +133,9 @@ def tail(log: Path, lines: int = 12) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def run(command: Sequence[str | Path], core: int, seconds: float = 300.0, **options: object) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[Word], core: int, seconds: float = 300.0, **options: object
+) -> subprocess.CompletedProcess[str]:
     """Runs a client to its end on `core`, in a group that ends with it, and gives what it printed."""
     child = subprocess.Popen(
         [str(word) for word in command],

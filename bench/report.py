@@ -64,9 +64,13 @@ def of(samples: Sequence[Sample], case: str, program: str) -> list[Sample]:
     return sorted((s for s in samples if (s.case, s.program) == (case, program)), key=lambda s: s.round)
 
 
-def ratio(samples: Sequence[Sample], case: str, pair: tuple[str, str], figure: Callable[[Sample], float]) -> Spread | None:
+def ratio(
+    samples: Sequence[Sample], case: str, pair: tuple[str, str], figure: Callable[[Sample], float]
+) -> Spread | None:
     """A figure of the first program as a share of the second's, each round by itself; `None` where they share no round."""
     above = {sample.round: figure(sample) for sample in of(samples, case, pair[0])}
     below = {sample.round: figure(sample) for sample in of(samples, case, pair[1])}
-    shares = [above[number] / below[number] for number in sorted(above.keys() & below.keys()) if below[number] > 0]
+    shares = [
+        above[number] / below[number] for number in sorted(above.keys() & below.keys()) if below[number] > 0
+    ]
     return Spread.of(shares) if shares else None

@@ -12,7 +12,16 @@ from pathlib import Path
 from processes import BenchError, run
 
 BLOB_BYTES = 1 << 20
-SETTINGS = ["-c", "core.compression=0", "-c", "core.bigFileThreshold=64k", "-c", "pack.window=0", "-c", "gc.auto=0"]
+SETTINGS = [
+    "-c",
+    "core.compression=0",
+    "-c",
+    "core.bigFileThreshold=64k",
+    "-c",
+    "pack.window=0",
+    "-c",
+    "gc.auto=0",
+]
 
 
 def environment(home: Path) -> Mapping[str, str]:
@@ -42,7 +51,9 @@ def generate(path: Path, mebibytes: int) -> Path:
         noise = random.Random(mebibytes)
         names = []
         for number in range(1, mebibytes + 1):
-            importer.stdin.write(f"blob\nmark :{number}\ndata {BLOB_BYTES}\n".encode() + noise.randbytes(BLOB_BYTES) + b"\n")
+            importer.stdin.write(
+                f"blob\nmark :{number}\ndata {BLOB_BYTES}\n".encode() + noise.randbytes(BLOB_BYTES) + b"\n"
+            )
             names.append(f"M 100644 :{number} blob-{number:04}\n")
         head = "commit refs/heads/main\ncommitter Bench <bench@example.com> 1700000000 +0000\ndata 5\nnoise\n"
         importer.stdin.write((head + "".join(names) + "\n").encode())
@@ -56,7 +67,9 @@ def empty(path: Path) -> None:
     """Makes an empty bare repository, in the place of one that was there."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
-    subprocess.run(["git", "init", "--quiet", "--bare", "-b", "main", str(path)], check=True, env=environment(path))
+    subprocess.run(
+        ["git", "init", "--quiet", "--bare", "-b", "main", str(path)], check=True, env=environment(path)
+    )
     for name, value in [("http.receivepack", "true"), ("gc.auto", "0"), ("receive.autogc", "false")]:
         subprocess.run(["git", "-C", str(path), "config", name, value], check=True, env=environment(path))
 
@@ -72,6 +85,10 @@ def git(words: list[str], core: int, home: Path, seconds: float = 300.0) -> str:
 def head(path: Path) -> str:
     """The commit of the branch `main`."""
     done = subprocess.run(
-        ["git", "-C", str(path), "rev-parse", "main"], capture_output=True, text=True, check=True, env=environment(path)
+        ["git", "-C", str(path), "rev-parse", "main"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(path),
     )
     return done.stdout.strip()

@@ -51,15 +51,40 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__, formatter_class=form)
     parser.add_argument("--cases", metavar="A,B", help="only these cases, or those that begin so")
     parser.add_argument("--peers", metavar="A,B", help=f"only these programs; all: {names}")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each program is measured (default: 5)")
-    parser.add_argument("--seconds", type=float, metavar="N", help="how long each measurement takes, whole seconds for wrk and h2load (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="two to three minutes: fewer cases and programs, 2 rounds, 1 second")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the order of programs (default: 1)")
-    parser.add_argument("--portcullis", type=Path, metavar="PATH", help="the binary (default: target/release/portcullis)")
-    parser.add_argument("--readme", action="store_true", help="write the tables in README.md and docs/performance.md")
-    parser.add_argument("--from", dest="earlier", type=Path, metavar="FILE", help="measure nothing; report an earlier results.json")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="how often each program is measured (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="how long each measurement takes, whole seconds for wrk and h2load (default: 2)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="two to three minutes: fewer cases and programs, 2 rounds, 1 second",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="of the order of programs (default: 1)"
+    )
+    parser.add_argument(
+        "--portcullis", type=Path, metavar="PATH", help="the binary (default: target/release/portcullis)"
+    )
+    parser.add_argument(
+        "--readme", action="store_true", help="write the tables in README.md and docs/performance.md"
+    )
+    parser.add_argument(
+        "--from",
+        dest="earlier",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing; report an earlier results.json",
+    )
     parser.add_argument("--strict", action="store_true", help="fail where a target is missed")
-    parser.add_argument("--keep", action="store_true", help="leave configurations and logs in target/bench/run-…")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave configurations and logs in target/bench/run-…"
+    )
     parser.add_argument("--list", action="store_true", help="tell cases and programs, and end")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 5)
@@ -91,7 +116,9 @@ def measure(stage: Stage, case: Case, running: Running, number: int, seconds: fl
     took = time.monotonic_ns() - start
     stage.processes.check()
     if done.requests == 0 or done.refused != (done.requests if case.refused else 0):
-        raise BenchError(f"{case.name}, {running.program.name}: {done.refused} of {done.requests} requests were refused")
+        raise BenchError(
+            f"{case.name}, {running.program.name}: {done.refused} of {done.requests} requests were refused"
+        )
     if audit:
         audit.check(done.requests, UNDER_WAY)
     return Sample(
@@ -128,11 +155,15 @@ def measure_all(stage: Stage, cases: list[Case], options: argparse.Namespace) ->
 def tell(samples: list[Sample], case: Case, running: Running) -> None:
     """A line on what one program took in one case."""
     name = running.program.name
-    costs = Spread.of([sample.cost for sample in of(samples, case.name, name)])
+    own = of(samples, case.name, name)
+    shown, compared = "-", "-"
     share = ratio(samples, case.name, (name, case.base), cost)
-    took = Spread.of([sample.seconds for sample in of(samples, case.name, name)])
-    shown = f"{costs.show(0 if case.bodies else 1)} {tables.unit(case)}"
-    say(f"  {name:14} {shown:34} {share.show(2) if share else '-':18} {f'{took.median:.2f} s' if case.bodies else ''}")
+    if running.sessions:
+        costs = Spread.of([sample.cost for sample in own])
+        shown = f"{costs.show(0 if case.bodies else 1)} {tables.unit(case)}"
+        compared = share.show(2) if share else "-"
+    took = f"{Spread.of([sample.seconds for sample in own]).median:.2f} s" if case.bodies else ""
+    say(f"  {name:14} {shown:34} {compared:18} {took}".rstrip())
 
 
 def perform(options: argparse.Namespace, directory: Path) -> tuple[dict[str, str], list[Sample]]:

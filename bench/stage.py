@@ -15,7 +15,7 @@ import configurations
 import repositories
 import tokens
 from configurations import Listen
-from processes import BenchError, Port, Processes
+from processes import BenchError, Port, Processes, Word
 from tokens import Token
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,10 +121,24 @@ def prepare(stage: Stage) -> None:
     stage.tokens = [tokens.make(number) for number in range(TOKENS)]
     for directory in (stage.files, stage.repositories):
         directory.mkdir()
-    openssl = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
+    openssl = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "30",
+    ]
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     made = subprocess.run(
-        [*openssl, "-keyout", stage.key, "-out", stage.certificate, *names], capture_output=True, text=True, check=False
+        [*openssl, "-keyout", stage.key, "-out", stage.certificate, *names],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if made.returncode != 0:
         raise BenchError(f"openssl makes no certificate: {made.stderr}")
@@ -157,10 +171,17 @@ def start_upstream(stage: Stage) -> None:
         listener.bind(str(gates))
         listener.listen(64)
         gates.chmod(0o777)
-        environment = {"GIT_CONFIG_GLOBAL": str(stage.write("gitconfig", GIT_CONFIG)), "GIT_CONFIG_NOSYSTEM": "1"}
+        environment = {
+            "GIT_CONFIG_GLOBAL": str(stage.write("gitconfig", GIT_CONFIG)),
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
         for place in range(FCGI_PLACES):
             stage.processes.start(
-                f"fcgiwrap-{place}", [program("fcgiwrap")], stage.load_core, environment=environment, stdin=listener
+                f"fcgiwrap-{place}",
+                [program("fcgiwrap")],
+                stage.load_core,
+                environment=environment,
+                stdin=listener.fileno(),
             )
     directory = stage.directory / "upstream"
     directory.mkdir()
@@ -168,7 +189,7 @@ def start_upstream(stage: Stage) -> None:
         directory, stage.upstream, stage.files, stage.repositories, gates, git_backend()
     )
     start_nginx(stage, "upstream", text, stage.load_core, [stage.upstream])
-    sink = [sys.executable, Path(__file__).with_name("bodies.py"), str(stage.sink)]
+    sink: list[Word] = [sys.executable, Path(__file__).with_name("bodies.py"), str(stage.sink)]
     stage.processes.start("sink", sink, stage.load_core, [stage.sink])
 
 
@@ -180,7 +201,7 @@ def start_nginx(stage: Stage, name: str, text: str, core: int, ports: list[Port]
     directory = stage.directory / name
     directory.mkdir(exist_ok=True)
     file = stage.write(f"{name}/nginx.conf", text)
-    command = [program("nginx"), "-c", file, "-p", directory, "-e", "stderr"]
+    command: list[Word] = [program("nginx"), "-c", file, "-p", directory, "-e", "stderr"]
     return stage.processes.start(name, command, core, ports)
 
 
@@ -217,9 +238,11 @@ def start_portcullis(stage: Stage, running: Running, listen: Listen) -> None:
     running.control = Port()
     for port in (listen.plain, listen.tls, running.control):
         port.release()  # A gateway refuses a port that somebody else has.
-    text = configurations.portcullis(listen, running.control, stage.upstream, stage.sink, policies, running.audit)
+    text = configurations.portcullis(
+        listen, running.control, stage.upstream, stage.sink, policies, running.audit
+    )
     file = stage.write("portcullis/portcullis.yaml", text)
-    command = [stage.binary, "serve", "--config", file]
+    command: list[Word] = [stage.binary, "serve", "--config", file]
     ports = [listen.plain, listen.tls, running.control]
     running.sessions.append(stage.processes.start("portcullis", command, stage.proxy_core, ports))
 
@@ -238,7 +261,7 @@ def start_auth_request(stage: Stage, running: Running, listen: Listen) -> None:
     service = Port()
     service.release()
     table = stage.write("nginx-authreq/tokens.txt", configurations.token_table(stage.tokens))
-    command = [peer("authorizer"), str(service), table]
+    command: list[Word] = [peer("authorizer"), str(service), table]
     running.sessions.append(stage.processes.start("authorizer", command, stage.proxy_core, [service]))
     start_proxy(stage, running, listen, configurations.nginx_auth_request(service))
 
@@ -247,13 +270,15 @@ def start_haproxy(stage: Stage, running: Running, listen: Listen) -> None:
     pair = stage.write("haproxy/pair.pem", stage.certificate.read_text() + stage.key.read_text())
     table = stage.write("haproxy/tokens.map", configurations.token_table(stage.tokens))
     text = configurations.haproxy(listen, pair, stage.upstream, stage.sink, table)
-    command = [program("haproxy"), "-db", "-f", stage.write("haproxy/haproxy.cfg", text)]
-    running.sessions.append(stage.processes.start("haproxy", command, stage.proxy_core, [listen.plain, listen.tls]))
+    command: list[Word] = [program("haproxy"), "-db", "-f", stage.write("haproxy/haproxy.cfg", text)]
+    running.sessions.append(
+        stage.processes.start("haproxy", command, stage.proxy_core, [listen.plain, listen.tls])
+    )
 
 
 def start_relay(stage: Stage, running: Running, listen: Listen) -> None:
     listen.plain.release()
-    command = [peer("relay"), str(listen.plain), str(stage.upstream)]
+    command: list[Word] = [peer("relay"), str(listen.plain), str(stage.upstream)]
     running.sessions.append(stage.processes.start("relay", command, stage.proxy_core, [listen.plain]))
 
 

@@ -41,7 +41,7 @@ def summary(samples: Sequence[Sample]) -> str:
         cells = [case.title]
         for name in COLUMNS:
             share = ratio(samples, case.name, (name, case.base), cost)
-            if share is None:
+            if share is None or share.high == 0:
                 cells.append("")
             elif name == case.base:
                 own = statistics.median(sample.cost for sample in base)
@@ -63,7 +63,9 @@ def details(samples: Sequence[Sample], case: Case) -> str:
         took = Spread.of([sample.seconds for sample in own])
         cells = [program.title, program.check]
         measured = any(sample.cpu_nanoseconds for sample in own)
-        cells.append(Spread.of([sample.cost for sample in own]).show(0 if case.bodies else 1) if measured else "-")
+        cells.append(
+            Spread.of([sample.cost for sample in own]).show(0 if case.bodies else 1) if measured else "-"
+        )
         cells.append(share.show(2) if share and measured else "-")
         if case.bodies:
             waited = ratio(samples, case.name, (program.name, "direct"), wall)
@@ -127,7 +129,8 @@ def noise(samples: Sequence[Sample]) -> str:
 def page(machine: Mapping[str, str], samples: Sequence[Sample]) -> str:
     """The whole report."""
     facts = table(["", ""], [[name, value] for name, value in machine.items()])
-    cases = [details(samples, case) for case in CASES if of(samples, case.name, "portcullis") or of(samples, case.name, case.base)]
+    measured = {sample.case for sample in samples}
+    cases = [details(samples, case) for case in CASES if case.name in measured]
     return "\n".join(
         [
             "## Summary\n",

@@ -18,9 +18,12 @@ SECONDS = 10.0
 
 def ask(stage: Stage, running: Running, path: str, token: str | None, tls: bool = False) -> tuple[int, str]:
     """Status and body of one request."""
+    connection: http.client.HTTPConnection
     if tls and running.tls:
         context = ssl.create_default_context(cafile=str(stage.certificate))
-        connection = http.client.HTTPSConnection("127.0.0.1", running.tls.number, timeout=SECONDS, context=context)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", running.tls.number, timeout=SECONDS, context=context
+        )
     else:
         connection = http.client.HTTPConnection("127.0.0.1", running.plain.number, timeout=SECONDS)
     headers = dict([authorization(token).split(": ", 1)]) if token else {}
@@ -67,7 +70,9 @@ class Audit:
 
     def _lines(self) -> tuple[int, int]:
         """Lines written, and lines lost, as the gateway counts them."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._running.control}/metrics", timeout=SECONDS) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self._running.control}/metrics", timeout=SECONDS
+        ) as answer:
             text = answer.read().decode()
         return metric(text, "portcullis_audit_lines_total"), metric(text, "portcullis_audit_dropped_total")
 
