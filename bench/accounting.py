@@ -78,16 +78,16 @@ def size_in(status: str, field: str) -> int:
     return 0
 
 
-def busy_nanoseconds(core: int) -> int:
-    """Time that a core did not idle, in steps of a tick."""
+def busy_nanoseconds(core: int | None) -> int:
+    """Time that a core, or all of them together, did not idle, in steps of a tick."""
     return busy_in((PROC / "stat").read_text(), core) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
 
 
-def busy_in(stat: str, core: int) -> int:
+def busy_in(stat: str, core: int | None) -> int:
     """The ticks that a core did not idle, out of the text of `/proc/stat`."""
     for line in stat.splitlines():
         name, *ticks = line.split()
-        if name == f"cpu{core}":
+        if name == ("cpu" if core is None else f"cpu{core}"):
             user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
             return user + nice + system + irq + softirq + steal
     return 0

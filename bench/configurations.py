@@ -222,7 +222,9 @@ def token_table(tokens: list[Token]) -> str:
     return "".join(f"{token.text} {token.scope}\n" for token in tokens)
 
 
-def portcullis(listen: Listen, control: Port, upstream: Port, sink: Port, policies: Path, audit: Path) -> str:
+def portcullis(
+    listen: Listen, control: Port, upstream: Port, sink: Port, policies: Path, audit: Path, workers: int = 1
+) -> str:
     """Portcullis as a user runs it: audit log to a file, metrics on, TLS and plain HTTP."""
     identity = "identity: { trusted_header: X-Remote-User }"
     return f"""listeners:
@@ -231,7 +233,7 @@ def portcullis(listen: Listen, control: Port, upstream: Port, sink: Port, polici
 control: {{ bind: "127.0.0.1:{control}" }}
 policies: "{policies}"
 audit: {{ file: "{audit}" }}
-workers: 1
+workers: {workers}
 upstreams:
   - {{ name: rest, hosts: ["*"], url: "http://127.0.0.1:{upstream}", catalogs: [github], {identity} }}
   - {{ name: git, hosts: ["*"], path_prefix: /git, url: "http://127.0.0.1:{upstream}", catalogs: [git], {identity} }}

@@ -87,7 +87,7 @@ def wrk(
     url: str,
     connections: int,
     seconds: float,
-    core: int,
+    core: int | None,
     headers: Sequence[str] = (),
     script: Path | None = None,
     arguments: Sequence[str] = (),
@@ -105,7 +105,13 @@ def wrk(
 
 
 def h2load(
-    url: str, connections: int, streams: int, seconds: float, core: int, headers: Sequence[str], log: Path
+    url: str,
+    connections: int,
+    streams: int,
+    seconds: float,
+    core: int | None,
+    headers: Sequence[str],
+    log: Path,
 ) -> Load:
     """HTTP/2 with one thread, `connections` connections and `streams` requests at a time on each."""
     log.unlink(missing_ok=True)

@@ -22,9 +22,9 @@ class BenchError(Exception):
     """The bench cannot go on; the message says why and what to do."""
 
 
-def pinned(core: int) -> Callable[[], None]:
+def pinned(core: int | None) -> Callable[[], None] | None:
     """What a child calls before it becomes the program, so that it and all that it starts stay on `core`."""
-    return lambda: os.sched_setaffinity(0, {core})
+    return None if core is None else lambda: os.sched_setaffinity(0, {core})
 
 
 class Port:
@@ -70,7 +70,7 @@ class Processes:
         self,
         name: str,
         command: Sequence[Word],
-        core: int,
+        core: int | None,
         ports: Sequence[Port] = (),
         environment: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
@@ -98,6 +98,19 @@ class Processes:
                     raise BenchError(f"{name} does not listen; it said:\n{tail(log)}")
                 time.sleep(0.02)
         return child.pid
+
+    def end(self, name: str, seconds: float) -> int:
+        """Asks one program to end, and gives its exit code."""
+        child = next(child for known, child in self._running if known == name)
+        self._running.remove((name, child))
+        child.send_signal(signal.SIGTERM)
+        try:
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(f"{name} does not end within {seconds:.0f} s") from error
+        finally:
+            signal_group(child.pid, signal.SIGKILL)
+            child.wait()
 
     def check(self) -> None:
         """Fails where one of the programs has ended."""
@@ -134,7 +147,7 @@ def tail(log: Path, lines: int = 12) -> str:
 
 
 def run(
-    command: Sequence[Word], core: int, seconds: float = 300.0, **options: object
+    command: Sequence[Word], core: int | None, seconds: float = 300.0, **options: object
 ) -> subprocess.CompletedProcess[str]:
     """Runs a client to its end on `core`, in a group that ends with it, and gives what it printed."""
     child = subprocess.Popen(

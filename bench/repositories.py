@@ -43,12 +43,19 @@ def generate(path: Path, mebibytes: int) -> Path:
         return path
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
-    seen = environment(path)
-    subprocess.run(["git", "init", "--quiet", "--bare", "-b", "main", str(path)], check=True, env=seen)
+    create = ["git", "init", "--quiet", "--bare", "-b", "main", str(path)]
+    subprocess.run(create, check=True, env=environment(path))
+    import_noise(path, mebibytes, mebibytes)
+    done.touch()
+    return path
+
+
+def import_noise(path: Path, seed: int, mebibytes: int) -> None:
+    """Makes the branch `main`: one commit with a file of noise for each MiB."""
     command = ["git", *SETTINGS, "-C", str(path), "fast-import", "--quiet", "--depth=0"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=seen) as importer:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment(path)) as importer:
         assert importer.stdin is not None
-        noise = random.Random(mebibytes)
+        noise = random.Random(seed)
         names = []
         for number in range(1, mebibytes + 1):
             importer.stdin.write(
@@ -59,8 +66,6 @@ def generate(path: Path, mebibytes: int) -> Path:
         importer.stdin.write((head + "".join(names) + "\n").encode())
     if importer.returncode != 0:
         raise BenchError(f"git makes no repository in `{path}`")
-    done.touch()
-    return path
 
 
 def empty(path: Path) -> None:
@@ -74,7 +79,13 @@ def empty(path: Path) -> None:
         subprocess.run(["git", "-C", str(path), "config", name, value], check=True, env=environment(path))
 
 
-def git(words: list[str], core: int, home: Path, seconds: float = 300.0) -> str:
+def seeded(path: Path, seed: int, mebibytes: int = 4) -> None:
+    """Makes a bare repository that takes pushes, with a commit of noise."""
+    empty(path)
+    import_noise(path, seed, mebibytes)
+
+
+def git(words: list[str], core: int | None, home: Path, seconds: float = 300.0) -> str:
     """Runs git as a client on `core`; what it printed."""
     done = run(["git", *words], core, seconds, env=environment(home))
     if done.returncode != 0:

@@ -44,7 +44,7 @@ PROGRAMS = [
     Program("relay", "TCP relay", "-", tls=False),
     Program("direct", "no proxy", "-", tls=False),
 ]
-"""Everything that can be measured, in the order of the report."""
+"""Everything that can be measured, in the order of the report. The last is the host itself."""
 
 
 @dataclass
@@ -66,8 +66,8 @@ class Stage:
 
     directory: Path
     processes: Processes
-    proxy_core: int
-    load_core: int
+    proxy_core: int | None
+    load_core: int | None
     binary: Path
     tokens: list[Token] = field(default_factory=list)
     upstream: Port = field(default_factory=Port)
@@ -196,7 +196,7 @@ def start_upstream(stage: Stage) -> None:
 GIT_CONFIG = "[http]\n  receivepack = true\n[safe]\n  directory = *\n[core]\n  bigFileThreshold = 64k\n"
 
 
-def start_nginx(stage: Stage, name: str, text: str, core: int, ports: list[Port]) -> int:
+def start_nginx(stage: Stage, name: str, text: str, core: int | None, ports: list[Port]) -> int:
     """Starts nginx with a configuration; its files are below a directory of its own."""
     directory = stage.directory / name
     directory.mkdir(exist_ok=True)
@@ -233,13 +233,22 @@ def start(stage: Stage, which: Program) -> Running:
 
 def start_portcullis(stage: Stage, running: Running, listen: Listen) -> None:
     declared = tokens.declaration(stage.tokens, "{ contents: write }")
-    policies = stage.write("portcullis/policies/tokens.yaml", declared).parent
+    start_gateway(stage, running, listen, {"tokens/all.yaml": declared})
+
+
+def start_gateway(
+    stage: Stage, running: Running, listen: Listen, policies: dict[str, str], workers: int = 1
+) -> None:
+    """Starts Portcullis with these policy files."""
+    for name, text in policies.items():
+        stage.write(f"portcullis/policies/{name}", text)
     running.audit = stage.directory / "portcullis" / "audit.jsonl"
     running.control = Port()
     for port in (listen.plain, listen.tls, running.control):
         port.release()  # A gateway refuses a port that somebody else has.
+    directory = stage.directory / "portcullis" / "policies"
     text = configurations.portcullis(
-        listen, running.control, stage.upstream, stage.sink, policies, running.audit
+        listen, running.control, stage.upstream, stage.sink, directory, running.audit, workers
     )
     file = stage.write("portcullis/portcullis.yaml", text)
     command: list[Word] = [stage.binary, "serve", "--config", file]

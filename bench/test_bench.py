@@ -167,7 +167,9 @@ class Reports(unittest.TestCase):
 
     def test_memory_is_the_highest_of_all_rounds(self) -> None:
         target = Target("clone", "memory", None, 64, 64)
-        samples = [sample("portcullis", number, 1, "clone", peak << 20) for number, peak in enumerate((20, 65, 30))]
+        samples = [
+            sample("portcullis", number, 1, "clone", peak << 20) for number, peak in enumerate((20, 65, 30))
+        ]
         self.assertEqual(target.measured(samples), 65)
         self.assertIsNone(target.measured([]))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 OWNER = "acme"
+PREFIX = "portcullis_pat_"
 
 
 def base62(number: int, width: int) -> str:
@@ -43,6 +44,11 @@ class Token:
         return f"{OWNER}/{self.repository}"
 
     @property
+    def public_id(self) -> str:
+        """The part that the audit log tells."""
+        return self.text.removeprefix(PREFIX)[:22]
+
+    @property
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
@@ -50,7 +56,7 @@ class Token:
 def make(number: int, family: str = "bench") -> Token:
     """The token of this number. Tokens of another family have other texts."""
     seed = int.from_bytes(hashlib.sha512(f"{family} {number}".encode()).digest(), "big")
-    head = f"portcullis_pat_{base62(seed, 22)}_{base62(seed >> 140, 53)}"
+    head = f"{PREFIX}{base62(seed, 22)}_{base62(seed >> 140, 53)}"
     return Token(number, head + base62(zlib.crc32(head.encode()), 6))
 
 
