@@ -1,8 +1,7 @@
 """What a program cost, from the kernel's own accounting: time on a processor, and peak memory.
 
-`schedstat` counts nanoseconds on a processor for each thread. `utime` and `stime` count in ticks of ten milliseconds and
-are split by sampling, which is too coarse for runs of seconds.
-"""
+`schedstat` counts nanoseconds on a processor for each thread. `utime` and `stime` count in ticks of ten
+milliseconds and are split by sampling, which is too coarse for runs of seconds."""
 
 from __future__ import annotations
 

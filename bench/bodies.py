@@ -1,7 +1,9 @@
-"""Large bodies over raw sockets, so that neither the client nor the host is what one waits for: uploads come out of a file by
-`sendfile`, and what is received is counted and thrown away by the kernel (`MSG_TRUNC`), without a copy.
+"""Large bodies over raw sockets, so that neither the client nor the host is what one waits for: uploads come
+out of a file by `sendfile`, and what is received is counted and thrown away by the kernel (`MSG_TRUNC`),
+without a copy.
 
-Run as a program it is the host that takes uploads: `bodies.py PORT` answers each PUT, when it is whole, with its size."""
+Run as a program it is the host that takes uploads: `bodies.py PORT` answers each PUT, when it is whole, with
+its size."""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ class BodyError(Exception):
 
 
 def receive_head(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:
-    """The first line and the fields of a message, and what came behind them; an empty line where the other side left."""
+    """The first line and the fields of a message, and what came behind them; an empty line where the other
+    side left."""
     text = b""
     while b"\r\n\r\n" not in text:
         more = connection.recv(16 << 10)

@@ -1,5 +1,5 @@
-"""The configuration files of all programs, as text. Everything is as lean as its documentation advises: one worker, connections
-kept alive on both sides, no access log, no compression."""
+"""The configuration files of all programs, as text. Everything is as lean as its documentation advises: one
+worker, connections kept alive on both sides, no access log, no compression."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def nginx_proxy(
 ) -> str:
     """nginx in front of the host; `before` stands in `http`, `each` in each location, `more` in the server.
 
-    Where large bodies go it has large buffers: with its defaults, which are smaller, they cost it twice as much.
-    """
+    Where large bodies go it has large buffers: with its defaults, which are smaller, they cost it twice as
+    much."""
     pool = "keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 75s;"
     forward = """proxy_http_version 1.1;
       proxy_set_header Connection "";
@@ -169,7 +169,8 @@ def nginx_map(tokens: list[Token]) -> tuple[str, str]:
 
 
 def nginx_auth_request(service: Port) -> tuple[str, str, str]:
-    """A question to a local service before each request: what stands in `http`, in each location, and in the server."""
+    """A question to a local service before each request: what stands in `http`, in each location, and in the
+    server."""
     before = f"  upstream authorizer {{ server 127.0.0.1:{service}; keepalive 1024; keepalive_requests 1000000000; }}"
     more = """location = /authorize {
       internal;

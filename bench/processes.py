@@ -1,4 +1,5 @@
-"""Programs that run beside the bench: started on one core, with a port of their own, and stopped whatever happens."""
+"""Programs that run beside the bench: started on one core, with a port of their own, and stopped whatever
+happens."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def pinned(core: int | None) -> Callable[[], None] | None:
 
 
 class Port:
-    """A port of 127.0.0.1 that the kernel chose and that nobody else gets: only who shares it may listen on it."""
+    """A port of 127.0.0.1 that the kernel chose and that nobody else gets: only who shares it may listen on
+    it."""
 
     def __init__(self) -> None:
         self._socket = socket.socket()
@@ -75,7 +77,8 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
     ) -> int:
-        """Starts `command` and waits until it listens on all `ports`. Its process id, which is its session's too."""
+        """Starts `command` and waits until it listens on all `ports`. Its process id, which is its session's
+        too."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
             try:
@@ -131,6 +134,19 @@ class Processes:
                 pass
             signal_group(child.pid, signal.SIGKILL)
             child.wait()
+
+
+def end_on_signals() -> None:
+    """Makes the first signal that asks to end a `KeyboardInterrupt`; further ones do not disturb the cleaning up."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, stop)
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:

@@ -67,7 +67,8 @@ def of(samples: Sequence[Sample], case: str, program: str) -> list[Sample]:
 def ratio(
     samples: Sequence[Sample], case: str, pair: tuple[str, str], figure: Callable[[Sample], float]
 ) -> Spread | None:
-    """A figure of the first program as a share of the second's, each round by itself; `None` where they share no round."""
+    """A figure of the first program as a share of the second's, each round by itself; `None` where they share
+    no round."""
     above = {sample.round: figure(sample) for sample in of(samples, case, pair[0])}
     below = {sample.round: figure(sample) for sample in of(samples, case, pair[1])}
     shares = [

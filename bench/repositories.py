@@ -1,4 +1,5 @@
-"""Git repositories for the bench: the same in every run, of blobs that do not compress; and git as a client."""
+"""Git repositories for the bench: the same in every run, of blobs that do not compress; and git as a
+client."""
 
 from __future__ import annotations
 

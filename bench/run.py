@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Measures Portcullis beside the programs that people use today: over the same host, on this machine, in one run.
+"""Measures Portcullis beside the programs that people use today: over the same host, on this machine, in one
+run.
 
-Every program is pinned to one core; the host behind (nginx) and the clients (wrk, h2load, git) share another one. Each round
-measures every program once, in shuffled order; ratios are taken inside a round, then the median over rounds. The cost of a request
-is the time that all threads of all processes of a program were on a processor, from the kernel's accounting. It holds on a busy
-machine too; requests per second and latencies hold much less.
+Every program is pinned to one core; the host behind (nginx) and the clients (wrk, h2load, git) share another
+one. Each round measures every program once, in shuffled order; ratios are taken inside a round, then the
+median over rounds. The cost of a request is the time that all threads of all processes of a program were on a
+processor, from the kernel's accounting. It holds on a busy machine too; requests per second and latencies
+hold much less.
 
-Before anything is measured, each program must let pass and refuse what it should. Any answer that was not asked for, and any
-line that the audit log lacks, ends the run.
+Before anything is measured, each program must let pass and refuse what it should. Any answer that was not
+asked for, and any line that the audit log lacks, ends the run.
 
-The report goes to target/bench/results.md and results.json, and in short to standard output.
-"""
+The report goes to target/bench/results.md and results.json, and in short to standard output."""
 
 from __future__ import annotations
 
@@ -18,7 +19,6 @@ import argparse
 import json
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -31,7 +31,7 @@ import stage as stages
 import tables
 from bodies import BodyError
 from cases import CASES, Case, named
-from processes import BenchError, Processes
+from processes import BenchError, Processes, end_on_signals
 from report import Sample, Spread, of, ratio
 from stage import PROGRAMS, ROOT, Running, Stage
 from targets import cost, missed
@@ -202,17 +202,12 @@ def publish(facts: Mapping[str, str], samples: list[Sample], readme: bool) -> No
         tables.replace_section(ROOT / "docs" / "performance.md", page)
 
 
-def stop(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     options = arguments()
     if options.list:
         print("\n".join(f"{case.name:12} {case.title} ({', '.join(case.programs)})" for case in CASES))
         return 0
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    end_on_signals()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=OUTPUT))
     try:

@@ -1,23 +1,22 @@
 #!/usr/bin/env python3
 """Runs a gateway for ten minutes under mixed traffic while its policy changes.
 
-Behind it are nginx (REST) and git http-backend. REST clients ask with tokens that stay, that are being taken back, that are
-gone, and that never were; git clients clone, push, fetch, and try tokens that are gone. Each second one token is taken back, half a second
-later another file changes.
+Behind it are nginx (REST) and git http-backend. REST clients ask with tokens that stay, that are being taken
+back, that are gone, and that never were; git clients clone, push, fetch, and try tokens that are gone. Each
+second one token is taken back, half a second later another file changes.
 
-It fails where a permitted request fails, where one is let through that should not be (a token that was taken back is refused from the
-moment that the generation without it is in force: by what clients get, and by each line of the audit log), where an audit
-line is missing, where the gateway does not end in order, and where its memory grows.
+It fails where a permitted request fails, where one is let through that should not be (a token that was taken
+back is refused from the moment that the generation without it is in force: by what clients get, and by each
+line of the audit log), where an audit line is missing, where the gateway does not end in order, and where its
+memory grows.
 
-The result goes to target/bench/soak.json, and in short to standard output.
-"""
+The result goes to target/bench/soak.json, and in short to standard output."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -32,8 +31,8 @@ import repositories
 import stage as stages
 import tokens
 from configurations import Listen
-from processes import BenchError, Port, Processes
-from run import OUTPUT, say, stop
+from processes import BenchError, Port, Processes, end_on_signals
+from run import OUTPUT, say
 from soak_policy import Audit, Policy, metrics, read_audit
 from soak_traffic import Client, Git, Rest, Tally
 from stage import PROGRAMS, ROOT, Running, Stage
@@ -251,8 +250,7 @@ def tell(found: dict[str, object], memory: dict[str, float], failures: list[str]
 
 def main() -> int:
     options = arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    end_on_signals()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="soak-", dir=OUTPUT))
     try:

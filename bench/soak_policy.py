@@ -52,7 +52,8 @@ class Policy:
         }
 
     def doomed_file(self) -> str:
-        """Of the tokens that were taken back, those with an even number stand as revoked, the others are left out."""
+        """Of the tokens that were taken back, those with an even number stand as revoked, the others are left
+        out."""
         gone = self.doomed[: self.begun]
         left_out = {token.number for token in gone if token.number % 2}
         revoked = frozenset(token.number for token in gone if token.number % 2 == 0)
@@ -115,7 +116,8 @@ class Audit:
 
 
 def read_audit(lines: Iterable[str], since: dict[str, int]) -> Audit:
-    """Holds each line against the generation that took its token back: from there on it is refused, and never before."""
+    """Holds each line against the generation that took its token back: from there on it is refused, and never
+    before."""
     audit = Audit()
     for text in lines:
         audit.lines += 1

@@ -1,4 +1,5 @@
-"""The traffic of the soak: clients that know for each request whether it is to pass, and say where it went otherwise."""
+"""The traffic of the soak: clients that know for each request whether it is to pass, and say where it went
+otherwise."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ class Rest(Client):
 
 
 class Git(Client):
-    """Works on one repository: pushes, fetches into a second copy, clones now and then, and is refused with a token that is gone."""
+    """Works on one repository: pushes, fetches into a second copy, clones now and then, and is refused with a
+    token that is gone."""
 
     def __init__(
         self, token: Token, port: int, policy: Policy, stop: threading.Event, tally: Tally, home: Path
@@ -176,7 +178,8 @@ class Git(Client):
         self.stop.wait(self.random.uniform(0.2, 0.8))
 
     def be_refused(self) -> None:
-        """A token that is gone opens nothing, also where its repository is there; neither does one of somebody else."""
+        """A token that is gone opens nothing, also where its repository is there; neither does one of
+        somebody else."""
         with self.policy.lock:
             gone = self.policy.doomed[self.policy.ended - 1] if self.policy.ended else None
         for what, token in [("taken back", gone), ("not granted", self.policy.kept[-1])]:

@@ -1,4 +1,5 @@
-"""Whether each program does what it should, asked before anything is measured: a benchmark of error answers says nothing."""
+"""Whether each program does what it should, asked before anything is measured: a benchmark of error answers
+says nothing."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ class Audit:
         return metric(text, "portcullis_audit_lines_total"), metric(text, "portcullis_audit_dropped_total")
 
     def check(self, requests: int, connections: int) -> None:
-        """Fails unless there is one line for each request; those under way when the client left may add some."""
+        """Fails unless there is one line for each request; those under way when the client left may add
+        some."""
         reached = until(lambda: self._lines()[0] - self._before[0] >= requests)
         lines, lost = (now - before for now, before in zip(self._lines(), self._before, strict=True))
         if lost:
