@@ -2,6 +2,8 @@
 //!
 //! Whatever decides takes the time as an argument; only the shell calls these functions.
 
+pub mod timer;
+
 use std::time::Instant;
 
 use jiff::Timestamp;

@@ -23,7 +23,7 @@ use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::{Outgoing, client_host};
 use crate::gateway::validity::{Asked, Validity};
 use crate::gateway::worker::Worker;
-use crate::headers::forward::to_client;
+use crate::headers::forward::{PeerText, to_client};
 use crate::headers::identity::Identity;
 use crate::policy::decide::Permit;
 use crate::policy::judge::{Judgment, Question, judge};
@@ -42,6 +42,8 @@ const LONGEST_METHOD: usize = 32;
 pub struct Origin {
     /// The client's address.
     pub peer: SocketAddr,
+    /// The same as text.
+    pub peer_text: PeerText,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The name in TLS.
@@ -320,6 +322,7 @@ async fn forward(
         user: &passage.user,
         writes: passage.writes,
         peer: origin.peer,
+        peer_text: &origin.peer_text,
         scheme: origin.scheme,
         client_host: validity.host(),
         request_id: &request_id,

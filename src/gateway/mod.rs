@@ -5,12 +5,15 @@
 
 pub mod body;
 pub mod connection;
+pub mod exchange;
 pub mod flow;
 pub mod inspect;
 pub mod linger;
+pub mod link;
 pub mod patience;
 pub mod pool;
 pub mod refuse;
+pub mod sending;
 pub mod upstream;
 pub mod validity;
 pub mod worker;

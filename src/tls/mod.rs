@@ -5,6 +5,7 @@
 
 mod pem;
 mod resolver;
+pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
