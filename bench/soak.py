@@ -219,6 +219,7 @@ def soak(options: argparse.Namespace, directory: Path) -> dict[str, object]:
         "audit_lines": audit.lines,
         "allowed_before_taken_back": audit.allowed_before,
         "refused_after_taken_back": audit.refused_after,
+        "cut_when_taken_back": audit.cut,
         "memory": vars(memory),
         "resident_mebibytes": [[round(at, 1), round(size, 2)] for at, size in samples],
         "failures": tally.failures,
@@ -233,7 +234,8 @@ def tell(found: dict[str, object], memory: dict[str, float], failures: list[str]
             print(f"{count:9,} {what}")
     print(
         f"{found['audit_lines']:9,} audit lines; tokens that were taken back: {found['allowed_before_taken_back']:,} "
-        f"requests before, all as they should; {found['refused_after_taken_back']:,} after, all refused"
+        f"requests before, {found['refused_after_taken_back']:,} refused after; "
+        f"{found['cut_when_taken_back']:,} cut under way"
     )
     print(
         f"{found['generations']:9,} generations, the slowest in force after {found['slowest_change_seconds']:.2f} s"

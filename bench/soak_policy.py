@@ -112,12 +112,14 @@ class Audit:
     """Refusals of tokens that the generation had taken back."""
     allowed_before: int = 0
     """Requests of such tokens that an earlier generation let pass."""
+    cut: int = 0
+    """Requests of such tokens that had been let pass, and were broken off when the next generation came."""
     failures: list[str] = field(default_factory=list)
 
 
 def read_audit(lines: Iterable[str], since: dict[str, int]) -> Audit:
     """Holds each line against the generation that took its token back: from there on it is refused, and never
-    before."""
+    before. What is under way at that moment is judged again, and may be cut."""
     audit = Audit()
     for text in lines:
         audit.lines += 1
@@ -126,16 +128,15 @@ def read_audit(lines: Iterable[str], since: dict[str, int]) -> Audit:
         if revoked is None:
             continue
         late = line["policy_generation"] >= revoked
-        if late and line["verdict"] != "refuse":
-            audit.failures.append(f"allowed after generation {revoked}: {text.strip()}")
-        elif (
-            not late
-            and line["verdict"] == "refuse"
-            and line["reason"] in ("token_revoked", "bad_credentials")
-        ):
-            audit.failures.append(f"refused before generation {revoked}: {text.strip()}")
-        elif late:
+        refused = line["verdict"] == "refuse"
+        if late and refused:
             audit.refused_after += 1
+        elif late:
+            audit.failures.append(f"allowed after generation {revoked}: {text.strip()}")
+        elif refused and line["effect"] == "aborted":
+            audit.cut += 1
+        elif refused and line["reason"] in ("token_revoked", "bad_credentials"):
+            audit.failures.append(f"refused before generation {revoked}: {text.strip()}")
         else:
             audit.allowed_before += 1
     return audit

@@ -20,6 +20,9 @@ from soak_policy import Policy
 from tokens import Token
 
 TIMEOUT = 30.0
+PAUSE = 1.0
+"""After a failure, seconds."""
+
 FILE_BYTES = 4096
 UNKNOWN = [tokens.make(number, "unknown") for number in range(20)]
 """Sound tokens that nobody was given."""
@@ -53,15 +56,20 @@ class Client(threading.Thread):
         self.stop, self.tally = stop, tally
 
     def run(self) -> None:
-        try:
-            while not self.stop.is_set():
+        while not self.stop.is_set():
+            try:
                 self.work()
-        except (OSError, ValueError, http.client.HTTPException, subprocess.SubprocessError) as error:
-            self.tally.fail(f"{self.name}: {type(error).__name__}: {error}")
+            except (OSError, ValueError, http.client.HTTPException, subprocess.SubprocessError) as error:
+                self.tally.fail(f"{self.name}: {type(error).__name__}: {error}")
+                self.stop.wait(PAUSE)
 
     def work(self) -> None:
         """One step."""
         raise NotImplementedError
+
+
+CUT = 0
+"""In the place of a status: the answer was broken off."""
 
 
 class Rest(Client):
@@ -79,9 +87,14 @@ class Rest(Client):
     def ask(self, token: Token, repository: str) -> tuple[int, str]:
         """One request with `token` for a repository."""
         path = f"/repos/acme/{repository}/contents/README.md"
-        self.connection.request("GET", path, headers={"Authorization": f"Bearer {token.text}"})
-        answer = self.connection.getresponse()
-        return answer.status, answer.read().decode()
+        try:
+            self.connection.request("GET", path, headers={"Authorization": f"Bearer {token.text}"})
+            answer = self.connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (ConnectionError, http.client.IncompleteRead) as error:
+            # The next request opens a new connection.
+            self.connection.close()
+            return CUT, f"{type(error).__name__}: {error}"
 
     def work(self) -> None:
         self.next += self.pause
@@ -100,7 +113,10 @@ class Rest(Client):
             self.expect("unknown", token, self.ask(token, token.repository), {401})
 
     def ask_doomed(self) -> None:
-        """A token near the one that is being taken back: on either side of it, or itself."""
+        """A token near the one that is being taken back: on either side of it, or itself.
+
+        What is under way when its token goes may end as it began, be refused, or be cut.
+        """
         policy = self.policy
         with policy.lock:
             at = policy.begun + self.random.randint(-4, 3)
@@ -110,7 +126,7 @@ class Rest(Client):
         got = self.ask(token, token.repository)
         with policy.lock:
             was_told = at < policy.begun
-        wanted = {401} if was_gone else {200, 401} if was_told else {200}
+        wanted = {401} if was_gone else {200, 401, CUT} if was_told else {200}
         self.expect("taken back" if was_gone else "going" if was_told else "standing", token, got, wanted)
 
     def expect(self, what: str, token: Token, got: tuple[int, str], wanted: set[int]) -> None:

@@ -13,10 +13,11 @@ from soak import memory_of
 from soak_policy import Policy, read_audit
 
 
-def line(token: str | None, generation: int, verdict: str, reason: str = "granted") -> str:
+def line(token: str | None, generation: int, verdict: str, reason: str = "granted", effect: str = "") -> str:
     """An audit line, as far as the soak looks at it."""
+    effect = effect or {"allow": "forwarded", "refuse": "refused"}[verdict]
     fields = {"token_id": token, "policy_generation": generation, "verdict": verdict, "reason": reason}
-    return json.dumps(fields) + "\n"
+    return json.dumps({**fields, "effect": effect}) + "\n"
 
 
 class Audit(unittest.TestCase):
@@ -37,6 +38,10 @@ class Audit(unittest.TestCase):
     def test_a_permit_after_it(self) -> None:
         for generation in (7, 8):
             self.assertEqual(len(read_audit([line("gone", generation, "allow")], self.SINCE).failures), 1)
+
+    def test_what_is_under_way_may_be_cut(self) -> None:
+        audit = read_audit([line("gone", 6, "refuse", "token_revoked", "aborted")], self.SINCE)
+        self.assertEqual((audit.cut, audit.failures), (1, []))
 
     def test_a_refusal_before_it(self) -> None:
         for reason in ("token_revoked", "bad_credentials"):
