@@ -22,6 +22,9 @@ class Load:
     bytes: int = 0
 
 
+PATIENCE = "--timeout=30s"
+"""For wrk: on a busy machine a program may stand still for seconds, which is no error of its own."""
+
 UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7}
 
 
@@ -93,7 +96,14 @@ def wrk(
     arguments: Sequence[str] = (),
 ) -> Load:
     """HTTP/1.1 with one thread and `connections` connections for whole seconds."""
-    command: list[Word] = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
+    command: list[Word] = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--latency",
+        PATIENCE,
+    ]
     for header in headers:
         command += ["-H", header]
     if script:
