@@ -56,5 +56,9 @@ fn judge(table: &Table, request: &Request<Incoming>) -> StatusCode {
     let path = field("x-original-uri").unwrap_or_default();
     let path = path.strip_prefix("/upload").unwrap_or(path);
     let below = path.strip_prefix("/repos/").and_then(|path| path.strip_prefix(scope.as_str()));
-    if below.is_some_and(|rest| rest.starts_with('/')) { StatusCode::NO_CONTENT } else { StatusCode::FORBIDDEN }
+    if below.is_some_and(|rest| rest.starts_with('/')) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::FORBIDDEN
+    }
 }
