@@ -140,7 +140,7 @@ def attempt(stage: Stage, case: Case, running: Running, number: int, seconds: fl
         seconds=done.seconds,
         cpu_nanoseconds=cpu,
         peak_bytes=accounting.peak_bytes(running.sessions),
-        foreign_share=max(0, busy - cpu) / took,
+        foreign_share=min(1.0, max(0, busy - cpu) / took),
         bytes=done.bytes,
         p50=done.p50,
         p99=done.p99,
