@@ -1,6 +1,6 @@
 # Each target does all its own set-up: system packages where it may install them, else it prints the command that does.
 
-.PHONY: help demo test lint bench bench-decision soak build
+.PHONY: help demo test lint bench bench-decision soak build install deb
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,7 +10,7 @@ demo: ## Serve two repositories with two tokens, and print commands to paste tha
 	cargo run --quiet -- demo $(ARGS)
 
 test: ## Run every test
-	@sh tests/setup.sh git nginx fcgiwrap
+	@sh tests/setup.sh git nginx fcgiwrap strace systemd-analyze
 	@sh tests/clients/install.sh
 	cargo test
 
@@ -33,3 +33,10 @@ soak: ## Ten minutes of git and REST traffic while policy changes each second; A
 
 build: ## Build the binary, optimized: target/release/portcullis
 	cargo build --release
+
+install: build ## Install the binary, completions, manual pages and systemd units: below DESTDIR, PREFIX is /usr/local
+	sh deploy/prepare.sh target/release/portcullis
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh deploy/install.sh target/release/portcullis
+
+deb: build ## Build the Debian package: target/debian/portcullis_*.deb
+	@sh deploy/debian/build.sh

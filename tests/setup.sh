@@ -1,12 +1,17 @@
 #!/bin/sh
-# Installs the programs that are named, such as git, nginx, fcgiwrap, wrk. Starts nothing. Does nothing where all of them are there;
-# on other systems than Debian's, or without the right to install, it says what is missing.
+# Installs the programs that are named, such as git, nginx, wrk, systemd-analyze. Starts nothing. Does nothing where all of
+# them are there; on other systems than Debian's, or without the right to install, it says what is missing.
 set -eu
 
 missing=
 PATH="$PATH:/usr/sbin:/sbin"
 for program in "$@"; do
-    case "$program" in nginx) package=nginx-light ;; h2load) package=nghttp2-client ;; *) package=$program ;; esac
+    case "$program" in
+    nginx) package=nginx-light ;;
+    h2load) package=nghttp2-client ;;
+    systemd-analyze) package=systemd ;;
+    *) package=$program ;;
+    esac
     command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

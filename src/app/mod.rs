@@ -21,7 +21,7 @@ use crate::domain::fault::{Fault, describe};
 use crate::git_host::GitHostError;
 use crate::live::LivePolicy;
 
-/// How long audit lines may take to reach their file at the end.
+/// How long audit lines may take to reach their file at the end, and then spans their collector.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 
 /// How often is looked whether a worker has died.
@@ -106,6 +106,7 @@ impl Running {
         let background = ended("the control plane", self.background);
         result = result.and(background);
         let flushed = self.state.recorder.audit.flush(FLUSH_TIME);
+        self.state.recorder.traces.flush(FLUSH_TIME);
         tracing::info!(audit = ?flushed, "stopped");
         result
     }

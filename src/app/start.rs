@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsConnector;
@@ -19,9 +20,11 @@ use crate::app::reload::Reloader;
 use crate::app::{AppError, Running};
 use crate::config::credential::read_credential;
 use crate::config::{self, AuditOutput, Config, Host};
+use crate::control::process::WORKER_THREAD;
 use crate::control::readiness::Readiness;
 use crate::control::{self, ControlState};
 use crate::domain::fault::Fault;
+use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
 use crate::gateway::pool::{Destination, Pool};
 use crate::gateway::upstream::Backend;
@@ -32,9 +35,11 @@ use crate::headers::identity::Identity;
 use crate::live::{Inputs, LivePolicy};
 use crate::policy::upstream::UpstreamSpec;
 use crate::record::Recorder;
-use crate::record::audit::{Audit, Output};
+use crate::record::audit::{Audit, Output, WhenFull};
+use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
-use crate::record::request_id::RequestIds;
+use crate::record::traces::{Collector, TraceSettings, Traces};
+use crate::record::worker::WorkerRecorder;
 use crate::{clock, tls};
 
 /// How long a request for the embedded git host waits for a place.
@@ -65,10 +70,15 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
 /// [`AppError`].
 pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let recorder = Arc::new(recorder(config)?);
-    let gateway = Arc::new(gateway(config, LivePolicy::load(inputs(config, file)), &recorder)?);
+    let started = clock::monotonic();
+    let live = LivePolicy::load(inputs(config, file));
+    recorder.metrics.reload_took(clock::monotonic().saturating_duration_since(started));
+    let gateway = Arc::new(gateway(config, live, &recorder)?);
     let live = Arc::clone(&gateway.live);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
+    recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
+    tell_certificates(config, &recorder.metrics);
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
@@ -79,10 +89,12 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let (drain, draining) = watch::channel(false);
     let mut workers = Vec::new();
     for (number, sockets) in sockets.into_iter().enumerate() {
+        let recorder = WorkerRecorder::new(&recorder, number)
+            .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
         let backends = hosts.iter().map(|host| host.backend(&recorder)).collect();
-        let worker = Worker { gateway: Arc::clone(&gateway), backends };
+        let worker = Worker { gateway: Arc::clone(&gateway), recorder, backends };
         let (draining, drain_time) = (draining.clone(), config.drain);
-        workers.push(spawn(format!("worker-{number}"), move || {
+        workers.push(spawn(format!("{WORKER_THREAD}{number}"), move || {
             worker::run(worker, sockets, draining, drain_time)
         })?);
     }
@@ -117,17 +129,75 @@ fn spawn(
     thread::Builder::new().name(name).spawn(run).map_err(|source| AppError::System { what, source })
 }
 
+/// Counts the tokens of the policy in force.
+struct LiveCensus(Arc<LivePolicy>);
+
+impl Census for LiveCensus {
+    fn states(&self, now: UnixTime) -> TokenCounts {
+        let states = self.0.peek().tokens.states(now);
+        TokenCounts {
+            active: states.active,
+            expired: states.expired,
+            pending: states.pending,
+            revoked: states.revoked,
+        }
+    }
+
+    fn expiring(&self, now: UnixTime, seconds: i64) -> usize {
+        self.0.peek().tokens.expiring(now, seconds)
+    }
+}
+
+/// Tells `metrics` when the certificates in use expire. Their files were read a moment ago; one that cannot be read now is
+/// told of when it can.
+pub fn tell_certificates(config: &Config, metrics: &Metrics) {
+    let mut found = Vec::new();
+    for listener in &config.listeners {
+        for (file, expiry) in tls::expiries(listener) {
+            let name = file.strip_prefix(&config.directory).unwrap_or(&file);
+            found.push((listener.bind.to_string(), name.display().to_string(), expiry));
+        }
+    }
+    metrics.certificates(found.iter().map(|(listener, name, expiry)| (&**listener, &**name, *expiry)));
+}
+
 fn recorder(config: &Config) -> Result<Recorder, AppError> {
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-    let metrics = Metrics::new(&names);
+    let metrics = Metrics::with_tokens(&names, config.metrics.tokens);
     let output = match &config.audit {
         AuditOutput::Stdout => Output::Stdout,
         AuditOutput::File(file) => Output::File(file.clone()),
         AuditOutput::Off => Output::Off,
     };
-    let audit = Audit::open(output, &metrics)
+    let when_full = match config.when_full {
+        config::WhenFull::Drop => WhenFull::Drop,
+        config::WhenFull::Refuse => WhenFull::Refuse,
+    };
+    let audit = Audit::open(output, when_full, &metrics)
         .map_err(|source| AppError::System { what: "opening the audit log".into(), source })?;
-    Ok(Recorder { metrics, audit })
+    let traces = match &config.tracing {
+        None => Traces::off(),
+        Some(tracing) => traces(tracing, &metrics)?,
+    };
+    Ok(Recorder { metrics, audit, traces })
+}
+
+fn traces(tracing: &config::Tracing, metrics: &Metrics) -> Result<Traces, AppError> {
+    let tls = tracing.tls.as_ref().map(connector).transpose()?;
+    let (authority, path) = (tracing.authority.clone(), tracing.path.clone());
+    let settings = TraceSettings {
+        collector: Collector { authority, path, tls },
+        sample: tracing.sample,
+        service: tracing.service.clone(),
+    };
+    Traces::start(settings, metrics)
+        .map_err(|source| AppError::System { what: "starting the exporter of traces".into(), source })
+}
+
+fn connector(settings: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), AppError> {
+    let faults = |fault| AppError::Faults(vec![fault]);
+    let connector = TlsConnector::from(tls::client_config(settings).map_err(faults)?);
+    Ok((connector, tls::server_name(settings).map_err(faults)?))
 }
 
 /// What workers share; tells the faults of policy, credentials and certificates together.
@@ -162,12 +232,9 @@ fn gateway(
     let Some(live) = live.filter(|_| faults.is_empty()) else {
         return Err(AppError::Faults(faults));
     };
-    let request_ids = RequestIds::from_system()
-        .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
     Ok(Gateway {
         live: Arc::new(live),
         recorder: Arc::clone(recorder),
-        request_ids,
         limits: config.limits,
         places: Arc::new(Semaphore::new(config.limits.connections)),
         under_way: Arc::new(Semaphore::new(config.limits.connections)),
@@ -214,7 +281,7 @@ enum HostPlan {
 }
 
 impl HostPlan {
-    fn backend(&self, recorder: &Arc<Recorder>) -> Backend {
+    fn backend(&self, recorder: &Arc<WorkerRecorder>) -> Backend {
         match self {
             Self::Http { destination, host } => Backend::Http {
                 pool: Arc::new(Pool::new(destination.clone(), Arc::clone(recorder))),
@@ -228,14 +295,7 @@ impl HostPlan {
 fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, AppError> {
     match &upstream.host {
         Host::Http { authority, tls: settings, preserve_host } => {
-            let faults = |fault| AppError::Faults(vec![fault]);
-            let tls = match settings {
-                None => None,
-                Some(settings) => {
-                    let connector = TlsConnector::from(tls::client_config(settings).map_err(faults)?);
-                    Some((connector, tls::server_name(settings).map_err(faults)?))
-                }
-            };
+            let tls = settings.as_ref().map(connector).transpose()?;
             let destination = Destination {
                 authority: authority.clone(),
                 tls,

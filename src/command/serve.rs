@@ -1,5 +1,7 @@
 //! `portcullis serve`.
 
+use std::io::IsTerminal;
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -86,7 +88,10 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
         UsageError::new(format!("`--log {}`: {error}; expected such as `info`", arguments.log))
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A journal or a file keeps colours as noise.
+    let terminal = std::io::stderr().is_terminal();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     let started = match arguments.log_format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),

@@ -6,6 +6,7 @@
 mod check;
 pub mod credential;
 mod document;
+mod tracing;
 mod upstream;
 mod validate;
 
@@ -35,6 +36,12 @@ pub struct Config {
     pub limits: Limits,
     /// Where audit lines go.
     pub audit: AuditOutput,
+    /// What happens to a request whose audit line has no place.
+    pub when_full: WhenFull,
+    /// How much metrics tell.
+    pub metrics: MetricsLimits,
+    /// Where traces go; `None` where there are none.
+    pub tracing: Option<Tracing>,
     /// Worker threads, 1 to 256.
     pub workers: usize,
     /// The text form of the tokens that this gateway issues.
@@ -203,6 +210,44 @@ pub enum AuditOutput {
     File(PathBuf),
     /// Nowhere: `audit: danger_off`.
     Off,
+}
+
+/// What happens to a request whose audit line has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// It goes on, and its line is lost: the default.
+    #[default]
+    Drop,
+    /// It is refused before it reaches the host.
+    Refuse,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// `host:port` of the collector, always with the port.
+    pub authority: String,
+    /// The path that takes spans.
+    pub path: String,
+    /// `None` speaks plain HTTP.
+    pub tls: Option<UpstreamTls>,
+    /// The share of requests without a trace of their own that get one, 0 to 1.
+    pub sample: f64,
+    /// What the gateway is called in traces.
+    pub service: String,
+}
+
+/// How much metrics tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsLimits {
+    /// How many tokens have a series of their own at a time, 0 to 10,000.
+    pub tokens: usize,
+}
+
+impl Default for MetricsLimits {
+    fn default() -> Self {
+        Self { tokens: 100 }
+    }
 }
 
 /// Reads and checks `file`.

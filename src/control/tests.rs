@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::record::audit::{Audit, Output};
+use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::fixture::DEADLINE;
 use crate::record::metrics::Metrics;
+use crate::record::traces::Traces;
 
 struct Server {
     address: SocketAddr,
@@ -20,9 +21,9 @@ struct Server {
 
 async fn start() -> Server {
     let metrics = Metrics::new(&["forge".to_owned()]);
-    let audit = Audit::open(Output::Off, &metrics).unwrap();
+    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
     let state = Arc::new(ControlState {
-        recorder: Arc::new(Recorder { metrics, audit }),
+        recorder: Arc::new(Recorder { metrics, audit, traces: Traces::off() }),
         readiness: Readiness::new(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -80,7 +81,7 @@ async fn metrics_have_their_type_and_the_process() {
         .filter_map(|line| line.strip_prefix("# TYPE process_"))
         .map(|rest| format!("process_{}", rest.split(' ').next().unwrap()))
         .collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 9, "{names:?}");
     for name in names {
         assert!(body.contains(&format!("# HELP {name} ")), "{name}");
         assert!(document.contains(&format!("`{name}`")), "{name}");

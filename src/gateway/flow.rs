@@ -2,23 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderName, HeaderValue, Response, Version, header};
 
 use crate::catalog::errors::ErrorStyle;
-use crate::clock;
 use crate::domain::permission::Level;
 use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Limit, Refusal};
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
-use crate::framing::slot::Answering;
-use crate::gateway::body::{AnswerBody, Inbound, Upload};
-use crate::gateway::inspect::inspect;
-use crate::gateway::patience::PatientBody;
+use crate::gateway::body::{AnswerBody, Inbound, Received, Upload};
+use crate::gateway::busy::Answering;
+use crate::gateway::inspect::{inspect, needed};
 use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::{Outgoing, client_host};
 use crate::gateway::validity::{Asked, Validity};
@@ -50,12 +46,12 @@ pub struct Origin {
     pub server_name: Option<Arc<str>>,
 }
 
-/// A request as it came off its connection.
+/// What came of a request beside its head.
 #[derive(Debug)]
 pub struct Arrived {
-    /// The request.
-    pub request: Request<Incoming>,
-    /// Why it does not pass, where that is known already; what `request` shows is made up then.
+    /// The body.
+    pub body: Received,
+    /// Why it does not pass, where that is known already; the head is made up then.
     pub fault: Option<HeadFault>,
     /// Keeps the connection from counting as idle.
     pub answering: Option<Answering>,
@@ -67,19 +63,14 @@ pub type Answer = Response<RecordedBody<AnswerBody>>;
 /// Answers one request. Every way through it ends in an answer that carries the record.
 ///
 /// # Cancel safety
-/// hyper drops the future when the client leaves; the record then closes itself as aborted.
-pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answer {
-    let Arrived { request, fault, answering } = arrived;
-    let (parts, body) = request.into_parts();
-    let mut record = Record::open(&worker.gateway.recorder, record_head(worker, origin, &parts, fault));
-    let request_id = HeaderValue::from(record.request_id());
-    // Bodies of HTTP/1 are watched by the guard.
-    let patience = (parts.version == Version::HTTP_2).then_some(worker.gateway.limits.body_idle_time);
-    let body = CountedBody::new(PatientBody::new(body, patience), &record);
-    let request = Request::from_parts(parts, body);
+/// It is dropped when the client leaves; the record then closes itself as aborted.
+pub async fn answer(worker: &Worker, origin: &Origin, parts: &Parts, arrived: Arrived) -> Answer {
+    let Arrived { body, fault, answering } = arrived;
+    let mut record = Record::open(&worker.recorder, &record_head(origin, parts, fault));
+    let body = CountedBody::new(body, &record);
     let answered = match fault {
         Some(fault) => Err(Refused::early(fault.into())),
-        None => pass(worker, origin, request, &mut record).await,
+        None => pass(worker, origin, parts, body, &mut record).await,
     };
     let response = match answered {
         Ok(response) => {
@@ -89,7 +80,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
         Err(Refused { refusal, style, accepted }) => {
             record.refused(refusal.reason());
             record.answered(refusal.status());
-            refuse(&refusal, &style, accepted.as_ref(), &request_id)
+            refuse(&refusal, &style, accepted.as_ref(), record.request_id().as_header())
         }
     };
     RecordedBody::attach(response.map(|body| body.while_answering(answering)), record)
@@ -99,27 +90,29 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
 async fn pass(
     worker: &Worker,
     origin: &Origin,
-    request: Request<CountedBody<PatientBody>>,
+    parts: &Parts,
+    body: CountedBody<Received>,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
-    let (parts, body) = request.into_parts();
-    let passage = judge_request(worker, origin, &parts, record)?;
-    let request = Request::from_parts(parts, body);
-    let request = inspect(request, &passage.identity, &passage.validity)
-        .await
-        .map_err(|refusal| passage.refused(refusal))?;
-    forward(worker, origin, passage, request, record).await
+    let passage = judge_request(worker, origin, parts, record)?;
+    let body = match needed(parts, &body, &passage.identity) {
+        Ok(None) => Inbound::Streamed(body),
+        Ok(Some(inspection)) => {
+            let collected = inspect(body, inspection, &passage.validity).await;
+            record.waited();
+            Inbound::Collected(collected.map_err(|refusal| passage.refused(refusal))?.into())
+        }
+        Err(refusal) => return Err(passage.refused(refusal)),
+    };
+    forward(worker, origin, passage, (parts, body), record).await
 }
 
-fn record_head(worker: &Worker, origin: &Origin, parts: &Parts, fault: Option<HeadFault>) -> RecordHead {
-    // What hyper shows of a faulty head is made up.
+fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) -> RecordHead<'a> {
     let shown = fault.is_none().then_some(parts);
     RecordHead {
-        request_id: worker.gateway.request_ids.next(),
-        method: shown
-            .map(|parts| parts.method.clone())
-            .filter(|method| method.as_str().len() <= LONGEST_METHOD),
-        path: shown.and_then(|parts| raw_target(parts)).map(RequestPath::of),
+        method: shown.map(|parts| &parts.method).filter(|method| method.as_str().len() <= LONGEST_METHOD),
+        path: shown.and_then(raw_target).map(RequestPath::of),
+        headers: shown.map(|parts| &parts.headers),
         peer: origin.peer.ip(),
     }
 }
@@ -172,7 +165,6 @@ fn judge_request(
     parts: &Parts,
     record: &mut Record,
 ) -> Result<Passage, Refused> {
-    let started = clock::monotonic();
     let snapshot = worker.gateway.live.snapshot();
     let (host, target) = check_head(worker, parts).map_err(Refused::early)?;
     let question = Question {
@@ -186,8 +178,7 @@ fn judge_request(
     };
     let judgment = judge(&snapshot, &question);
     describe(&judgment, &snapshot, worker, record);
-    let took = clock::monotonic().saturating_duration_since(started);
-    record.judged(verdict(&judgment.outcome, snapshot.generation, took));
+    record.judged(verdict(&judgment.outcome, snapshot.generation));
     let accepted = judgment.matched.map(|matched| matched.needed.header.clone());
     let style = judgment.style(&question);
     let writes = judgment
@@ -197,9 +188,9 @@ fn judge_request(
     let upstream = judgment.upstream.and_then(|(index, _)| Some((index, upstreams.get(index)?)));
     match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
         (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
-            let user = Arc::clone(&grant.user);
+            let user = Arc::from(grant.user());
             let asked = Asked {
-                expires_at: grant.expires_at,
+                expires_at: grant.expires_at(),
                 token: token.digest,
                 method: parts.method.clone(),
                 peer: origin.peer.ip(),
@@ -225,7 +216,7 @@ fn judge_request(
 }
 
 /// What the record keeps of a decision.
-fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -> Judged {
+fn verdict(outcome: &Result<Permit, Refusal>, generation: u64) -> Judged {
     let (verdict, mode, shadow) = match outcome {
         // What a rule on trial says is the verdict; that it is on trial is the mode.
         Ok(permit) if !permit.shadow().is_empty() => (
@@ -236,7 +227,7 @@ fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -
         Ok(_) => (Verdict::Allow, Mode::Enforce, Vec::new()),
         Err(refusal) => (Verdict::Refuse(refusal.reason()), Mode::Enforce, Vec::new()),
     };
-    Judged { verdict, mode, policy_generation: generation, took, shadow }
+    Judged { verdict, mode, policy_generation: generation, shadow }
 }
 
 /// Steps 1 and 2, as far as the guard of HTTP/1 has not taken them; HTTP/2 has no guard.
@@ -275,24 +266,29 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     {
         record.routed(id);
     }
-    if !record.is_audited() {
+    if let (Some(token), Some(_)) = (judgment.token, judgment.grant) {
+        record.recognized(token.public_id);
+    }
+    if let Some(operation) = judgment.matched.and_then(|matched| matched.needed.git) {
+        record.is_git(operation);
+    }
+    if !record.is_described() {
         return;
     }
     let token_id = judgment.token.map(|token| token.public_id);
     if token_id.is_some() {
-        record.identified(Caller {
+        record.identified(&Caller {
             token_id,
-            token_name: judgment.grant.map(|grant| Arc::from(&*grant.name)),
-            user: judgment.grant.map(|grant| Arc::clone(&grant.user)),
+            token_name: judgment.grant.map(|grant| grant.name()),
+            user: judgment.grant.map(|grant| grant.user()),
         });
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;
-        let resource = action.resource.owner().map(|_| action.resource.to_string().into());
-        record.understood(Subject {
-            route: Some(action.route.into()),
-            resource,
-            permission: Some(Arc::clone(&matched.needed.text)),
+        record.understood(&Subject {
+            route: Some(action.route),
+            resource: action.resource,
+            permission: Some(&matched.needed.text),
         });
     }
     tracing::debug!(generation = snapshot.generation, outcome = ?judgment.outcome, "judged");
@@ -303,21 +299,27 @@ async fn forward(
     worker: &Worker,
     origin: &Origin,
     passage: Passage,
-    request: Request<Inbound>,
+    (parts, body): (&Parts, Inbound),
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
     let Ok(place) = Arc::clone(&worker.gateway.under_way).try_acquire_owned() else {
         return Err(passage.refused(Refusal::Overloaded));
     };
+    if record.reserve().is_err() {
+        return Err(passage.refused(Refusal::Overloaded));
+    }
     let validity = Arc::clone(&passage.validity);
     let Some(backend) = worker.backends.get(passage.upstream) else {
         return Err(passage.refused(Refusal::NoUpstream));
     };
-    let request_id = HeaderValue::from(record.request_id());
-    let request = request.map(|body| Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity)));
-    let progress = request.body().progress();
+    let traced = record.tell_trace(&parts.headers);
+    let request_id = record.request_id().as_header().clone();
+    let upload = Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity));
+    let progress = upload.progress();
     let outgoing = Outgoing {
-        request,
+        parts,
+        headers: traced.as_ref().unwrap_or(&parts.headers),
+        upload,
         validity: Arc::clone(&validity),
         user: &passage.user,
         writes: passage.writes,

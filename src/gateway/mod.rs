@@ -4,12 +4,17 @@
 //! a request never changes core. `flow` is the way of one request; nothing but `upstream` opens a connection to a host.
 
 pub mod body;
+pub mod busy;
+pub mod client;
 pub mod connection;
 pub mod exchange;
 pub mod flow;
+pub mod http1;
+pub mod inflow;
 pub mod inspect;
 pub mod linger;
 pub mod link;
+pub mod outflow;
 pub mod patience;
 pub mod pool;
 pub mod refuse;
@@ -29,7 +34,6 @@ use crate::headers::identity::Identity;
 use crate::live::LivePolicy;
 use crate::record::Recorder;
 use crate::record::metrics::UpstreamId;
-use crate::record::request_id::RequestIds;
 
 /// What all workers share. Everything in it is read without waiting.
 #[derive(Debug)]
@@ -38,8 +42,6 @@ pub struct Gateway {
     pub live: Arc<LivePolicy>,
     /// Where records go.
     pub recorder: Arc<Recorder>,
-    /// Where request ids come from.
-    pub request_ids: RequestIds,
     /// Bounds of a request.
     pub limits: Limits,
     /// How many client connections there may still be.

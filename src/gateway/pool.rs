@@ -1,7 +1,7 @@
 //! Connections to one host, kept for the next request. One pool a worker, so nothing is shared between cores.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, Response};
 use rustls::pki_types::ServerName;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::clock;
+use crate::clock::{self, Tick};
 use crate::config::Timeouts;
 use crate::domain::refusal::UpstreamError;
 use crate::framing::answer::AnswerHead;
@@ -17,8 +17,8 @@ use crate::gateway::body::Upload;
 use crate::gateway::exchange::{Exchange, HostBody, Lost};
 use crate::gateway::link::Link;
 use crate::gateway::sending::Sending;
-use crate::record::Recorder;
 use crate::record::metrics::UpstreamId;
+use crate::record::worker::WorkerRecorder;
 use crate::tasks;
 use crate::tls::stream::MaybeTls;
 
@@ -32,7 +32,7 @@ const SWEEP_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Pool {
     destination: Destination,
-    recorder: Arc<Recorder>,
+    recorder: Arc<WorkerRecorder>,
     idle: Mutex<IdleLinks>,
 }
 
@@ -43,10 +43,25 @@ struct IdleLinks {
     is_swept: bool,
 }
 
+impl IdleLinks {
+    /// The one used last that is fit for use, and was used within `time`.
+    fn take(&mut self, time: Duration) -> Option<Box<Link>> {
+        while let Some(Idle { mut link, since }) = self.links.pop() {
+            if clock::tick().since(since) > time {
+                // Those below are older still.
+                self.links.clear();
+            } else if link.is_quiet() {
+                return Some(link);
+            }
+        }
+        None
+    }
+}
+
 #[derive(Debug)]
 struct Idle {
     link: Box<Link>,
-    since: Instant,
+    since: Tick,
 }
 
 /// Where a pool's connections go.
@@ -87,7 +102,7 @@ pub struct HostRequest {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(destination: Destination, recorder: Arc<Recorder>) -> Self {
+    pub fn new(destination: Destination, recorder: Arc<WorkerRecorder>) -> Self {
         Self { destination, recorder, idle: Mutex::default() }
     }
 
@@ -138,15 +153,15 @@ impl Pool {
     /// A kept connection that is fit for use, the one used last first.
     fn take_idle(&self) -> Option<Box<Link>> {
         let mut idle = self.idle();
-        while let Some(Idle { mut link, since }) = idle.links.pop() {
-            if clock::monotonic().saturating_duration_since(since) > self.destination.timeouts.idle {
-                // Those below are older still.
-                idle.links.clear();
-            } else if link.is_quiet() {
-                return Some(link);
-            }
+        let taken = idle.take(self.destination.timeouts.idle);
+        self.tell_kept(&idle);
+        taken
+    }
+
+    fn tell_kept(&self, idle: &IdleLinks) {
+        if let Some(id) = self.destination.id {
+            self.recorder.upstream_connections_kept(id, idle.links.len());
         }
-        None
     }
 
     /// Keeps a connection over which everything ended.
@@ -154,8 +169,9 @@ impl Pool {
         link.rest();
         let mut idle = self.idle();
         if idle.links.len() < MAX_IDLE {
-            idle.links.push(Idle { link, since: clock::monotonic() });
+            idle.links.push(Idle { link, since: clock::tick() });
         }
+        self.tell_kept(&idle);
         if !std::mem::replace(&mut idle.is_swept, true) {
             let every = self.destination.timeouts.idle.min(SWEEP_TIME);
             drop(tasks::spawn("unused upstream connections", sweep(Arc::downgrade(self), every)));
@@ -164,12 +180,12 @@ impl Pool {
 
     /// Closes connections that are of no use any more. `false` where none is left.
     fn sweep(&self) -> bool {
-        let now = clock::monotonic();
+        let now = clock::tick();
         let mut idle = self.idle();
         idle.links.retain_mut(|unused| {
-            now.saturating_duration_since(unused.since) <= self.destination.timeouts.idle
-                && unused.link.is_quiet()
+            now.since(unused.since) <= self.destination.timeouts.idle && unused.link.is_quiet()
         });
+        self.tell_kept(&idle);
         idle.is_swept = !idle.links.is_empty();
         idle.is_swept
     }
@@ -181,10 +197,8 @@ impl Pool {
     async fn connect(&self) -> Result<Box<Link>, UpstreamError> {
         let connected = timeout(self.destination.timeouts.connect, self.connect_now()).await;
         let stream = connected.map_err(|_| UpstreamError::Timeout).flatten()?;
-        if let Some(id) = self.destination.id {
-            self.recorder.metrics.upstream_connected(id);
-        }
-        Ok(Box::new(Link::new(stream)))
+        let open = self.destination.id.map(|id| self.recorder.upstream_connected(id));
+        Ok(Box::new(Link::new(stream, open)))
     }
 
     async fn connect_now(&self) -> Result<MaybeTls<TcpStream>, UpstreamError> {
