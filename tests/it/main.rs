@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod bench;
 mod bodies;
 mod clients;
 mod command;
