@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs that are named: git, nginx, fcgiwrap. Starts nothing. Does nothing where all of them are there;
+# Installs the programs that are named: git, nginx, fcgiwrap, prometheus. Starts nothing. Does nothing where all of them are there;
 # on other systems than Debian's, or without the right to install, it says what is missing.
 set -eu
 

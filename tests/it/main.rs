@@ -11,6 +11,7 @@ mod bodies;
 mod clients;
 mod command;
 mod corpus;
+mod dashboards;
 mod demo;
 mod documentation;
 mod drain;

@@ -5,6 +5,7 @@ pub(crate) mod git;
 pub(crate) mod http2;
 pub(crate) mod nginx;
 pub(crate) mod policy;
+pub(crate) mod prometheus;
 pub(crate) mod secure;
 pub(crate) mod spy;
 pub(crate) mod wire;
