@@ -139,7 +139,7 @@ class Panel:
     def draw(self):
         out = [
             f'<rect x="{self.x:.1f}" y="{self.y:.1f}" width="{self.w:.1f}" height="{self.h:.1f}" rx="3" fill="{PANEL}" stroke="#dde0e4"/>',
-            text(self.x + 10, self.y + 19, self.panel["title"], 12.5, weight="600"),
+            text(self.x + 10, self.y + 19, self.panel["title"], 12, weight="600"),
         ]
         return out + getattr(self, self.panel["type"])()
 
@@ -156,7 +156,7 @@ class Panel:
         words = formatted(value, self.unit, self.decimals)
         for mapping in self.defaults.get("mappings", []):
             words = mapping["options"].get(f"{value:g}", {"text": words})["text"]
-        size = min(30, self.w / max(1, len(words)) * 1.55)
+        size = min(28, (self.w - 24) / (0.64 * len(words)))
         middle = self.y + 24 + (self.h - 24) / 2 + size / 3 - 4
         fill = color_of(value, self.defaults.get("thresholds"))
         return [text(self.x + self.w / 2, middle, words, round(size), fill, "middle", "600")]
@@ -218,7 +218,7 @@ class Panel:
         custom = self.defaults.get("custom", {})
         colors = [self.fixed.get(name, PALETTE[at % len(PALETTE)]) for at, (name, _) in enumerate(lines)]
         legend, legend_height = self.legend([name for name, _ in lines], colors)
-        frame = Frame(self, legend_height)
+        frame = Frame(self, legend_height, custom.get("scaleDistribution", {}).get("type") == "log")
         stacked = "stacking" in custom
         bands = stack(lines) if stacked else [(name, [(at, 0, value) for at, value in points]) for name, points in lines]
         frame.fit(bands, self.defaults)
@@ -256,46 +256,55 @@ class Panel:
 class Frame:
     """The axes of a panel."""
 
-    def __init__(self, panel, legend):
-        self.left, self.right = panel.x + 62, panel.x + panel.w - 12
-        self.top, self.bottom = panel.y + 32, panel.y + panel.h - legend - 26
+    def __init__(self, panel, legend, logarithmic):
+        self.left, self.right = panel.x + 66, panel.x + panel.w - 14
+        self.top, self.bottom = panel.y + 34, panel.y + panel.h - legend - 26
         self.start, self.end = panel.prometheus.start, panel.prometheus.end
+        self.logarithmic = logarithmic
 
     def fit(self, bands, defaults):
-        highest = max(high for _, band in bands for _, _, high in band)
-        highest = min(max(highest, 0), defaults.get("max", math.inf)) if highest > defaults.get("max", math.inf) else highest
-        powers = 1024.0 ** max(0, math.floor(math.log(highest, 1024))) if highest > 0 else 1
-        base = powers if defaults.get("unit") in ("bytes", "binBps") else 1
-        self.step = nice(highest / base / 4 or 0.25) * base
-        self.high = max(self.step, math.ceil(highest / self.step * 0.999) * self.step)
+        """Chooses the ticks: four or so, or the powers of ten."""
+        values = [high for _, band in bands for _, _, high in band]
+        highest = max(0, *values)
+        if self.logarithmic:
+            least = min((value for value in values if value > 0), default=1)
+            low, high = math.floor(math.log10(least)), math.ceil(math.log10(max(highest, least)) + 1e-9)
+            self.ticks = [10.0**power for power in range(low, max(high, low + 1) + 1)]
+            return
+        base = 1024.0 ** math.floor(math.log(highest, 1024)) if highest >= 1024 and defaults["unit"] in ("bytes", "binBps") else 1
+        step = nice(highest / base / 4 or 0.25) * base
+        self.ticks = [step * at for at in range(max(1, math.ceil(highest / step * 0.999)) + 1)]
 
     def at_x(self, moment):
         return self.left + (moment - self.start) / (self.end - self.start) * (self.right - self.left)
 
     def at_y(self, value):
-        return self.bottom - min(value, self.high) / self.high * (self.bottom - self.top)
+        low, high = self.ticks[0], self.ticks[-1]
+        value = min(max(value, low), high)
+        if self.logarithmic:
+            low, high, value = (math.log10(number) for number in (low, high, value))
+        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
 
     def axes(self, unit):
-        out, value = [], 0.0
-        while value <= self.high * 1.001:
+        out = []
+        for value in self.ticks:
             y = self.at_y(value)
             out.append(f'<path d="M{self.left:.1f} {y:.1f}H{self.right:.1f}" stroke="{GRID}"/>')
             out.append(text(self.left - 6, y + 4, formatted(value, unit), 10.5, FAINT, "end"))
-            value += self.step
         span = self.end - self.start
         step = next(step for step in (15, 30, 60, 120, 300, 600, 3600, 1e9) if span / step <= 6)
         moment = math.ceil(self.start / step) * step
         while moment <= self.end:
-            form = "%H:%M:%S" if step < 60 else "%H:%M"
-            words = time.strftime(form, time.gmtime(moment))
-            out.append(text(self.at_x(moment), self.bottom + 15, words, 10.5, FAINT, "middle"))
+            words = time.strftime("%H:%M:%S" if step < 60 else "%H:%M", time.gmtime(moment))
+            if moment < self.end - span / 30:
+                out.append(text(self.at_x(moment), self.bottom + 15, words, 10.5, FAINT, "middle"))
             moment += step
         return out
 
     def thresholds(self, thresholds):
         out = []
         for step in thresholds["steps"]:
-            if step["value"] is not None and step["value"] <= self.high:
+            if step["value"] is not None and self.ticks[0] <= step["value"] <= self.ticks[-1]:
                 y, color = self.at_y(step["value"]), COLORS[step["color"]]
                 out.append(f'<path d="M{self.left:.1f} {y:.1f}H{self.right:.1f}" stroke="{color}" stroke-dasharray="6 4"/>')
         return out

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use portcullis::domain::token::TokenDigest;
-use socket2::{Domain, Socket, Type};
 
 use crate::support::gateway::{TestGateway, authorization, wait_for, write};
 use crate::support::git::Git;
@@ -37,40 +36,78 @@ const CONNECTIONS: usize = 48;
 const SOUND: &str = "deny: [{ name: closed, route: 'GET /repos/{owner}/{repo}/hooks' }]\n";
 const FAULTY: &str = "deny: [nothing]\n";
 
+const COMMITS: &str = "/repos/acme/alpha/commits";
+
+/// What the first two clients ask for, in turns.
+const REQUESTS: [(&str, u8, &str, &str); 20] = [
+    (API, READER, "GET", COMMITS),
+    (API, WRITER, "GET", COMMITS),
+    (LEGACY, READER, "GET", COMMITS),
+    (API, READER, "GET", "/repos/acme/alpha/contents/readme"),
+    (API, WRITER, "POST", "/repos/acme/alpha/git/refs"),
+    (API, EXPIRES_SOON, "GET", COMMITS),
+    (API, READER, "GET", "/repos/acme/beta/commits"),
+    (API, WRITER, "GET", COMMITS),
+    (API, ON_TRIAL, "GET", "/repos/umbrella/alpha/commits"),
+    (API, READER, "GET", COMMITS),
+    (API, WRITER, "GET", COMMITS),
+    (LEGACY, WRITER, "GET", COMMITS),
+    (API, REVOKED, "GET", COMMITS),
+    (API, READER, "GET", COMMITS),
+    (API, EXPIRES_SOON, "GET", COMMITS),
+    (API, WRITER, "GET", "/repos/acme/alpha/contents/readme"),
+    (API, READER, "POST", "/repos/acme/alpha/git/refs"),
+    (API, READER, "GET", COMMITS),
+    (API, WRITER, "POST", "/repos/acme/alpha/git/refs"),
+    (API, WRITER, "GET", COMMITS),
+];
+
+/// The names of hosts.
+const API: &str = "api.example.com";
+const LEGACY: &str = "legacy.example.com";
+
 /// A gateway, its hosts, and clients that do not stop by themselves.
 pub(super) struct Load {
     pub(super) gateway: TestGateway,
+    /// Whether the host behind `legacy` closes each connection.
+    pub(super) broken: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
     _server: Git,
-    _closed: Socket,
 }
 
 impl Load {
-    /// Starts all of it; `rhythm` is the pause between two requests of a client at `seconds` since the start.
-    pub(super) fn start(rhythm: fn(f64) -> Duration) -> Self {
+    /// Starts all of it; `rhythm` is the pause between two requests of a client, some seconds after the start, and
+    /// every so many pauses there is trouble.
+    pub(super) fn start(rhythm: fn(f64) -> Duration, trouble_every: u32) -> Self {
         let server = Git::new();
         fs::create_dir_all(server.path("root/acme")).unwrap();
         for name in ["alpha", "beta"] {
             server.seed(&format!("root/acme/{name}.git"), 5);
         }
         server.commit_noise("root/acme/alpha.git", "noise", 200_000);
-        let host = Host::start(serve);
-        let (closed, nobody) = closed_port();
+        let host = Host::start(|wire, _| serve(wire));
+        let broken = Arc::new(AtomicBool::new(false));
+        let is_broken = Arc::clone(&broken);
+        let legacy = Host::start(move |wire, _| {
+            if !is_broken.load(Ordering::Relaxed) {
+                serve_until(wire, || is_broken.load(Ordering::Relaxed));
+            }
+        });
         let authority = Authority::new();
-        let gateway = gateway(&authority, &server.path("root").display().to_string(), host.address, nobody);
+        let gateway = gateway(&authority, &server.path("root").display().to_string(), host.address, legacy.address);
         let over = Arc::new(AtomicBool::new(false));
         let [plain, secure] = [0, 1].map(|at| gateway.running().listeners[at]);
         let pace = Pace { over: Arc::clone(&over), start: Instant::now(), rhythm };
         let clients = vec![
-            spawn(&pace, move |pace| rest(pace, || Wire::connect(plain))),
+            spawn(&pace, move |pace| rest(pace, None, || Wire::connect(plain))),
             spawn(&pace, move |pace| {
-                rest(pace, || Wire::connect_tls(secure, authority.client(&["http/1.1"]), "git.example.com"));
+                rest(pace, Some(API), || Wire::connect_tls(secure, authority.client(&["http/1.1"]), API));
             }),
             spawn(&pace, move |pace| git(pace, plain)),
-            spawn(&pace, move |pace| trouble(pace, plain, secure)),
+            spawn(&pace, move |pace| trouble(pace, trouble_every, plain, secure)),
         ];
-        Self { gateway, over, clients, _server: server, _closed: closed }
+        Self { gateway, broken, over, clients, _server: server }
     }
 
     /// Writes a policy with a fault, or a sound one, and waits until the gateway has seen it.
@@ -122,18 +159,18 @@ fn spawn(pace: &Pace, client: impl FnOnce(&Pace) + Send + 'static) -> JoinHandle
     thread::spawn(move || client(&pace))
 }
 
-fn gateway(authority: &Authority, root: &str, host: SocketAddr, nobody: SocketAddr) -> TestGateway {
+fn gateway(authority: &Authority, root: &str, host: SocketAddr, legacy: SocketAddr) -> TestGateway {
     let directory = tempfile::tempdir().unwrap();
     let in_days = Timestamp::now() + SignedDuration::from_hours(24 * 10);
     let date = in_days.to_zoned(TimeZone::UTC).date();
-    authority.issue_until(&["git.example.com"], date).write(directory.path(), "cert");
+    authority.issue_until(&["git.example.com", API], date).write(directory.path(), "cert");
     let top = format!(
         "listeners: [{{ bind: 127.0.0.1:0 }}, {{ bind: 127.0.0.1:0, tls: {{ certificate: cert.pem, key: cert.key }} }}]\nlimits: {{ connections: {CONNECTIONS} }}"
     );
     let header = "identity: { trusted_header: X-WEBAUTH-USER }, catalogs: [github]";
     let upstreams = format!(
-        "  - {{ name: api, hosts: [api.example.com], url: 'http://{host}', timeouts: {{ response: 300ms }}, {header} }}
-  - {{ name: legacy, hosts: [legacy.example.com], url: 'http://{nobody}', {header} }}
+        "  - {{ name: api, hosts: [{API}], url: 'http://{host}', timeouts: {{ response: 300ms }}, {header} }}
+  - {{ name: legacy, hosts: [{LEGACY}], url: 'http://{legacy}', {header} }}
   - {{ name: git, hosts: ['*'], git_directory: '{root}', catalogs: [git] }}"
     );
     let shadow = "organization: umbrella\nceiling: { contents: none }\nmode: shadow\n";
@@ -167,17 +204,14 @@ fn tokens() -> String {
     text
 }
 
-/// A port that is taken and on which nobody listens.
-fn closed_port() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
+/// A host that answers most requests well.
+fn serve(wire: Wire) {
+    serve_until(wire, || false);
 }
 
-/// The host behind `api`.
-fn serve(mut wire: Wire, _: usize) {
-    while let Some(head) = wire.head() {
+/// As [`serve`], until it breaks.
+fn serve_until(mut wire: Wire, broken: impl Fn() -> bool) {
+    while let Some(head) = wire.head().filter(|_| !broken()) {
         let length = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
         wire.skip(length);
         let answer = if head.contains("sha=broken") {
@@ -208,27 +242,16 @@ fn exchange(wire: &mut Wire, request: &str) -> Option<()> {
     wire.try_skip(length).ok()
 }
 
-/// One connection, and a new one when the gateway closes it.
-fn rest(pace: &Pace, connect: impl Fn() -> Wire) {
-    const COMMITS: &str = "/repos/acme/alpha/commits";
-    let requests = [
-        (READER, "GET", COMMITS),
-        (WRITER, "GET", COMMITS),
-        (READER, "GET", "/repos/acme/alpha/contents/readme"),
-        (READER, "GET", "/repos/acme/beta/commits"),
-        (WRITER, "POST", "/repos/acme/alpha/git/refs"),
-        (EXPIRES_SOON, "GET", COMMITS),
-        (ON_TRIAL, "GET", "/repos/umbrella/alpha/commits"),
-        (READER, "GET", COMMITS),
-        (REVOKED, "GET", COMMITS),
-        (READER, "POST", "/repos/acme/alpha/git/refs"),
-    ];
+/// One connection, and a new one when the gateway closes it; `only` for one host, as TLS wants it.
+fn rest(pace: &Pace, only: Option<&str>, connect: impl Fn() -> Wire) {
     let mut wire = None;
-    let mut all = requests.iter().cycle();
-    while pace.next(1) {
-        let (seed, method, target) = all.next().unwrap();
+    let asked = REQUESTS.iter().filter(|(host, ..)| only.is_none_or(|only| only == *host));
+    for (host, seed, method, target) in asked.cycle() {
+        if !pace.next(1) {
+            return;
+        }
         let open = wire.get_or_insert_with(&connect);
-        if exchange(open, &request("api.example.com", *seed, method, target)).is_none() {
+        if exchange(open, &request(host, *seed, method, target)).is_none() {
             wire = None;
         }
     }
@@ -253,19 +276,17 @@ fn git(pace: &Pace, address: SocketAddr) {
 }
 
 /// Everything that an alert is about.
-fn trouble(pace: &Pace, plain: SocketAddr, secure: SocketAddr) {
-    const COMMITS: &str = "/repos/acme/alpha/commits";
-    while pace.next(8) {
+fn trouble(pace: &Pace, every: u32, plain: SocketAddr, secure: SocketAddr) {
+    while pace.next(every) {
         let once = |request: String| exchange(&mut Wire::connect(plain), &request);
         for target in ["sha=broken", "sha=cut", "sha=slow"] {
-            once(request("api.example.com", READER, "GET", &format!("{COMMITS}?{target}")));
+            once(request(API, READER, "GET", &format!("{COMMITS}?{target}")));
         }
-        once(request("legacy.example.com", READER, "GET", COMMITS));
         for seed in [EXPIRED, PENDING, UNKNOWN] {
-            once(request("api.example.com", seed, "GET", COMMITS));
+            once(request(API, seed, "GET", COMMITS));
         }
-        once("GET /repos/acme/alpha/../beta HTTP/1.1\r\nHost: api.example.com\r\n\r\n".into());
-        once(format!("GET {COMMITS} HTTP/1.1\r\nHost : api.example.com\r\n\r\n"));
+        once(format!("GET /repos/acme/alpha/../beta HTTP/1.1\r\nHost: {API}\r\n\r\n"));
+        once(format!("GET {COMMITS} HTTP/1.1\r\nHost : {API}\r\n\r\n"));
         // No handshake comes of this.
         drop(Wire::connect(secure).try_send("GET / HTTP/1.0\r\n\r\n"));
     }
