@@ -291,8 +291,8 @@ class Frame:
             y = self.at_y(value)
             out.append(f'<path d="M{self.left:.1f} {y:.1f}H{self.right:.1f}" stroke="{GRID}"/>')
             out.append(text(self.left - 6, y + 4, formatted(value, unit), 10.5, FAINT, "end"))
-        span = self.end - self.start
-        step = next(step for step in (15, 30, 60, 120, 300, 600, 3600, 1e9) if span / step <= 6)
+        span, most = self.end - self.start, (self.right - self.left) / 75
+        step = next(step for step in (15, 30, 60, 120, 300, 600, 3600, 1e9) if span / step <= most)
         moment = math.ceil(self.start / step) * step
         while moment <= self.end:
             words = time.strftime("%H:%M:%S" if step < 60 else "%H:%M", time.gmtime(moment))

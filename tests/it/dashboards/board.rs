@@ -49,7 +49,10 @@ fn dashboards_are_what_grafana_reads() {
         assert!(uids.insert(board["uid"].as_str().unwrap().to_owned()), "{name}: its uid is taken");
         assert!(board["tags"].as_array().unwrap().contains(&"portcullis".into()), "{name}");
         let variables: Vec<_> = board["templating"]["list"].as_array().unwrap().iter().collect();
-        assert_eq!((&variables[0]["name"], &variables[0]["type"]), (&"datasource".into(), &"datasource".into()));
+        assert_eq!(
+            (&variables[0]["name"], &variables[0]["type"]),
+            (&"datasource".into(), &"datasource".into())
+        );
         for variable in variables.iter().filter(|variable| variable["type"] == "query") {
             assert_eq!(variable["datasource"]["uid"], "${datasource}", "{name}");
         }
@@ -98,7 +101,8 @@ fn links_lead_to_runbooks_that_exist() {
         file(RUNBOOKS).lines().filter_map(|line| Some(line.strip_prefix("### ")?.to_lowercase())).collect();
     let mut found = 0;
     for (name, board) in dashboards() {
-        let constant = board["templating"]["list"].as_array().unwrap().iter().find(|it| it["name"] == "runbooks");
+        let constant =
+            board["templating"]["list"].as_array().unwrap().iter().find(|it| it["name"] == "runbooks");
         assert_eq!(constant.unwrap()["query"], RUNBOOKS, "{name}");
         for link in panels(&board).iter().filter_map(|panel| panel["links"].as_array()).flatten() {
             let url = link["url"].as_str().unwrap();

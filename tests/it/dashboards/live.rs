@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -132,7 +133,7 @@ fn tell(prometheus: &Prometheus, left: &[Query]) -> String {
     let mut text = String::new();
     let mut absent = BTreeSet::new();
     for query in left {
-        text += &format!("{}\n    {}\n", query.place, query.expression);
+        writeln!(text, "{}\n    {}", query.place, query.expression).unwrap();
         let unknown = |name: &&str| prometheus.query(name).is_ok_and(|samples| samples.is_empty());
         absent.extend(metrics_in(&query.expression).filter(unknown));
     }
@@ -143,7 +144,7 @@ fn tell(prometheus: &Prometheus, left: &[Query]) -> String {
 fn every_query_has_data_under_load() {
     let drawn: Option<u64> = env::var("PORTCULLIS_DASHBOARDS").ok().map(|seconds| seconds.parse().unwrap());
     let rhythm = |seconds: f64| Duration::from_secs_f64(0.012 - 0.007 * (seconds / 45.0).sin());
-    let load = Load::start(rhythm, if drawn.is_some() { 80 } else { 8 });
+    let load = Load::start(rhythm, if drawn.is_some() { 200 } else { 8 });
     let prometheus = match Prometheus::start(load.gateway.running().control.unwrap()) {
         Ok(prometheus) => prometheus,
         Err(missing) => {
@@ -152,7 +153,8 @@ fn every_query_has_data_under_load() {
         }
     };
     // The counters must have been seen without it before.
-    let seen = wait_for_data(&prometheus, vec![Query { place: "scrape".into(), expression: "up == 1".into() }]);
+    let seen =
+        wait_for_data(&prometheus, vec![Query { place: "scrape".into(), expression: "up == 1".into() }]);
     assert!(seen.is_empty(), "no scrape: {}", prometheus.get("/api/v1/targets"));
     if let Some(seconds) = drawn {
         draw(&load, &prometheus, seconds);
@@ -189,7 +191,8 @@ fn every_query_has_data_under_load() {
 /// Goes on for `seconds`, with a host that breaks and a fault in the policy on the way, and draws what was seen.
 fn draw(load: &Load, prometheus: &Prometheus, seconds: u64) {
     let go_on = |part: u64| {
-        let (start, time) = (Instant::now(), Duration::from_secs(seconds) * u32::try_from(part).unwrap() / 100);
+        let (start, time) =
+            (Instant::now(), Duration::from_secs(seconds) * u32::try_from(part).unwrap() / 100);
         while start.elapsed() < time {
             thread::park_timeout(Duration::from_millis(100));
         }

@@ -33,6 +33,7 @@ const UNKNOWN: u8 = 8;
 /// How many connections the gateway takes.
 const CONNECTIONS: usize = 48;
 
+/// A rule's file, and one with a fault.
 const SOUND: &str = "deny: [{ name: closed, route: 'GET /repos/{owner}/{repo}/hooks' }]\n";
 const FAULTY: &str = "deny: [nothing]\n";
 
@@ -61,6 +62,9 @@ const REQUESTS: [(&str, u8, &str, &str); 20] = [
     (API, WRITER, "POST", "/repos/acme/alpha/git/refs"),
     (API, WRITER, "GET", COMMITS),
 ];
+
+/// How many requests a client sends before it connects anew.
+const REQUESTS_A_CONNECTION: usize = 50;
 
 /// The names of hosts.
 const API: &str = "api.example.com";
@@ -95,7 +99,8 @@ impl Load {
             }
         });
         let authority = Authority::new();
-        let gateway = gateway(&authority, &server.path("root").display().to_string(), host.address, legacy.address);
+        let gateway =
+            gateway(&authority, &server.path("root").display().to_string(), host.address, legacy.address);
         let over = Arc::new(AtomicBool::new(false));
         let [plain, secure] = [0, 1].map(|at| gateway.running().listeners[at]);
         let pace = Pace { over: Arc::clone(&over), start: Instant::now(), rhythm };
@@ -112,7 +117,9 @@ impl Load {
 
     /// Writes a policy with a fault, or a sound one, and waits until the gateway has seen it.
     pub(super) fn policy(&self, sound: bool) {
-        write(&self.gateway.policy_file("deny.yaml"), if sound { SOUND } else { FAULTY });
+        let generation = self.gateway.metric("portcullis_snapshot_generation");
+        let text = SOUND.replace("closed", &format!("closed since {generation}"));
+        write(&self.gateway.policy_file("deny.yaml"), if sound { &text } else { FAULTY });
         let stale = if sound { 0.0 } else { 1.0 };
         wait_for("the policy", || (self.gateway.metric("portcullis_snapshot_stale") - stale).abs() < 0.5);
     }
@@ -246,9 +253,12 @@ fn exchange(wire: &mut Wire, request: &str) -> Option<()> {
 fn rest(pace: &Pace, only: Option<&str>, connect: impl Fn() -> Wire) {
     let mut wire = None;
     let asked = REQUESTS.iter().filter(|(host, ..)| only.is_none_or(|only| only == *host));
-    for (host, seed, method, target) in asked.cycle() {
+    for (number, (host, seed, method, target)) in asked.cycle().enumerate() {
         if !pace.next(1) {
             return;
+        }
+        if number % REQUESTS_A_CONNECTION == 0 {
+            wire = None;
         }
         let open = wire.get_or_insert_with(&connect);
         if exchange(open, &request(host, *seed, method, target)).is_none() {

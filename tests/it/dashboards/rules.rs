@@ -50,7 +50,10 @@ fn an_alert_says_all_that_is_needed_at_night() {
         let annotation = |key: &str| rule["annotations"][key].as_str().unwrap_or_default();
         assert!(!annotation("summary").is_empty(), "{name} has no summary");
         let (description, summary) = (annotation("description"), annotation("summary"));
-        assert!(description.contains("{{ $") || name == "PortcullisAbsent", "{name}: no value in {description:?}");
+        assert!(
+            description.contains("{{ $") || name == "PortcullisAbsent",
+            "{name}: no value in {description:?}"
+        );
         assert!(!summary.contains("{{"), "{name}: a summary is the same for all: {summary:?}");
         assert_eq!(annotation("runbook_url"), format!("{RUNBOOKS}#{}", name.to_lowercase()));
         assert!(name.starts_with("Portcullis"), "{name}");
@@ -70,11 +73,12 @@ fn every_alert_has_its_runbook_and_each_runbook_its_alert() {
     assert_eq!(sorted(sections()), sorted(alerts));
     let page = file(RUNBOOKS);
     for section in page.split("\n### ").skip(1) {
-        let mut from = 0;
-        for part in ["**Means.**", "**How bad.**", "**Look.**", "**Mend.**"] {
-            let found = section[from..].find(part);
-            from += found.unwrap_or_else(|| panic!("no {part} in its place in {section}"));
-        }
+        let parts = ["**Means.**", "**How bad.**", "**Look.**", "**Mend.**"];
+        let places: Vec<_> = parts.iter().map(|part| section.find(part)).collect();
+        assert!(
+            places.iter().all(Option::is_some) && places.is_sorted(),
+            "not {parts:?} in this order: {section}"
+        );
     }
 }
 
@@ -84,7 +88,8 @@ fn every_alert_is_tested_both_ways() {
     for test in yaml(TESTS)["tests"].as_array().unwrap() {
         for case in test["alert_rule_test"].as_array().unwrap() {
             let fires = !case["exp_alerts"].as_array().unwrap().is_empty();
-            tested.entry(case["alertname"].as_str().unwrap().to_owned()).or_default()[usize::from(fires)] = true;
+            tested.entry(case["alertname"].as_str().unwrap().to_owned()).or_default()[usize::from(fires)] =
+                true;
         }
     }
     for (name, _) in rules(ALERTS, "alert") {
@@ -152,15 +157,18 @@ fn words_of_the_log_in_the_runbooks_are_in_the_code() {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            match path.is_dir() {
-                true => folders.push(path),
-                false => code += &fs::read_to_string(path).unwrap(),
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                code += &fs::read_to_string(path).unwrap();
             }
         }
     }
     let page = file(RUNBOOKS).replace('\n', " ");
     let mut found = 0;
-    for after in ["log says `", "or `", "says why git ended: `", "log then says `", "What the log says of it: `"] {
+    for after in
+        ["log says `", "or `", "says why git ended: `", "log then says `", "What the log says of it: `"]
+    {
         for rest in page.split(after).skip(1) {
             let words = rest.split('`').next().unwrap();
             if words.contains(' ') {

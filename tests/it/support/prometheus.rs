@@ -102,16 +102,15 @@ impl Drop for Prometheus {
 /// Reads the log up to the line that names the port.
 fn listens_on(log: &mut impl BufRead) -> SocketAddr {
     let mut seen = String::new();
-    loop {
-        let start = seen.len();
-        assert!(log.read_line(&mut seen).unwrap() > 0, "prometheus ended: {seen}");
-        let line = seen[start..].to_ascii_lowercase();
-        if line.contains("listening on")
+    for line in log.lines().map_while(Result::ok) {
+        if line.to_ascii_lowercase().contains("\"listening on\"")
             && let Some((_, address)) = line.split_once("address=")
         {
             return address.trim().trim_matches('"').parse().unwrap();
         }
+        seen = seen + &line + "\n";
     }
+    panic!("prometheus ended: {seen}")
 }
 
 fn percent_encoded(text: &str) -> String {

@@ -49,7 +49,7 @@ impl Authority {
     /// A certificate for `names`.
     pub(crate) fn issue(&self, names: &[&str]) -> Pair {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        self.sign(CertificateParams::new(names).unwrap())
+        self.sign(&CertificateParams::new(names).unwrap())
     }
 
     /// As [`Self::issue`], until the beginning of `date`.
@@ -58,10 +58,10 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         let number = |part: i8| u8::try_from(part).unwrap();
         params.not_after = rcgen::date_time_ymd(date.year().into(), number(date.month()), number(date.day()));
-        self.sign(params)
+        self.sign(&params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Pair {
+    fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
