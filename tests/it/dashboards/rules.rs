@@ -15,7 +15,7 @@ use crate::support::prometheus::promtool;
 pub(super) const RUNBOOKS: &str = "docs/runbooks.md";
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
 const RECORDING: &str = "deploy/prometheus/recording.yml";
-const TESTS: &str = "tests/prometheus/alerts_test.yml";
+const TESTS: [&str; 2] = ["tests/prometheus/alerts_test.yml", "tests/prometheus/budgets_test.yml"];
 
 fn yaml(name: &str) -> Value {
     serde_yaml::from_str(&file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -85,7 +85,7 @@ fn every_alert_has_its_runbook_and_each_runbook_its_alert() {
 #[test]
 fn every_alert_is_tested_both_ways() {
     let mut tested: BTreeMap<String, [bool; 2]> = BTreeMap::new();
-    for test in yaml(TESTS)["tests"].as_array().unwrap() {
+    for test in TESTS.iter().flat_map(|file| yaml(file)["tests"].as_array().unwrap().clone()) {
         for case in test["alert_rule_test"].as_array().unwrap() {
             let fires = !case["exp_alerts"].as_array().unwrap().is_empty();
             tested.entry(case["alertname"].as_str().unwrap().to_owned()).or_default()[usize::from(fires)] =
@@ -108,7 +108,9 @@ fn promtool_is_content_with_configuration_and_rules() {
 
 #[test]
 fn alerts_fire_when_they_should_and_else_do_not() {
-    promtool(&["test", "rules"], TESTS);
+    for file in TESTS {
+        promtool(&["test", "rules"], file);
+    }
 }
 
 #[test]
