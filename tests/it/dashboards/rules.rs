@@ -98,6 +98,19 @@ fn every_alert_is_tested_both_ways() {
     assert!(tested.is_empty(), "{tested:?}");
 }
 
+/// A group that is not named is evaluated before those that are, and then alerts see the records of the time before.
+#[test]
+fn tests_evaluate_records_before_alerts() {
+    let names = |key: &Value| -> Vec<Value> {
+        key.as_array().unwrap().iter().map(|group| group["name"].clone()).collect()
+    };
+    let groups = [RECORDING, ALERTS].iter().flat_map(|file| names(&yaml(file)["groups"]));
+    let groups: Vec<_> = groups.collect();
+    for file in TESTS {
+        assert_eq!(yaml(file)["group_eval_order"].as_array().unwrap(), &groups, "{file}");
+    }
+}
+
 #[test]
 fn promtool_is_content_with_configuration_and_rules() {
     promtool(&["check", "config"], "deploy/prometheus/prometheus.yml");
