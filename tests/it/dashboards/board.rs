@@ -70,6 +70,19 @@ fn dashboards_are_what_grafana_reads() {
 }
 
 #[test]
+fn provisioning_names_a_prometheus_and_the_dashboards() {
+    let read = |name: &str| -> Value {
+        let text = file(&format!("deploy/grafana/provisioning/{name}/portcullis.yaml"));
+        let value: Value = serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(value["apiVersion"], 1, "{name}");
+        value
+    };
+    assert_eq!(read("datasources")["datasources"][0]["type"], "prometheus");
+    let path = read("dashboards")["providers"][0]["options"]["path"].as_str().unwrap().to_owned();
+    assert!(file("docs/dashboards.md").contains(&format!("$ cp deploy/grafana/dashboards/*.json {path}/")));
+}
+
+#[test]
 fn panels_lie_side_by_side() {
     for (name, board) in dashboards() {
         let mut taken = BTreeSet::new();
