@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::app::start::identity;
+use crate::app::start::{census, identity, tell_certificates};
 use crate::config::{Config, Identity};
 use crate::domain::fault::Fault;
 use crate::gateway::Gateway;
@@ -64,11 +64,16 @@ impl Reloader {
         let in_force = |what: &str| {
             let snapshot = self.gateway.live.snapshot();
             let (generation, tokens) = (snapshot.generation, snapshot.tokens.len());
-            metrics.reload_succeeded(generation, tokens, clock::now());
+            metrics.reload_succeeded(generation, census(&snapshot), clock::now());
             tracing::info!(generation, tokens, "{what}");
         };
-        match self.gateway.live.reload(look) {
-            Reload::Unchanged => {}
+        let started = clock::monotonic();
+        let reload = self.gateway.live.reload(look);
+        if !matches!(reload, Reload::Unchanged) {
+            metrics.reload_took(clock::monotonic().saturating_duration_since(started));
+        }
+        match reload {
+            Reload::Unchanged => metrics.reload_unneeded(clock::now()),
             Reload::Replaced(_) => in_force("new policy in force"),
             Reload::Restored => in_force("the policy files say again what is in force"),
             Reload::Refused(faults) => {
@@ -100,6 +105,7 @@ impl Reloader {
                 }
             }
         }
+        tell_certificates(&self.config, &self.gateway.recorder.metrics);
         for (upstream, current) in self.config.upstreams.iter().zip(&self.gateway.upstreams) {
             match identity(&upstream.identity) {
                 Ok(new) => current.identity.store(Arc::new(new)),

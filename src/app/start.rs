@@ -19,6 +19,7 @@ use crate::app::reload::Reloader;
 use crate::app::{AppError, Running};
 use crate::config::credential::read_credential;
 use crate::config::{self, AuditOutput, Config, Host};
+use crate::control::process::WORKER_THREAD;
 use crate::control::readiness::Readiness;
 use crate::control::{self, ControlState};
 use crate::domain::fault::Fault;
@@ -30,11 +31,13 @@ use crate::gateway::{Gateway, Upstream};
 use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
 use crate::live::{Inputs, LivePolicy};
+use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamSpec;
 use crate::record::Recorder;
-use crate::record::audit::{Audit, Output};
+use crate::record::audit::{Audit, Output, WhenFull};
+use crate::record::census::Census;
 use crate::record::metrics::Metrics;
-use crate::record::request_id::RequestIds;
+use crate::record::worker::WorkerRecorder;
 use crate::{clock, tls};
 
 /// How long a request for the embedded git host waits for a place.
@@ -65,10 +68,14 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
 /// [`AppError`].
 pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let recorder = Arc::new(recorder(config)?);
-    let gateway = Arc::new(gateway(config, LivePolicy::load(inputs(config, file)), &recorder)?);
+    let started = clock::monotonic();
+    let live = LivePolicy::load(inputs(config, file));
+    recorder.metrics.reload_took(clock::monotonic().saturating_duration_since(started));
+    let gateway = Arc::new(gateway(config, live, &recorder)?);
     let live = Arc::clone(&gateway.live);
     let snapshot = live.snapshot();
-    recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
+    recorder.metrics.reload_succeeded(snapshot.generation, census(&snapshot), clock::now());
+    tell_certificates(config, &recorder.metrics);
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
@@ -79,10 +86,12 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let (drain, draining) = watch::channel(false);
     let mut workers = Vec::new();
     for (number, sockets) in sockets.into_iter().enumerate() {
+        let recorder = WorkerRecorder::new(&recorder, number)
+            .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
         let backends = hosts.iter().map(|host| host.backend(&recorder)).collect();
-        let worker = Worker { gateway: Arc::clone(&gateway), backends };
+        let worker = Worker { gateway: Arc::clone(&gateway), recorder, backends };
         let (draining, drain_time) = (draining.clone(), config.drain);
-        workers.push(spawn(format!("worker-{number}"), move || {
+        workers.push(spawn(format!("{WORKER_THREAD}{number}"), move || {
             worker::run(worker, sockets, draining, drain_time)
         })?);
     }
@@ -117,15 +126,37 @@ fn spawn(
     thread::Builder::new().name(name).spawn(run).map_err(|source| AppError::System { what, source })
 }
 
+/// The tokens of `snapshot`, for metrics.
+pub fn census(snapshot: &Snapshot) -> Census {
+    Census::of(snapshot.tokens.values().map(|grant| &**grant))
+}
+
+/// Tells `metrics` when the certificates in use expire. Their files were read a moment ago; one that cannot be read now is
+/// told of when it can.
+pub fn tell_certificates(config: &Config, metrics: &Metrics) {
+    let mut found = Vec::new();
+    for listener in &config.listeners {
+        for (file, expiry) in tls::expiries(listener) {
+            let name = file.strip_prefix(&config.directory).unwrap_or(&file);
+            found.push((listener.bind.to_string(), name.display().to_string(), expiry));
+        }
+    }
+    metrics.certificates(found.iter().map(|(listener, name, expiry)| (&**listener, &**name, *expiry)));
+}
+
 fn recorder(config: &Config) -> Result<Recorder, AppError> {
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-    let metrics = Metrics::new(&names);
+    let metrics = Metrics::with_tokens(&names, config.metrics.tokens);
     let output = match &config.audit {
         AuditOutput::Stdout => Output::Stdout,
         AuditOutput::File(file) => Output::File(file.clone()),
         AuditOutput::Off => Output::Off,
     };
-    let audit = Audit::open(output, &metrics)
+    let when_full = match config.when_full {
+        config::WhenFull::Drop => WhenFull::Drop,
+        config::WhenFull::Refuse => WhenFull::Refuse,
+    };
+    let audit = Audit::open(output, when_full, &metrics)
         .map_err(|source| AppError::System { what: "opening the audit log".into(), source })?;
     Ok(Recorder { metrics, audit })
 }
@@ -162,12 +193,9 @@ fn gateway(
     let Some(live) = live.filter(|_| faults.is_empty()) else {
         return Err(AppError::Faults(faults));
     };
-    let request_ids = RequestIds::from_system()
-        .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
     Ok(Gateway {
         live: Arc::new(live),
         recorder: Arc::clone(recorder),
-        request_ids,
         limits: config.limits,
         places: Arc::new(Semaphore::new(config.limits.connections)),
         under_way: Arc::new(Semaphore::new(config.limits.connections)),
@@ -214,7 +242,7 @@ enum HostPlan {
 }
 
 impl HostPlan {
-    fn backend(&self, recorder: &Arc<Recorder>) -> Backend {
+    fn backend(&self, recorder: &Arc<WorkerRecorder>) -> Backend {
         match self {
             Self::Http { destination, host } => Backend::Http {
                 pool: Arc::new(Pool::new(destination.clone(), Arc::clone(recorder))),

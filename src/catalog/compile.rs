@@ -8,7 +8,8 @@ use http::{HeaderName, HeaderValue};
 use crate::catalog::document::{CatalogDocument, ErrorsDocument, PermissionDocument, RouteDocument};
 use crate::catalog::errors::{ErrorFormat, ErrorStyle};
 use crate::catalog::requirement;
-use crate::catalog::template::Template;
+use crate::catalog::template::{Piece, Template};
+use crate::domain::action::GitOperation;
 use crate::domain::fault::{Fault, Place};
 use crate::domain::permission::{Level, Permission, Requirement, Scope, Vocabulary};
 use crate::domain::reason::Reason;
@@ -73,6 +74,8 @@ pub struct Needed {
     pub text: Arc<str>,
     /// As the value of the catalog's header field.
     pub header: HeaderValue,
+    /// What git does with the request, where it is one of git's.
+    pub git: Option<GitOperation>,
 }
 
 impl Catalog {
@@ -238,12 +241,18 @@ fn permission(
 
 fn rule(template: &Template, document: &RouteDocument, vocabulary: &Vocabulary) -> Result<Rule, String> {
     match document {
-        RouteDocument::Fixed(text) => needed(template, text, vocabulary).map(Rule::Fixed),
+        RouteDocument::Fixed(text) => {
+            let git = git_operation(template, None);
+            Ok(Rule::Fixed(Needed { git, ..needed(template, text, vocabulary)? }))
+        }
         RouteDocument::ByQuery(document) => {
             let values: Result<Vec<_>, String> = document
                 .values
                 .iter()
-                .map(|(value, text)| Ok((value.clone(), needed(template, text, vocabulary)?)))
+                .map(|(value, text)| {
+                    let git = git_operation(template, Some((&document.query, value)));
+                    Ok((value.clone(), Needed { git, ..needed(template, text, vocabulary)? }))
+                })
                 .collect();
             let absent =
                 document.absent.as_ref().map(|text| needed(template, text, vocabulary)).transpose()?;
@@ -267,5 +276,44 @@ fn needed(template: &Template, text: &str, vocabulary: &Vocabulary) -> Result<Ne
     let text = requirement.describe(vocabulary);
     let header =
         HeaderValue::try_from(&text).map_err(|_| format!("`{text}` cannot stand in a header field"))?;
-    Ok(Needed { requirement, text: text.into(), header })
+    Ok(Needed { requirement, text: text.into(), header, git: None })
+}
+
+/// What git does with a request by `template`, with this field in its query. The dumb protocol, which names no service, is
+/// not told apart from other files.
+fn git_operation(template: &Template, query: Option<(&str, &str)>) -> Option<GitOperation> {
+    let Some(Piece::Literal(last)) = template.pieces.last() else {
+        return None;
+    };
+    match (last.as_str(), query) {
+        ("refs", Some(("service", "git-upload-pack"))) => Some(GitOperation::LsRefs),
+        ("refs", Some(("service", "git-receive-pack"))) => Some(GitOperation::PushRefs),
+        ("git-upload-pack", None) => Some(GitOperation::Fetch),
+        ("git-receive-pack", None) => Some(GitOperation::Push),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::document::ResourceParameters;
+
+    #[track_caller]
+    fn check(route: &str, query: Option<(&str, &str)>, want: Option<GitOperation>) {
+        let template = Template::parse(route, &ResourceParameters::default()).unwrap();
+        assert_eq!(git_operation(&template, query), want, "{route} {query:?}");
+    }
+
+    #[test]
+    fn routes_of_git_are_known() {
+        let refs = "GET /{owner}/{repository}/info/refs";
+        check(refs, Some(("service", "git-upload-pack")), Some(GitOperation::LsRefs));
+        check(refs, Some(("service", "git-receive-pack")), Some(GitOperation::PushRefs));
+        check(refs, Some(("service", "other")), None);
+        check(refs, None, None);
+        check("POST /{owner}/{repository}/git-upload-pack", None, Some(GitOperation::Fetch));
+        check("POST /x/{owner}/{repository}/git-receive-pack", None, Some(GitOperation::Push));
+        check("GET /git-upload-pack/{file}", None, None);
+    }
 }

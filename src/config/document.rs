@@ -2,7 +2,11 @@
 //!
 //! Fields that must stand there are optional here, so that all that are missing are told at once.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::yaml::{OneOrMany, Spanned};
 
@@ -14,7 +18,8 @@ pub(super) struct Document {
     pub(super) policies: Option<Spanned<String>>,
     pub(super) upstreams: Option<Spanned<Vec<Spanned<UpstreamFields>>>>,
     pub(super) limits: Option<LimitFields>,
-    pub(super) audit: Option<AuditField>,
+    pub(super) audit: Option<Spanned<AuditField>>,
+    pub(super) metrics: Option<MetricsFields>,
     pub(super) workers: Option<Spanned<u64>>,
     pub(super) token_prefix: Option<Spanned<String>>,
     pub(super) drain: Option<Spanned<String>>,
@@ -92,10 +97,53 @@ pub(super) struct LimitFields {
     pub(super) upstream_idle: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A word, or where lines go and what happens where they cannot.
+#[derive(Debug)]
 pub(super) enum AuditField {
-    Stdout,
-    File(Spanned<String>),
-    DangerOff,
+    Word(String),
+    Fields(AuditFields),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditFields {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) when_full: Option<WhenFullWord>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WhenFullWord {
+    Drop,
+    Refuse,
+}
+
+impl<'de> Deserialize<'de> for AuditField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AuditVisitor;
+
+        impl<'de> Visitor<'de> for AuditVisitor {
+            type Value = AuditField;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`stdout`, `danger_off`, or a mapping with `file` or `when_full`")
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<AuditField, E> {
+                Ok(AuditField::Word(word.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AuditField, A::Error> {
+                AuditFields::deserialize(MapAccessDeserializer::new(map)).map(AuditField::Fields)
+            }
+        }
+
+        deserializer.deserialize_any(AuditVisitor)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MetricsFields {
+    pub(super) tokens: Option<Spanned<u64>>,
 }

@@ -35,6 +35,10 @@ pub struct Config {
     pub limits: Limits,
     /// Where audit lines go.
     pub audit: AuditOutput,
+    /// What happens to a request whose audit line has no place.
+    pub when_full: WhenFull,
+    /// How much metrics tell.
+    pub metrics: MetricsLimits,
     /// Worker threads, 1 to 256.
     pub workers: usize,
     /// The text form of the tokens that this gateway issues.
@@ -203,6 +207,29 @@ pub enum AuditOutput {
     File(PathBuf),
     /// Nowhere: `audit: danger_off`.
     Off,
+}
+
+/// What happens to a request whose audit line has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// It goes on, and its line is lost: the default.
+    #[default]
+    Drop,
+    /// It is refused before it reaches the host.
+    Refuse,
+}
+
+/// How much metrics tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsLimits {
+    /// How many tokens have a series of their own at a time, 0 to 10,000.
+    pub tokens: usize,
+}
+
+impl Default for MetricsLimits {
+    fn default() -> Self {
+        Self { tokens: 100 }
+    }
 }
 
 /// Reads and checks `file`.

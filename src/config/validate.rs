@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use crate::config::check::Checker;
 use crate::config::document::{
-    AuditField, CertificateFields, ControlFields, Document, LimitFields, ListenerFields,
+    AuditField, AuditFields, CertificateFields, ControlFields, Document, LimitFields, ListenerFields,
+    WhenFullWord,
 };
 use crate::config::upstream::{self, host_name};
-use crate::config::{AuditOutput, Certificate, Config, Host, Limits, Listener, Upstream};
+use crate::config::{
+    AuditOutput, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream, WhenFull,
+};
 use crate::domain::fault::{Fault, Place};
 use crate::domain::token::TokenFormat;
 use crate::yaml::{OneOrMany, Spanned, place};
@@ -20,6 +23,8 @@ const HEADER_BYTES: std::ops::RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
 /// Bytes of a request target. The `http` crate holds no longer one than the last number.
 const TARGET_BYTES: std::ops::RangeInclusive<usize> = 256..=65_534;
 const MAX_WORKERS: usize = 256;
+/// Each has some series; more than this is for the audit log to tell.
+const MAX_TOKENS_TOLD: usize = 10_000;
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 /// The start of the document, for what is missing in it.
@@ -44,6 +49,8 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
         governed_policies(policies, upstreams, place(field), &mut checker);
     }
     let audit = audit(document.audit.as_ref(), &mut checker);
+    let tokens_told = document.metrics.as_ref().and_then(|metrics| metrics.tokens.as_ref());
+    let tokens_told = checker.number(tokens_told, 0..=MAX_TOKENS_TOLD, MetricsLimits::default().tokens);
     let workers = checker.number(document.workers.as_ref(), 1..=MAX_WORKERS, default_workers());
     let tokens = match &document.token_prefix {
         None => Some(TokenFormat::default()),
@@ -60,6 +67,8 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
             upstreams: upstreams?,
             limits: limits?,
             audit: audit?,
+            when_full: when_full(document.audit.as_ref()),
+            metrics: MetricsLimits { tokens: tokens_told? },
             workers: workers?,
             tokens: tokens?,
             drain: drain?,
@@ -255,11 +264,29 @@ fn limits(fields: Option<&LimitFields>, checker: &mut Checker<'_>) -> Option<Lim
     Some(limits)
 }
 
-fn audit(field: Option<&AuditField>, checker: &mut Checker<'_>) -> Option<AuditOutput> {
-    let value = match field {
-        None | Some(AuditField::Stdout) => return Some(AuditOutput::Stdout),
-        Some(AuditField::DangerOff) => return Some(AuditOutput::Off),
-        Some(AuditField::File(value)) => value,
+fn audit(field: Option<&Spanned<AuditField>>, checker: &mut Checker<'_>) -> Option<AuditOutput> {
+    let Some(field) = field else {
+        return Some(AuditOutput::Stdout);
+    };
+    let value = match &field.value {
+        AuditField::Word(word) => match word.as_str() {
+            "stdout" => return Some(AuditOutput::Stdout),
+            "danger_off" => return Some(AuditOutput::Off),
+            other => {
+                let message = format!(
+                    "unknown word `{other}`; expected `stdout`, `danger_off`, or a mapping with `file` or `when_full`"
+                );
+                return checker.fault(place(field), message);
+            }
+        },
+        AuditField::Fields(AuditFields { file: Some(value), .. }) => value,
+        AuditField::Fields(AuditFields { file: None, when_full: Some(_) }) => {
+            return Some(AuditOutput::Stdout);
+        }
+        AuditField::Fields(AuditFields { file: None, when_full: None }) => {
+            let message = "the mapping says nothing; expected `file`, `when_full` or both";
+            return checker.fault(place(field), message);
+        }
     };
     let path = checker.path(value)?;
     if path.is_dir() {
@@ -273,6 +300,15 @@ fn audit(field: Option<&AuditField>, checker: &mut Checker<'_>) -> Option<AuditO
                 format!("expected a file in an existing directory; make that of `{}`", path.display());
             checker.fault(place(value), message)
         }
+    }
+}
+
+fn when_full(field: Option<&Spanned<AuditField>>) -> WhenFull {
+    match field.map(|field| &field.value) {
+        Some(AuditField::Fields(AuditFields { when_full: Some(WhenFullWord::Refuse), .. })) => {
+            WhenFull::Refuse
+        }
+        None | Some(AuditField::Word(_) | AuditField::Fields(_)) => WhenFull::Drop,
     }
 }
 

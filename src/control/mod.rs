@@ -3,7 +3,7 @@
 //! It gives out nothing of a request and takes no bodies; who may reach it is up to its address. Everything about it
 //! is bounded: connections, header time, and the life of a connection.
 
-mod process;
+pub mod process;
 pub mod readiness;
 
 use std::convert::Infallible;

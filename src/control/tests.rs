@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::record::audit::{Audit, Output};
+use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::fixture::DEADLINE;
 use crate::record::metrics::Metrics;
 
@@ -20,7 +20,7 @@ struct Server {
 
 async fn start() -> Server {
     let metrics = Metrics::new(&["forge".to_owned()]);
-    let audit = Audit::open(Output::Off, &metrics).unwrap();
+    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
     let state = Arc::new(ControlState {
         recorder: Arc::new(Recorder { metrics, audit }),
         readiness: Readiness::new(),
@@ -80,7 +80,7 @@ async fn metrics_have_their_type_and_the_process() {
         .filter_map(|line| line.strip_prefix("# TYPE process_"))
         .map(|rest| format!("process_{}", rest.split(' ').next().unwrap()))
         .collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 9, "{names:?}");
     for name in names {
         assert!(body.contains(&format!("# HELP {name} ")), "{name}");
         assert!(document.contains(&format!("`{name}`")), "{name}");

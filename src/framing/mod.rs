@@ -6,12 +6,12 @@
 //! what has one reading. It changes no byte, and it does not answer: for a head that does not pass it shows hyper a
 //! made-up one, and the service, which learns of it from the [`FaultSlot`], refuses. HTTP/2 does not come through here.
 
+pub mod answer;
+pub mod chunks;
 pub mod head;
 pub mod slot;
 
-mod chunks;
 mod messages;
-mod timer;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::clock::timer::Timer;
 use crate::domain::refusal::{FramingError, Limit};
 use crate::framing::head::{HeadFault, HeadLimits};
 use crate::framing::messages::{Messages, Rest};
 use crate::framing::slot::FaultSlot;
-use crate::framing::timer::Timer;
 
 /// What hyper is shown in place of a head that does not pass.
 const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";

@@ -14,8 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::refusal::{FramingError, Limit, Refusal};
 use crate::framing::slot::Answering;
+use crate::gateway::exchange::HostBody;
 use crate::gateway::patience::{PatientBody, Taking};
-use crate::gateway::pool::PooledBody;
 use crate::gateway::validity::Validity;
 use crate::git_host::answer::CgiBody;
 use crate::headers::forward::{trailers_to_client, trailers_to_upstream};
@@ -28,8 +28,7 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// What a client uploads. Breaks off when its permit no longer stands.
 #[derive(Debug)]
 pub struct Upload {
-    /// `None` where there is nothing to read, and never was.
-    inner: Option<Inbound>,
+    inner: Inbound,
     progress: Arc<Progress>,
     validity: Arc<Validity>,
     identity: Arc<Identity>,
@@ -119,17 +118,7 @@ impl Upload {
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Relaxed);
         }
-        Self { inner: Some(inner), progress, validity, identity }
-    }
-
-    /// The same once more, where it has no bytes.
-    pub fn repeat(&self) -> Option<Self> {
-        self.is_end_stream().then(|| Self {
-            inner: None,
-            progress: Arc::clone(&self.progress),
-            validity: Arc::clone(&self.validity),
-            identity: Arc::clone(&self.identity),
-        })
+        Self { inner, progress, validity, identity }
     }
 
     /// How far it has come.
@@ -146,10 +135,7 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(inner) = &mut self.inner else {
-            return Poll::Ready(None);
-        };
-        let mut frame = ready!(Pin::new(inner).poll_frame(context));
+        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
         if !self.validity.stands() {
             return Poll::Ready(Some(Err(withdrawn())));
         }
@@ -175,11 +161,11 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.inner.size_hint()
     }
 }
 
@@ -198,7 +184,7 @@ pub struct AnswerBody {
 #[derive(Debug)]
 enum Source {
     Text(Full<Bytes>),
-    Upstream(PooledBody),
+    Upstream(HostBody),
     Git(CgiBody),
 }
 
@@ -215,7 +201,7 @@ impl AnswerBody {
     }
 
     /// What a host answers.
-    pub fn upstream(body: PooledBody, validity: Arc<Validity>) -> Self {
+    pub fn upstream(body: HostBody, validity: Arc<Validity>) -> Self {
         Self {
             source: Source::Upstream(body),
             validity: Some(validity),

@@ -62,7 +62,7 @@ pub async fn serve(
     }
     let patience = worker.gateway.limits.body_idle_time;
     let Some(config) = tls else {
-        let origin = Origin { peer, scheme: "http", server_name: None };
+        let origin = Origin { peer, peer_text: peer.ip().into(), scheme: "http", server_name: None };
         return serve_http1(worker, PatientSocket::new(stream, patience), origin, drain).await;
     };
     let metrics = &worker.gateway.recorder.metrics;
@@ -90,7 +90,7 @@ pub async fn serve(
     let (_, session) = stream.get_ref();
     let server_name = session.server_name().map(Arc::from);
     let speaks_http2 = session.alpn_protocol() == Some(b"h2");
-    let origin = Origin { peer, scheme: "https", server_name };
+    let origin = Origin { peer, peer_text: peer.ip().into(), scheme: "https", server_name };
     if speaks_http2 {
         serve_http2(worker, stream, origin, drain).await;
         owner.linger().await;

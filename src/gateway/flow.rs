@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::catalog::errors::ErrorStyle;
-use crate::clock;
 use crate::domain::permission::Level;
 use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Limit, Refusal};
@@ -23,7 +21,7 @@ use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::{Outgoing, client_host};
 use crate::gateway::validity::{Asked, Validity};
 use crate::gateway::worker::Worker;
-use crate::headers::forward::to_client;
+use crate::headers::forward::{PeerText, to_client};
 use crate::headers::identity::Identity;
 use crate::policy::decide::Permit;
 use crate::policy::judge::{Judgment, Question, judge};
@@ -42,6 +40,8 @@ const LONGEST_METHOD: usize = 32;
 pub struct Origin {
     /// The client's address.
     pub peer: SocketAddr,
+    /// The same as text.
+    pub peer_text: PeerText,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The name in TLS.
@@ -69,8 +69,8 @@ pub type Answer = Response<RecordedBody<AnswerBody>>;
 pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answer {
     let Arrived { request, fault, answering } = arrived;
     let (parts, body) = request.into_parts();
-    let mut record = Record::open(&worker.gateway.recorder, record_head(worker, origin, &parts, fault));
-    let request_id = HeaderValue::from(record.request_id());
+    let mut record = Record::open(&worker.recorder, &record_head(origin, &parts, fault));
+    let request_id = record.request_id().clone();
     // Bodies of HTTP/1 are watched by the guard.
     let patience = (parts.version == Version::HTTP_2).then_some(worker.gateway.limits.body_idle_time);
     let body = CountedBody::new(PatientBody::new(body, patience), &record);
@@ -87,7 +87,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
         Err(Refused { refusal, style, accepted }) => {
             record.refused(refusal.reason());
             record.answered(refusal.status());
-            refuse(&refusal, &style, accepted.as_ref(), &request_id)
+            refuse(&refusal, &style, accepted.as_ref(), request_id.as_header())
         }
     };
     RecordedBody::attach(response.map(|body| body.while_answering(answering)), record)
@@ -109,15 +109,12 @@ async fn pass(
     forward(worker, origin, passage, request, record).await
 }
 
-fn record_head(worker: &Worker, origin: &Origin, parts: &Parts, fault: Option<HeadFault>) -> RecordHead {
+fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) -> RecordHead<'a> {
     // What hyper shows of a faulty head is made up.
     let shown = fault.is_none().then_some(parts);
     RecordHead {
-        request_id: worker.gateway.request_ids.next(),
-        method: shown
-            .map(|parts| parts.method.clone())
-            .filter(|method| method.as_str().len() <= LONGEST_METHOD),
-        path: shown.and_then(|parts| raw_target(parts)).map(RequestPath::of),
+        method: shown.map(|parts| &parts.method).filter(|method| method.as_str().len() <= LONGEST_METHOD),
+        path: shown.and_then(raw_target).map(RequestPath::of),
         peer: origin.peer.ip(),
     }
 }
@@ -170,7 +167,6 @@ fn judge_request(
     parts: &Parts,
     record: &mut Record,
 ) -> Result<Passage, Refused> {
-    let started = clock::monotonic();
     let snapshot = worker.gateway.live.snapshot();
     let (host, target) = check_head(worker, parts).map_err(Refused::early)?;
     let question = Question {
@@ -184,8 +180,7 @@ fn judge_request(
     };
     let judgment = judge(&snapshot, &question);
     describe(&judgment, &snapshot, worker, record);
-    let took = clock::monotonic().saturating_duration_since(started);
-    record.judged(verdict(&judgment.outcome, snapshot.generation, took));
+    record.judged(verdict(&judgment.outcome, snapshot.generation));
     let accepted = judgment.matched.map(|matched| matched.needed.header.clone());
     let style = judgment.style(&question);
     let writes = judgment
@@ -223,7 +218,7 @@ fn judge_request(
 }
 
 /// What the record keeps of a decision.
-fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -> Judged {
+fn verdict(outcome: &Result<Permit, Refusal>, generation: u64) -> Judged {
     let (verdict, mode, shadow) = match outcome {
         // What a rule on trial says is the verdict; that it is on trial is the mode.
         Ok(permit) if !permit.shadow().is_empty() => (
@@ -234,7 +229,7 @@ fn verdict(outcome: &Result<Permit, Refusal>, generation: u64, took: Duration) -
         Ok(_) => (Verdict::Allow, Mode::Enforce, Vec::new()),
         Err(refusal) => (Verdict::Refuse(refusal.reason()), Mode::Enforce, Vec::new()),
     };
-    Judged { verdict, mode, policy_generation: generation, took, shadow }
+    Judged { verdict, mode, policy_generation: generation, shadow }
 }
 
 /// Steps 1 and 2, as far as the guard of HTTP/1 has not taken them; HTTP/2 has no guard.
@@ -273,24 +268,29 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     {
         record.routed(id);
     }
+    if let (Some(token), Some(_)) = (judgment.token, judgment.grant) {
+        record.recognized(token.public_id);
+    }
+    if let Some(operation) = judgment.matched.and_then(|matched| matched.needed.git) {
+        record.is_git(operation);
+    }
     if !record.is_audited() {
         return;
     }
     let token_id = judgment.token.map(|token| token.public_id);
     if token_id.is_some() {
-        record.identified(Caller {
+        record.identified(&Caller {
             token_id,
-            token_name: judgment.grant.map(|grant| Arc::from(&*grant.name)),
-            user: judgment.grant.map(|grant| Arc::clone(&grant.user)),
+            token_name: judgment.grant.map(|grant| &*grant.name),
+            user: judgment.grant.map(|grant| &*grant.user),
         });
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;
-        let resource = action.resource.owner().map(|_| action.resource.to_string().into());
-        record.understood(Subject {
-            route: Some(action.route.into()),
-            resource,
-            permission: Some(Arc::clone(&matched.needed.text)),
+        record.understood(&Subject {
+            route: Some(action.route),
+            resource: action.resource,
+            permission: Some(&matched.needed.text),
         });
     }
     tracing::debug!(generation = snapshot.generation, outcome = ?judgment.outcome, "judged");
@@ -307,11 +307,17 @@ async fn forward(
     let Ok(place) = Arc::clone(&worker.gateway.under_way).try_acquire_owned() else {
         return Err(passage.refused(Refusal::Overloaded));
     };
+    if record.reserve().is_err() {
+        return Err(passage.refused(Refusal::Overloaded));
+    }
     let validity = Arc::clone(&passage.validity);
     let Some(backend) = worker.backends.get(passage.upstream) else {
         return Err(passage.refused(Refusal::NoUpstream));
     };
-    let request_id = HeaderValue::from(record.request_id());
+    if matches!(request.body(), Inbound::Collected(_)) {
+        record.waited();
+    }
+    let request_id = record.request_id().as_header().clone();
     let request = request.map(|body| Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity)));
     let progress = request.body().progress();
     let outgoing = Outgoing {
@@ -320,6 +326,7 @@ async fn forward(
         user: &passage.user,
         writes: passage.writes,
         peer: origin.peer,
+        peer_text: &origin.peer_text,
         scheme: origin.scheme,
         client_host: validity.host(),
         request_id: &request_id,

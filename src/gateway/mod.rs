@@ -5,12 +5,15 @@
 
 pub mod body;
 pub mod connection;
+pub mod exchange;
 pub mod flow;
 pub mod inspect;
 pub mod linger;
+pub mod link;
 pub mod patience;
 pub mod pool;
 pub mod refuse;
+pub mod sending;
 pub mod upstream;
 pub mod validity;
 pub mod worker;
@@ -26,7 +29,6 @@ use crate::headers::identity::Identity;
 use crate::live::LivePolicy;
 use crate::record::Recorder;
 use crate::record::metrics::UpstreamId;
-use crate::record::request_id::RequestIds;
 
 /// What all workers share. Everything in it is read without waiting.
 #[derive(Debug)]
@@ -35,8 +37,6 @@ pub struct Gateway {
     pub live: Arc<LivePolicy>,
     /// Where records go.
     pub recorder: Arc<Recorder>,
-    /// Where request ids come from.
-    pub request_ids: RequestIds,
     /// Bounds of a request.
     pub limits: Limits,
     /// How many client connections there may still be.

@@ -1,47 +1,67 @@
 //! Connections to one host, kept for the next request. One pool a worker, so nothing is shared between cores.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{Method, Response};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::clock;
+use crate::clock::{self, Tick};
 use crate::config::Timeouts;
 use crate::domain::refusal::UpstreamError;
-use crate::gateway::body::{Progress, Upload};
-use crate::record::Recorder;
+use crate::framing::answer::AnswerHead;
+use crate::gateway::body::Upload;
+use crate::gateway::exchange::{Exchange, HostBody, Lost};
+use crate::gateway::link::Link;
+use crate::gateway::sending::Sending;
 use crate::record::metrics::UpstreamId;
+use crate::record::worker::WorkerRecorder;
 use crate::tasks;
+use crate::tls::stream::MaybeTls;
 
 /// How many unused connections a worker keeps to one host.
 const MAX_IDLE: usize = 256;
 
-/// How long a connection that just answered may take to be ready again; longer, and another one is made.
-const READY_TIME: Duration = Duration::from_millis(50);
+/// How often unused connections are looked at: those that the host has closed hold a descriptor each.
+const SWEEP_TIME: Duration = Duration::from_secs(5);
 
 /// Connections to one host.
 #[derive(Debug)]
 pub struct Pool {
     destination: Destination,
-    recorder: Arc<Recorder>,
-    idle: Mutex<Vec<Idle>>,
+    recorder: Arc<WorkerRecorder>,
+    idle: Mutex<IdleLinks>,
+}
+
+/// The one used last stands last.
+#[derive(Debug, Default)]
+struct IdleLinks {
+    links: Vec<Idle>,
+    is_swept: bool,
+}
+
+impl IdleLinks {
+    /// The one used last that is fit for use, and was used within `time`.
+    fn take(&mut self, time: Duration) -> Option<Box<Link>> {
+        while let Some(Idle { mut link, since }) = self.links.pop() {
+            if clock::tick().since(since) > time {
+                // Those below are older still.
+                self.links.clear();
+            } else if link.is_quiet() {
+                return Some(link);
+            }
+        }
+        None
+    }
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<Upload>,
-    since: Instant,
+    link: Box<Link>,
+    since: Tick,
 }
 
 /// Where a pool's connections go.
@@ -67,9 +87,22 @@ impl std::fmt::Debug for Destination {
     }
 }
 
+/// A request for a host.
+#[derive(Debug)]
+pub struct HostRequest {
+    /// Its method.
+    pub method: Method,
+    /// The head, but for the field that frames the body and the empty line.
+    pub head: Vec<u8>,
+    /// Whether the client said how long its body is.
+    pub has_length: bool,
+    /// The body.
+    pub upload: Upload,
+}
+
 impl Pool {
     /// An empty pool.
-    pub fn new(destination: Destination, recorder: Arc<Recorder>) -> Self {
+    pub fn new(destination: Destination, recorder: Arc<WorkerRecorder>) -> Self {
         Self { destination, recorder, idle: Mutex::default() }
     }
 
@@ -82,196 +115,114 @@ impl Pool {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection that the request was sent over.
-    pub async fn send(
-        self: &Arc<Self>,
-        mut request: Request<Upload>,
-    ) -> Result<Response<PooledBody>, UpstreamError> {
-        let progress = request.body().progress();
+    pub async fn send(self: &Arc<Self>, request: HostRequest) -> Result<Response<HostBody>, UpstreamError> {
+        let HostRequest { method, head, has_length, upload } = request;
+        let progress = upload.progress();
+        let mut sending = Sending::new(head, method, upload, has_length);
         loop {
-            let (mut sender, kept) = match self.take_idle().await {
-                Some(sender) => (sender, true),
-                None => (self.connect().await?, false),
+            let kept = self.take_idle();
+            let may_repeat = kept.is_some();
+            let link = match kept {
+                Some(link) => link,
+                None => self.connect().await?,
             };
-            let head = request.method() == Method::HEAD;
-            let spare = if kept { repeatable(&request) } else { None };
-            let sent = self.await_answer(sender.try_send_request(request), &progress).await?;
-            match sent {
-                Ok(response) => {
-                    let lease = Lease { pool: Arc::clone(self), sender, progress };
-                    return Ok(response.map(|body| PooledBody::new(body, lease, head)));
-                }
-                Err(mut error) => {
-                    let unseen = error.take_message().filter(|_| kept);
-                    let spare = spare.filter(|_| !error.error().is_parse());
-                    let Some(again) = unseen.or(spare) else {
-                        tracing::debug!(error = %error.error(), upstream = self.destination.authority.as_str(), "no answer");
-                        return Err(UpstreamError::Failed);
-                    };
-                    request = again;
+            let answered = Exchange::new(link, sending).answer(self.destination.timeouts.response, &progress);
+            match answered.await {
+                Ok((head, exchange)) => return Ok(self.response(head, exchange)),
+                Err(Lost::Timeout) => return Err(UpstreamError::Timeout),
+                Err(Lost::Closed(Some(again))) if may_repeat => sending = *again,
+                Err(lost @ (Lost::Closed(_) | Lost::Failed)) => {
+                    tracing::debug!(?lost, upstream = self.destination.authority.as_str(), "no answer");
+                    return Err(UpstreamError::Failed);
                 }
             }
         }
     }
 
-    /// Waits for the head of the answer: as long as the upload moves, and then for the response timeout.
-    async fn await_answer<T>(
-        &self,
-        answer: impl Future<Output = T>,
-        progress: &Progress,
-    ) -> Result<T, UpstreamError> {
-        let mut answer = std::pin::pin!(answer);
-        let mut seen = progress.bytes();
-        let mut ended = progress.has_ended();
-        loop {
-            if let Ok(answer) = timeout(self.destination.timeouts.response, &mut answer).await {
-                return Ok(answer);
-            }
-            let now = (progress.bytes(), progress.has_ended());
-            if now == (seen, ended) {
-                return Err(UpstreamError::Timeout);
-            }
-            (seen, ended) = now;
+    fn response(self: &Arc<Self>, head: AnswerHead, exchange: Exchange) -> Response<HostBody> {
+        let body = HostBody::new(Arc::clone(self), exchange, &head);
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        if let Some(phrase) = head.phrase.and_then(|phrase| hyper::ext::ReasonPhrase::try_from(phrase).ok()) {
+            response.extensions_mut().insert(phrase);
         }
+        response
     }
 
     /// A kept connection that is fit for use, the one used last first.
-    async fn take_idle(&self) -> Option<SendRequest<Upload>> {
-        loop {
-            let Idle { mut sender, since } = self.idle().pop()?;
-            if clock::monotonic().saturating_duration_since(since) > self.destination.timeouts.idle {
-                // Those below are older still.
-                self.idle().clear();
-                return None;
-            }
-            if matches!(timeout(READY_TIME, sender.ready()).await, Ok(Ok(()))) {
-                return Some(sender);
-            }
+    fn take_idle(&self) -> Option<Box<Link>> {
+        let mut idle = self.idle();
+        let taken = idle.take(self.destination.timeouts.idle);
+        self.tell_kept(&idle);
+        taken
+    }
+
+    fn tell_kept(&self, idle: &IdleLinks) {
+        if let Some(id) = self.destination.id {
+            self.recorder.upstream_connections_kept(id, idle.links.len());
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+    /// Keeps a connection over which everything ended.
+    pub fn keep(self: &Arc<Self>, mut link: Box<Link>) {
+        link.rest();
+        let mut idle = self.idle();
+        if idle.links.len() < MAX_IDLE {
+            idle.links.push(Idle { link, since: clock::tick() });
+        }
+        self.tell_kept(&idle);
+        if !std::mem::replace(&mut idle.is_swept, true) {
+            let every = self.destination.timeouts.idle.min(SWEEP_TIME);
+            drop(tasks::spawn("unused upstream connections", sweep(Arc::downgrade(self), every)));
+        }
+    }
+
+    /// Closes connections that are of no use any more. `false` where none is left.
+    fn sweep(&self) -> bool {
+        let now = clock::tick();
+        let mut idle = self.idle();
+        idle.links.retain_mut(|unused| {
+            now.since(unused.since) <= self.destination.timeouts.idle && unused.link.is_quiet()
+        });
+        self.tell_kept(&idle);
+        idle.is_swept = !idle.links.is_empty();
+        idle.is_swept
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, IdleLinks> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Upload>, UpstreamError> {
+    async fn connect(&self) -> Result<Box<Link>, UpstreamError> {
         let connected = timeout(self.destination.timeouts.connect, self.connect_now()).await;
-        let sender = connected.map_err(|_| UpstreamError::Timeout).flatten()?;
-        if let Some(id) = self.destination.id {
-            self.recorder.metrics.upstream_connected(id);
-        }
-        Ok(sender)
+        let stream = connected.map_err(|_| UpstreamError::Timeout).flatten()?;
+        let open = self.destination.id.map(|id| self.recorder.upstream_connected(id));
+        Ok(Box::new(Link::new(stream, open)))
     }
 
-    async fn connect_now(&self) -> Result<SendRequest<Upload>, UpstreamError> {
+    async fn connect_now(&self) -> Result<MaybeTls<TcpStream>, UpstreamError> {
         let unreachable = |error: std::io::Error| {
             tracing::warn!(%error, upstream = self.destination.authority.as_str(), "cannot be reached");
             UpstreamError::Unreachable
         };
         let stream = TcpStream::connect(&self.destination.authority).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
-        match &self.destination.tls {
-            None => handshake(stream).await,
+        Ok(match &self.destination.tls {
+            None => MaybeTls::Plain(stream),
             Some((connector, name)) => {
-                handshake(connector.connect(name.clone(), stream).await.map_err(unreachable)?).await
+                let stream = connector.connect(name.clone(), stream).await.map_err(unreachable)?;
+                MaybeTls::Tls(Box::new(stream.into()))
             }
-        }
+        })
     }
 }
 
-/// A copy of a request that does no harm when it is sent twice: a safe method (RFC 9110 section 9.2.1), and no body.
-fn repeatable(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let upload = request.body().repeat().filter(|_| request.method().is_safe())?;
-    let mut copy = Request::new(upload);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
-}
-
-async fn handshake<S>(stream: S) -> Result<SendRequest<Upload>, UpstreamError>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) =
-        http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|_| UpstreamError::Failed)?;
-    drop(tasks::spawn("upstream connection", async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    }));
-    Ok(sender)
-}
-
-/// A connection that is in use, and where it goes back to.
-struct Lease {
-    pool: Arc<Pool>,
-    sender: SendRequest<Upload>,
-    progress: Arc<Progress>,
-}
-
-impl Lease {
-    fn give_back(self) {
-        // A host that answered before it took the whole request may still be reading the rest.
-        if !self.progress.has_ended() || self.sender.is_closed() {
+async fn sweep(pool: Weak<Pool>, every: Duration) {
+    loop {
+        sleep(every).await;
+        if !pool.upgrade().is_some_and(|pool| pool.sweep()) {
             return;
         }
-        let mut idle = self.pool.idle();
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle { sender: self.sender, since: clock::monotonic() });
-        }
-    }
-}
-
-/// The body of a host's answer. Gives its connection back when it has ended; dropped before, it closes it.
-pub struct PooledBody {
-    inner: Incoming,
-    lease: Option<Lease>,
-}
-
-impl std::fmt::Debug for PooledBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PooledBody").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-impl PooledBody {
-    fn new(inner: Incoming, lease: Lease, head: bool) -> Self {
-        let mut body = Self { inner, lease: Some(lease) };
-        if head || body.inner.is_end_stream() {
-            body.give_back();
-        }
-        body
-    }
-
-    fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
-    }
-}
-
-impl Body for PooledBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        match &frame {
-            Some(Ok(_)) if !self.inner.is_end_stream() => {}
-            Some(Ok(_)) | None => self.give_back(),
-            Some(Err(_)) => self.lease = None,
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }

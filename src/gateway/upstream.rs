@@ -4,16 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 
 use crate::domain::refusal::{Refusal, UpstreamError};
 use crate::gateway::body::{AnswerBody, Upload};
-use crate::gateway::pool::Pool;
+use crate::gateway::pool::{HostRequest, Pool};
+use crate::gateway::sending::push_field;
 use crate::gateway::validity::Validity;
 use crate::git_host::{Caller, GitHost, ServeError};
-use crate::headers::forward::{Hop, to_upstream};
+use crate::headers::forward::{Hop, PeerText, to_upstream};
 use crate::headers::identity::Identity;
 use crate::policy::decide::Permit;
+
+/// Room for the head of most requests.
+const USUAL_HEAD: usize = 1024;
 
 /// A worker's way to one host.
 #[derive(Debug, Clone)]
@@ -42,6 +46,8 @@ pub struct Outgoing<'a> {
     pub writes: bool,
     /// The client's address.
     pub peer: SocketAddr,
+    /// The same as text.
+    pub peer_text: &'a PeerText,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The host name that the client asked for.
@@ -79,9 +85,9 @@ async fn to_http(
     outgoing: Outgoing<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let Outgoing { request, validity, .. } = outgoing;
-    let (mut parts, upload) = request.into_parts();
+    let (parts, upload) = request.into_parts();
     let hop = Hop {
-        peer: outgoing.peer.ip(),
+        peer: outgoing.peer_text,
         scheme: outgoing.scheme,
         client_host: outgoing.client_host,
         upstream_host: host.unwrap_or(outgoing.client_host),
@@ -89,21 +95,18 @@ async fn to_http(
         user: outgoing.user,
         identity: outgoing.identity,
     };
-    parts.headers = to_upstream(&parts.headers, &hop).map_err(|error| {
+    // In origin form, for what was judged; HTTP/2 has the client's authority in the URI.
+    let mut head = Vec::with_capacity(USUAL_HEAD);
+    for part in [parts.method.as_str(), " ", validity.target().as_path_and_query().as_str(), " HTTP/1.1\r\n"]
+    {
+        head.extend_from_slice(part.as_bytes());
+    }
+    to_upstream(&parts.headers, &hop, |name, value| push_field(&mut head, name, value)).map_err(|error| {
         tracing::error!(%error, user = outgoing.user, "not forwarded");
         UpstreamError::Failed
     })?;
-    // HTTP/2 has the client's authority in the URI; the host is asked in origin form, for what was judged.
-    parts.uri = Uri::from(validity.target().as_path_and_query().clone());
-    parts.version = http::Version::HTTP_11;
-    parts.extensions.clear();
-    let mut response = pool.send(Request::from_parts(parts, upload)).await?;
-    // An intermediary speaks its own version (RFC 9110 section 6.2). hyper would repeat that of an HTTP/1.0 host, and
-    // end the body by closing, so that the client could not tell a cut one from a whole one.
-    *response.version_mut() = http::Version::HTTP_11;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(UpstreamError::Failed.into());
-    }
+    let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
+    let response = pool.send(HostRequest { method: parts.method, head, has_length, upload }).await?;
     Ok(response.map(|body| AnswerBody::upstream(body, validity)))
 }
 

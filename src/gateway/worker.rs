@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::gateway::Gateway;
 use crate::gateway::connection;
 use crate::gateway::upstream::Backend;
+use crate::record::worker::WorkerRecorder;
 use crate::tasks;
 
 /// How many connections may wait for a worker to accept them.
@@ -26,6 +27,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Worker {
     /// What all workers share.
     pub gateway: Arc<Gateway>,
+    /// Where its records go.
+    pub recorder: Arc<WorkerRecorder>,
     /// Its way to each host, in the order of the configuration.
     pub backends: Vec<Backend>,
 }
@@ -141,7 +144,7 @@ impl Accept {
             .and_then(|tls| tls.as_ref().map(arc_swap::ArcSwapAny::load_full));
         let worker = Arc::clone(&self.worker);
         let (drain, alive) = (self.drain.clone(), self.alive.clone());
-        let open = gateway.recorder.metrics.connection_opened();
+        let open = self.worker.recorder.connection_opened();
         drop(tasks::spawn("connection", async move {
             connection::serve(worker, stream, peer, tls, drain).await;
             drop((place, alive, open));

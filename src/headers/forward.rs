@@ -13,9 +13,6 @@ use crate::headers::identity::{Identity, UserNameError};
 
 /// The id of a request, to the host and back to the client.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const VIA: HeaderValue = HeaderValue::from_static("1.1 portcullis");
 
 /// Fields that concern one connection only, or that the gateway answers for itself.
@@ -84,11 +81,26 @@ const CLIENT_MAY_NOT_BEGIN: [&str; 20] = [
     "x-webauth-",
 ];
 
+/// A client's address as text.
+#[derive(Debug, Clone)]
+pub struct PeerText {
+    plain: Box<str>,
+    quoted: Box<str>,
+}
+
+impl From<IpAddr> for PeerText {
+    fn from(peer: IpAddr) -> Self {
+        let plain = peer.to_canonical().to_string().into_boxed_str();
+        let quoted = if plain.contains(':') { format!("\"[{plain}]\"").into() } else { plain.clone() };
+        Self { plain, quoted }
+    }
+}
+
 /// What the gateway knows of a request, and tells the host.
 #[derive(Debug, Clone, Copy)]
 pub struct Hop<'a> {
     /// The client's address.
-    pub peer: IpAddr,
+    pub peer: &'a PeerText,
     /// `http` or `https`, as the client spoke it.
     pub scheme: &'static str,
     /// The host name that the client asked for.
@@ -103,34 +115,37 @@ pub struct Hop<'a> {
     pub identity: &'a Identity,
 }
 
-/// The fields that go to the host.
+/// Gives `field` each field that goes to the host, but for those that frame the body: what passes of the client's, then
+/// the gateway's own. No name of its own passes from the client.
 ///
 /// # Errors
 /// [`UserNameError`] where the user's name cannot be told; the request must not be sent then.
-pub fn to_upstream(client: &HeaderMap, hop: &Hop<'_>) -> Result<HeaderMap, UserNameError> {
+pub fn to_upstream(
+    client: &HeaderMap,
+    hop: &Hop<'_>,
+    mut field: impl FnMut(&str, &[&[u8]]),
+) -> Result<(), UserNameError> {
     let named = connection_names(client);
-    let mut headers = HeaderMap::with_capacity(client.len() + 8);
-    headers.insert(header::HOST, hop.upstream_host.clone());
+    field("host", &[hop.upstream_host.as_bytes()]);
     for (name, value) in client {
         if passes_to_upstream(name.as_str(), &named, hop.identity) {
-            headers.append(name.clone(), value.clone());
+            field(name.as_str(), &[value.as_bytes()]);
         }
     }
     if wants_trailers(client) {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        field("te", &[b"trailers"]);
     }
-    if let Ok(peer) = HeaderValue::try_from(hop.peer.to_canonical().to_string()) {
-        headers.insert(FORWARDED_FOR, peer);
+    let (host, scheme) = (hop.client_host.as_bytes(), hop.scheme.as_bytes());
+    field("x-forwarded-for", &[hop.peer.plain.as_bytes()]);
+    field("x-forwarded-host", &[host]);
+    field("x-forwarded-proto", &[scheme]);
+    field(REQUEST_ID.as_str(), &[hop.request_id.as_bytes()]);
+    field("via", &[VIA.as_bytes()]);
+    // RFC 7239. Left out where the host's name cannot be quoted.
+    if !host.iter().any(|byte| matches!(byte, b'"' | b'\\')) && host.is_ascii() {
+        field("forwarded", &[b"for=", hop.peer.quoted.as_bytes(), b";host=\"", host, b"\";proto=", scheme]);
     }
-    headers.insert(FORWARDED_HOST, hop.client_host.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
-    headers.insert(REQUEST_ID, hop.request_id.clone());
-    headers.insert(header::VIA, VIA);
-    if let Some(forwarded) = forwarded(hop) {
-        headers.insert(header::FORWARDED, forwarded);
-    }
-    hop.identity.put_on(&mut headers, hop.user)?;
-    Ok(headers)
+    hop.identity.tell(hop.user, |name, value| field(name, &[value]))
 }
 
 /// Takes out of an upstream's answer what ends at this hop, and names this hop.
@@ -139,12 +154,12 @@ pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
-    for name in connection_names(headers) {
-        if let Ok(name) = HeaderName::try_from(name) {
-            headers.remove(name);
-        }
-    }
-    for name in HOP_BY_HOP {
+    let named = connection_names(headers);
+    let ends = |name: &&HeaderName| {
+        HOP_BY_HOP.contains(&name.as_str()) || named.iter().any(|field| field == name.as_str())
+    };
+    let ending: Vec<HeaderName> = headers.keys().filter(ends).cloned().collect();
+    for name in ending {
         headers.remove(name);
     }
     headers.remove(header::SET_COOKIE);
@@ -179,12 +194,10 @@ pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
 }
 
 fn passes_to_upstream(name: &str, named: &[String], identity: &Identity) -> bool {
-    let spelled = name;
     let name = fold(name);
     let name = name.as_ref();
-    // A server that folds names would read a second length.
-    let second_length = name == header::CONTENT_LENGTH.as_str() && spelled != name;
-    !(second_length
+    // The body is framed anew, and a server that folds names would read a second length.
+    !(name == header::CONTENT_LENGTH.as_str()
         || HOP_BY_HOP.contains(&name)
         || CLIENT_MAY_NOT_SAY.contains(&name)
         || CLIENT_MAY_NOT_BEGIN.iter().any(|start| name.starts_with(start))
@@ -213,16 +226,6 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
         .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// `Forwarded` (RFC 7239). `None` where the host's name cannot be quoted.
-fn forwarded(hop: &Hop<'_>) -> Option<HeaderValue> {
-    let peer = match hop.peer.to_canonical() {
-        IpAddr::V4(peer) => peer.to_string(),
-        IpAddr::V6(peer) => format!("\"[{peer}]\""),
-    };
-    let host = hop.client_host.to_str().ok().filter(|host| !host.contains(['"', '\\']))?;
-    HeaderValue::try_from(format!("for={peer};host=\"{host}\";proto={}", hop.scheme)).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,7 +240,7 @@ mod tests {
 
     fn send(client: &HeaderMap, identity: &Identity) -> HeaderMap {
         let hop = Hop {
-            peer: "192.0.2.7".parse().unwrap(),
+            peer: &PeerText::from("192.0.2.7".parse::<IpAddr>().unwrap()),
             scheme: "https",
             client_host: &HeaderValue::from_static("git.example.com"),
             upstream_host: &HeaderValue::from_static("10.0.0.7:3000"),
@@ -245,7 +248,13 @@ mod tests {
             user: "alice",
             identity,
         };
-        to_upstream(client, &hop).unwrap()
+        let mut sent = HeaderMap::new();
+        to_upstream(client, &hop, |name, value| {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            sent.append(name, HeaderValue::from_bytes(&value.concat()).unwrap());
+        })
+        .unwrap();
+        sent
     }
 
     fn trusted() -> Identity {
@@ -309,14 +318,14 @@ mod tests {
     }
 
     #[test]
-    fn trailers_and_lengths_pass() {
+    fn trailers_pass_and_lengths_are_told_anew() {
         let sent = send(
             &map(&[("te", "gzip, trailers"), ("trailer", "x-sum"), ("content-length", "5")]),
             &trusted(),
         );
         assert_eq!(sent.get("te").unwrap(), "trailers");
         assert_eq!(sent.get("trailer").unwrap(), "x-sum");
-        assert_eq!(sent.get("content-length").unwrap(), "5");
+        assert!(!sent.contains_key("content-length"));
     }
 
     #[test]

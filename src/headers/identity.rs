@@ -1,6 +1,6 @@
 //! How an upstream learns who calls.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 use crate::headers::fold;
 
@@ -31,25 +31,25 @@ pub enum Identity {
 pub struct UserNameError;
 
 impl Identity {
-    /// Puts the caller's identity on a request.
+    /// Gives `field` the fields that tell the host of `user`.
     ///
     /// # Errors
-    /// [`UserNameError`], and nothing is put on.
-    pub fn put_on(&self, headers: &mut HeaderMap, user: &str) -> Result<(), UserNameError> {
-        let name = || HeaderValue::from_str(user).map_err(|_| UserNameError);
+    /// [`UserNameError`], where the name cannot stand in one; the request must not be sent then.
+    pub fn tell(&self, user: &str, mut field: impl FnMut(&str, &[u8])) -> Result<(), UserNameError> {
+        if !user.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
+            return Err(UserNameError);
+        }
         match self {
-            Self::TrustedHeader(field) => {
-                headers.insert(field.clone(), name()?);
-            }
+            Self::TrustedHeader(name) => field(name.as_str(), user.as_bytes()),
             Self::Account { authorization, user_header } => {
-                if let Some(field) = user_header {
-                    headers.insert(field.clone(), name()?);
+                if let Some(name) = user_header {
+                    field(name.as_str(), user.as_bytes());
                 }
-                headers.insert(header::AUTHORIZATION, authorization.clone());
+                field(header::AUTHORIZATION.as_str(), authorization.as_bytes());
             }
             Self::Sudo { authorization } => {
-                headers.insert(HeaderName::from_static("sudo"), name()?);
-                headers.insert(header::AUTHORIZATION, authorization.clone());
+                field("sudo", user.as_bytes());
+                field(header::AUTHORIZATION.as_str(), authorization.as_bytes());
             }
             Self::RemoteUser => {}
         }

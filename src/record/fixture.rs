@@ -10,10 +10,10 @@ use http::uri::PathAndQuery;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::record::audit::{Audit, Flushed, Output};
+use crate::record::audit::{Audit, Flushed, Output, WhenFull};
 use crate::record::line::RequestPath;
 use crate::record::metrics::{Metrics, UpstreamId};
-use crate::record::request_id::RequestIds;
+use crate::record::worker::WorkerRecorder;
 use crate::record::{Record, RecordHead, Recorder};
 
 /// How long tests wait for what should happen at once.
@@ -22,20 +22,24 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// A recorder for the upstreams `forge` and `billing`.
 pub(crate) struct Fixture {
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) worker: Arc<WorkerRecorder>,
     directory: TempDir,
 }
 
 impl Fixture {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let metrics = Metrics::new(&["forge".to_owned(), "billing".to_owned()]);
+        let metrics = Metrics::with_tokens(&["forge".to_owned(), "billing".to_owned()], 10);
         let output = Output::File(directory.path().join("audit"));
-        let audit = Audit::open(output, &metrics).unwrap();
-        Self { recorder: Arc::new(Recorder { metrics, audit }), directory }
+        let audit = Audit::open(output, WhenFull::Drop, &metrics).unwrap();
+        let recorder = Arc::new(Recorder { metrics, audit });
+        let worker = WorkerRecorder::new(&recorder, 0).unwrap();
+        Self { recorder, worker, directory }
     }
 
-    pub(crate) fn open(&self, method: Method, target: &str) -> Record {
-        Record::open(&self.recorder, head(method, target))
+    pub(crate) fn open(&self, method: &Method, target: &str) -> Record {
+        let target = PathAndQuery::try_from(target).unwrap();
+        Record::open(&self.worker, &head(method, &target))
     }
 
     pub(crate) fn forge(&self) -> UpstreamId {
@@ -79,11 +83,10 @@ impl Fixture {
     }
 }
 
-pub(crate) fn head(method: Method, target: &str) -> RecordHead {
+pub(crate) fn head<'a>(method: &'a Method, target: &'a PathAndQuery) -> RecordHead<'a> {
     RecordHead {
-        request_id: RequestIds::new(1).next(),
         method: Some(method),
-        path: Some(RequestPath::of(&PathAndQuery::try_from(target).unwrap())),
+        path: Some(RequestPath::of(target)),
         peer: IpAddr::from([192, 0, 2, 7]),
     }
 }

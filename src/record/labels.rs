@@ -1,7 +1,6 @@
 //! The closed words that audit lines and metric labels use, so that no label value ever comes from a request.
 
 use http::{Method, StatusCode};
-use serde::Serialize;
 
 use crate::domain::reason::Reason;
 use crate::domain::refusal::UpstreamError;
@@ -26,8 +25,7 @@ impl Verdict {
 }
 
 /// Whether the verdict is acted on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// It is.
     Enforce,
@@ -35,9 +33,18 @@ pub enum Mode {
     Shadow,
 }
 
+impl Mode {
+    /// The word for the audit line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 /// What happened to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// The upstream answered it, and the answer went out whole.
     Forwarded,
@@ -47,6 +54,18 @@ pub enum Effect {
     Answered,
     /// The caller or the upstream left before the answer had gone out whole.
     Aborted,
+}
+
+impl Effect {
+    /// The word for the audit line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Refused => "refused",
+            Self::Answered => "answered",
+            Self::Aborted => "aborted",
+        }
+    }
 }
 
 /// Reads, writes and the rest.

@@ -1,51 +1,49 @@
-//! The audit line: what is kept of one request, and its JSON.
+//! The audit line: what is kept of one request; `json` writes it.
 //!
-//! Nothing here holds a secret: no query, no header, no body, and of a token only what may be shown.
+//! Nothing here holds a secret: no query, no header, no body, and of a token only what may be shown. The texts of a line
+//! are copied one behind the other: that is cheaper than sharing them, since cores that share count who holds what.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode};
-use jiff::Timestamp;
-use serde::{Serialize, Serializer};
 
-use crate::clock;
-use crate::domain::token::{CHECKSUM_LENGTH, PUBLIC_ID_LENGTH, PublicId, RANDOM_LENGTH};
+use crate::domain::resource::Resource;
+use crate::domain::token::{CHECKSUM_LENGTH, PUBLIC_ID_LENGTH, RANDOM_LENGTH};
 use crate::record::labels::{Effect, Mode, Verdict};
-use crate::record::request_id::RequestId;
 
 /// What stands between a token's product name and its public id.
 const TOKEN_MARK: &str = "_pat_";
 
-/// The path of a request as records keep it: without its query, and with tokens of this gateway's form taken out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RequestPath(Box<str>);
+/// Room for the texts of most lines.
+const USUAL_TEXT: usize = 256;
 
-impl RequestPath {
+/// The path of a request, without its query. Records show it with tokens of this gateway's form taken out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestPath<'a>(pub(crate) &'a str);
+
+impl<'a> RequestPath<'a> {
     /// The path of `target`.
-    ///
-    /// A copy: it leaves the query behind and does not keep the connection's read buffer alive.
-    pub fn of(target: &PathAndQuery) -> Self {
-        let path = target.path();
-        if memchr::memmem::find(path.as_bytes(), TOKEN_MARK.as_bytes()).is_some() {
-            Self(redact(path).into())
-        } else {
-            Self(path.into())
-        }
+    pub fn of(target: &'a PathAndQuery) -> Self {
+        Self(target.path())
     }
 
-    /// The path.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub(crate) fn shown(self) -> Cow<'a, str> {
+        if memchr::memmem::find(self.0.as_bytes(), TOKEN_MARK.as_bytes()).is_some() {
+            redact(self.0).into()
+        } else {
+            self.0.into()
+        }
     }
 }
 
-impl fmt::Debug for RequestPath {
+impl fmt::Debug for RequestPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.shown(), f)
     }
 }
 
@@ -70,120 +68,162 @@ fn holds_token(run: &str) -> bool {
     })
 }
 
-/// What is kept of one request. The fields are the JSON keys, in this order.
-#[derive(Debug, Clone)]
-pub struct AuditLine {
-    /// When the request arrived.
-    pub time: Timestamp,
-    /// Its id.
-    pub request_id: RequestId,
-    /// The upstream that it was for.
-    pub upstream: Option<Arc<str>>,
-    /// The method; `None` where the request could not be read.
-    pub method: Option<Method>,
-    /// The path; `None` where the request could not be read.
-    pub path: Option<RequestPath>,
-    /// The catalog's route.
-    pub route: Option<Arc<str>>,
-    /// The public id of the token.
-    pub token_id: Option<PublicId>,
-    /// The token's name.
-    pub token_name: Option<Arc<str>>,
-    /// The user whom the token belongs to.
-    pub user: Option<Arc<str>>,
-    /// What the request was about.
-    pub resource: Option<Arc<str>>,
-    /// The permissions that would be enough, as text.
-    pub permission: Option<Arc<str>>,
-    /// What the rules say; `None` where the request ended before they were asked.
-    pub verdict: Option<Verdict>,
-    /// Whether the verdict was acted on.
-    pub mode: Mode,
-    /// What happened.
-    pub effect: Effect,
-    /// `granted`, `undecided`, or the word of the refusal.
-    pub reason: &'static str,
-    /// The status that the caller got.
-    pub status: Option<StatusCode>,
-    /// Body bytes read from the caller.
-    pub request_bytes: u64,
-    /// Body bytes sent to the caller.
-    pub response_bytes: u64,
-    /// From the request's arrival to the end of the answer.
-    pub duration: Duration,
-    /// How long judging took.
-    pub decision: Option<Duration>,
-    /// The caller's address.
-    pub peer: IpAddr,
-    /// The generation of the policy that judged.
-    pub policy_generation: Option<u64>,
-    /// Rules on trial that would have refused.
-    pub shadow: Vec<Arc<str>>,
+/// A text of a line. The order is that of nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    RequestId,
+    Upstream,
+    Method,
+    Path,
+    Route,
+    TokenId,
+    TokenName,
+    User,
+    Resource,
+    Permission,
 }
 
-/// The line as JSON spells it; the order of the fields is part of the format.
-#[derive(Serialize)]
-struct Json<'a> {
-    time: String,
-    request_id: &'a str,
-    upstream: Option<&'a str>,
-    method: Option<&'a str>,
-    path: Option<&'a str>,
-    route: Option<&'a str>,
-    token_id: Option<&'a str>,
-    token_name: Option<&'a str>,
-    user: Option<&'a str>,
-    resource: Option<&'a str>,
-    permission: Option<&'a str>,
-    verdict: Option<&'a str>,
-    mode: Mode,
-    effect: Effect,
-    reason: &'a str,
-    status: Option<u16>,
-    request_bytes: u64,
-    response_bytes: u64,
-    seconds: f64,
-    decision_microseconds: Option<f64>,
-    peer: IpAddr,
-    policy_generation: Option<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    shadow: Vec<&'a str>,
+impl Field {
+    const COUNT: usize = Self::Permission as usize + 1;
 }
 
-impl Serialize for AuditLine {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Json {
-            time: clock::rfc3339_micros(self.time),
-            request_id: self.request_id.as_str(),
-            upstream: self.upstream.as_deref(),
-            method: self.method.as_ref().map(Method::as_str),
-            path: self.path.as_ref().map(RequestPath::as_str),
-            route: self.route.as_deref(),
-            token_id: self.token_id.as_ref().map(PublicId::as_str),
-            token_name: self.token_name.as_deref(),
-            user: self.user.as_deref(),
-            resource: self.resource.as_deref(),
-            permission: self.permission.as_deref(),
-            verdict: self.verdict.map(Verdict::as_str),
-            mode: self.mode,
-            effect: self.effect,
-            reason: self.reason,
-            status: self.status.map(|status| status.as_u16()),
-            request_bytes: self.request_bytes,
-            response_bytes: self.response_bytes,
-            seconds: rounded(self.duration.as_secs_f64()),
-            decision_microseconds: self.decision.map(|decision| rounded(decision.as_secs_f64() * 1e6)),
-            peer: self.peer.to_canonical(),
-            policy_generation: self.policy_generation,
-            shadow: self.shadow.iter().map(|rule| &**rule).collect(),
-        }
-        .serialize(serializer)
+/// Where a text stands among the texts of its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Of a text that is not known. As a range it is none, so it finds nothing.
+    const NONE: Self = Self { start: u32::MAX, end: 0 };
+}
+
+/// The texts of a line, as they became known. No `Debug`: a path may hold a token that only `json` takes out.
+#[derive(Default)]
+pub(crate) struct Text(String);
+
+impl Text {
+    pub(crate) fn new() -> Self {
+        Self(String::with_capacity(USUAL_TEXT))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-/// Six digits behind the point: finer is noise.
-fn rounded(value: f64) -> f64 {
-    (value * 1e6).round() / 1e6
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Text").field(&self.0.len()).finish()
+    }
+}
+
+/// What is kept of one request beside its texts.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// When the request arrived, in microseconds since 1970.
+    pub(crate) time: i64,
+    /// When its answer had ended; lines are written in this order.
+    pub(crate) ended: Instant,
+    texts: [Span; Field::COUNT],
+    /// Where its texts begin in those of its batch.
+    base: usize,
+    /// What the rules say; `None` where the request ended before they were asked.
+    pub(crate) verdict: Option<Verdict>,
+    /// Whether the verdict was acted on.
+    pub(crate) mode: Mode,
+    /// What happened.
+    pub(crate) effect: Effect,
+    /// `granted`, `undecided`, or the word of the refusal.
+    pub(crate) reason: &'static str,
+    /// The status that the caller got.
+    pub(crate) status: Option<StatusCode>,
+    /// Body bytes read from the caller.
+    pub(crate) request_bytes: u64,
+    /// Body bytes sent to the caller.
+    pub(crate) response_bytes: u64,
+    /// From the request's arrival to the end of the answer.
+    pub(crate) duration: Duration,
+    /// How long judging took.
+    pub(crate) decision: Option<Duration>,
+    /// The caller's address.
+    pub(crate) peer: IpAddr,
+    /// The generation of the policy that judged.
+    pub(crate) policy_generation: Option<u64>,
+    /// Rules on trial that would have refused.
+    pub(crate) shadow: Vec<Arc<str>>,
+}
+
+impl Line {
+    /// Of a request that arrived from `peer` at `time`, by the other clock at `started`.
+    pub(crate) fn new(peer: IpAddr, time: i64, started: Instant) -> Self {
+        Self {
+            time,
+            ended: started,
+            texts: [Span::NONE; Field::COUNT],
+            base: 0,
+            verdict: None,
+            mode: Mode::Enforce,
+            effect: Effect::Aborted,
+            reason: "undecided",
+            status: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration: Duration::ZERO,
+            decision: None,
+            peer,
+            policy_generation: None,
+            shadow: Vec::new(),
+        }
+    }
+
+    /// `field` is `value`, which is put behind the texts that stand in `text`.
+    pub(crate) fn set(&mut self, text: &mut Text, field: Field, value: &str) {
+        let start = text.0.len();
+        text.0.push_str(value);
+        self.span(field, start, text.0.len());
+    }
+
+    /// What the request is about, as its `Display` has it; nothing where it belongs to nobody.
+    pub(crate) fn set_resource(&mut self, text: &mut Text, resource: &Resource<'_>) {
+        let Some(owner) = resource.owner() else { return };
+        let start = text.0.len();
+        text.0.push_str(owner);
+        if let Some(repository) = resource.repository() {
+            text.0.push('/');
+            text.0.push_str(repository.name);
+        }
+        if matches!(resource, Resource::Wiki(_)) {
+            text.0.push_str(".wiki");
+        }
+        self.span(Field::Resource, start, text.0.len());
+    }
+
+    /// The path, as it came.
+    pub(crate) fn set_path(&mut self, text: &mut Text, path: RequestPath<'_>) {
+        self.set(text, Field::Path, path.0);
+    }
+
+    fn span(&mut self, field: Field, start: usize, end: usize) {
+        if let (Some(span), Ok(start), Ok(end)) =
+            (self.texts.get_mut(field as usize), u32::try_from(start), u32::try_from(end))
+        {
+            *span = Span { start, end };
+        }
+    }
+
+    /// Its texts stand behind `base` from now on.
+    pub(crate) fn text_at(&mut self, base: usize) {
+        self.base = base;
+    }
+
+    /// A text, out of those of its batch.
+    pub(crate) fn text<'a>(&self, texts: &'a str, field: Field) -> Option<&'a str> {
+        let span = self.texts.get(field as usize)?;
+        let position = |offset: u32| self.base.checked_add(usize::try_from(offset).ok()?);
+        texts.get(position(span.start)?..position(span.end)?)
+    }
 }
 
 #[cfg(test)]
@@ -196,8 +236,9 @@ mod tests {
 
     #[track_caller]
     fn check(target: &str, want: &str) {
-        let path = RequestPath::of(&PathAndQuery::try_from(target).unwrap());
-        assert_eq!(path.as_str(), want);
+        let target = PathAndQuery::try_from(target).unwrap();
+        let path = RequestPath::of(&target);
+        assert_eq!(path.shown(), want);
         assert_eq!(format!("{path:?}"), format!("{want:?}"));
     }
 

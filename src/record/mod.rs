@@ -6,13 +6,21 @@
 
 pub mod audit;
 pub mod body;
+pub mod census;
+mod collector;
+mod counter;
 mod families;
+mod json;
 pub mod labels;
 pub mod line;
 pub mod metrics;
+mod queue;
 pub mod request_id;
+mod sample;
+mod shard;
 mod sink;
-mod upstream_metrics;
+mod token_requests;
+pub mod worker;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -20,20 +28,24 @@ pub(crate) mod fixture;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{Method, StatusCode};
 
 use crate::clock;
+use crate::domain::action::GitOperation;
 use crate::domain::grant::UnixTime;
 use crate::domain::reason::Reason;
+use crate::domain::resource::Resource;
 use crate::domain::token::PublicId;
 use crate::record::audit::Audit;
 use crate::record::labels::{Effect, MethodClass, Mode, Verdict, upstream_error};
-use crate::record::line::{AuditLine, RequestPath};
-use crate::record::metrics::{GaugeGuard, Metrics, RequestOutcome, UpstreamId};
+use crate::record::line::{Field, Line, RequestPath, Text};
+use crate::record::metrics::{Metrics, RequestOutcome, UpstreamId};
+use crate::record::queue::{Full, Place};
 use crate::record::request_id::RequestId;
-use crate::record::upstream_metrics::{reason_of, reason_word};
+use crate::record::shard::{decision, reason_of};
+use crate::record::worker::WorkerRecorder;
 
 /// The last step of the decision; what has a higher one happens after it.
 const LAST_STEP: u8 = 11;
@@ -48,38 +60,36 @@ pub struct Recorder {
 }
 
 /// What is known of a request when it arrives.
-#[derive(Debug, Clone)]
-pub struct RecordHead {
-    /// Its id.
-    pub request_id: RequestId,
+#[derive(Debug, Clone, Copy)]
+pub struct RecordHead<'a> {
     /// Its method; `None` where it could not be read.
-    pub method: Option<Method>,
+    pub method: Option<&'a Method>,
     /// Its path; `None` where it could not be read.
-    pub path: Option<RequestPath>,
+    pub path: Option<RequestPath<'a>>,
     /// The caller's address.
     pub peer: IpAddr,
 }
 
 /// Whose token it is.
-#[derive(Debug, Clone)]
-pub struct Caller {
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
     /// The token's public id.
     pub token_id: Option<PublicId>,
     /// The token's name.
-    pub token_name: Option<Arc<str>>,
+    pub token_name: Option<&'a str>,
     /// The user whom it belongs to.
-    pub user: Option<Arc<str>>,
+    pub user: Option<&'a str>,
 }
 
 /// What the decision was about, as far as it came.
-#[derive(Debug, Clone, Default)]
-pub struct Subject {
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
     /// The catalog's route.
-    pub route: Option<Arc<str>>,
+    pub route: Option<&'a str>,
     /// The resource.
-    pub resource: Option<Arc<str>>,
+    pub resource: Resource<'a>,
     /// The permissions that would be enough, as text.
-    pub permission: Option<Arc<str>>,
+    pub permission: Option<&'a str>,
 }
 
 /// The decision.
@@ -91,8 +101,6 @@ pub struct Judged {
     pub mode: Mode,
     /// The generation of the policy that judged.
     pub policy_generation: u64,
-    /// How long judging took.
-    pub took: Duration,
     /// Rules on trial that would have refused.
     pub shadow: Vec<Arc<str>>,
 }
@@ -103,6 +111,14 @@ struct RequestBody {
     bytes: AtomicU64,
     broken: AtomicBool,
     withdrawn: OnceLock<Reason>,
+}
+
+impl RequestBody {
+    /// INVARIANT: one worker runs both the record and the body, so nothing is added at the same moment.
+    fn add(&self, count: u64) {
+        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(count);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
 }
 
 /// Tells a record that its permit was withdrawn while the request was under way.
@@ -120,111 +136,152 @@ impl Withdrawal {
 #[derive(Debug)]
 #[must_use = "dropping a record ends it as aborted"]
 pub struct Record {
-    recorder: Arc<Recorder>,
+    worker: Arc<WorkerRecorder>,
     request_id: RequestId,
-    time: UnixTime,
-    upstream: Option<UpstreamId>,
-    failure: Option<Reason>,
-    started: Instant,
-    forwarded: Option<Instant>,
     request_body: Arc<RequestBody>,
     /// `None` once closed.
-    line: Option<Box<AuditLine>>,
-    _in_flight: GaugeGuard,
+    open: Option<Box<Open>>,
+}
+
+/// The audit log has no place for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unrecorded;
+
+/// What is known of a request so far. On the heap, since a record is handed on a few times.
+#[derive(Debug)]
+struct Open {
+    line: Line,
+    text: Text,
+    started: Instant,
+    /// When the way to the upstream was clear, and then when it was taken.
+    ready: Option<Instant>,
+    is_forwarded: bool,
+    upstream: Option<UpstreamId>,
+    failure: Option<Reason>,
+    method: MethodClass,
+    /// The token, where the policy knows it.
+    token: Option<PublicId>,
+    git: Option<GitOperation>,
+    place: Place,
+    /// Whether the request asks for a head alone.
+    wants_head: bool,
+}
+
+impl Open {
+    fn set(&mut self, field: Field, value: Option<&str>) {
+        if let Some(value) = value {
+            self.line.set(&mut self.text, field, value);
+        }
+    }
 }
 
 impl Record {
-    /// Opens the record of a request that has just arrived.
-    pub fn open(recorder: &Arc<Recorder>, head: RecordHead) -> Self {
-        let time = clock::timestamp();
-        let line = AuditLine {
-            time,
-            request_id: head.request_id,
-            upstream: None,
-            method: head.method,
-            path: head.path,
-            route: None,
-            token_id: None,
-            token_name: None,
-            user: None,
-            resource: None,
-            permission: None,
-            verdict: None,
-            mode: Mode::Enforce,
-            effect: Effect::Aborted,
-            reason: "undecided",
-            status: None,
-            request_bytes: 0,
-            response_bytes: 0,
-            duration: Duration::ZERO,
-            decision: None,
-            peer: head.peer,
-            policy_generation: None,
-            shadow: Vec::new(),
-        };
-        Self {
-            recorder: Arc::clone(recorder),
-            request_id: head.request_id,
-            time: UnixTime(time.as_second()),
+    /// Opens the record of a request that has just arrived at the worker of `worker`.
+    pub fn open(worker: &Arc<WorkerRecorder>, head: &RecordHead<'_>) -> Self {
+        let started = clock::monotonic();
+        let mut open = Box::new(Open {
+            line: Line::new(head.peer, worker.wall.at(started), started),
+            text: Text::default(),
+            started,
+            ready: None,
+            is_forwarded: false,
             upstream: None,
             failure: None,
-            started: clock::monotonic(),
-            forwarded: None,
-            request_body: Arc::default(),
-            line: Some(Box::new(line)),
-            _in_flight: recorder.metrics.request_started(),
+            method: MethodClass::of(head.method),
+            token: None,
+            git: None,
+            place: Place::Any,
+            wants_head: head.method == Some(&Method::HEAD),
+        });
+        let request_id = worker.request_ids.next();
+        if worker.queue.is_some() {
+            open.text = Text::new();
+            open.set(Field::RequestId, Some(request_id.as_str()));
+            open.set(Field::Method, head.method.map(Method::as_str));
+            if let Some(path) = head.path {
+                let Open { line, text, .. } = &mut *open;
+                line.set_path(text, path);
+            }
         }
+        worker.shard.opened.add(1);
+        Self { worker: Arc::clone(worker), request_id, request_body: Arc::default(), open: Some(open) }
     }
 
     /// When the request arrived, as its line will say: the time to judge it by.
     pub fn time(&self) -> UnixTime {
-        self.time
+        UnixTime(self.open.as_ref().map_or(i64::MAX, |open| open.line.time.div_euclid(1_000_000)))
     }
 
     /// The request's id.
-    pub fn request_id(&self) -> RequestId {
-        self.request_id
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
     }
 
     /// Whether audit lines are kept. Where they are not, text that only they need need not be made.
     pub fn is_audited(&self) -> bool {
-        self.recorder.audit.is_on()
+        self.worker.queue.is_some()
     }
 
     /// The request is for `upstream`.
     pub fn routed(&mut self, upstream: UpstreamId) {
-        self.upstream = Some(upstream);
-        let name = self.recorder.metrics.upstream_name(upstream).cloned();
-        self.edit(|line| line.upstream = name);
+        let name = self.worker.metrics().upstream_name(upstream);
+        if let Some(open) = &mut self.open {
+            open.upstream = Some(upstream);
+            if self.worker.queue.is_some() {
+                open.set(Field::Upstream, name);
+            }
+        }
+    }
+
+    /// The token is one of the policy's: its requests are counted.
+    pub fn recognized(&mut self, token: PublicId) {
+        if let Some(open) = &mut self.open {
+            open.token = Some(token);
+        }
     }
 
     /// The token is known, whatever may be wrong with it.
-    pub fn identified(&mut self, caller: Caller) {
-        self.edit(|line| {
-            line.token_id = caller.token_id;
-            line.token_name = caller.token_name;
-            line.user = caller.user;
+    pub fn identified(&mut self, caller: &Caller<'_>) {
+        self.describe(|open| {
+            open.set(Field::TokenId, caller.token_id.as_ref().map(PublicId::as_str));
+            open.set(Field::TokenName, caller.token_name);
+            open.set(Field::User, caller.user);
         });
     }
 
+    /// What git does with the request.
+    pub fn is_git(&mut self, operation: GitOperation) {
+        if let Some(open) = &mut self.open {
+            open.git = Some(operation);
+        }
+    }
+
     /// What the request wants is known.
-    pub fn understood(&mut self, subject: Subject) {
-        self.edit(|line| {
-            line.route = subject.route;
-            line.resource = subject.resource;
-            line.permission = subject.permission;
+    pub fn understood(&mut self, subject: &Subject<'_>) {
+        self.describe(|open| {
+            open.set(Field::Route, subject.route);
+            open.set(Field::Permission, subject.permission);
+            open.line.set_resource(&mut open.text, &subject.resource);
         });
     }
 
     /// The decision fell. Under [`Mode::Shadow`] a refusal is recorded and the request goes on.
     pub fn judged(&mut self, judged: Judged) {
-        self.edit(|line| {
-            line.verdict = Some(judged.verdict);
-            line.mode = judged.mode;
-            line.policy_generation = Some(judged.policy_generation);
-            line.decision = Some(judged.took);
-            line.shadow = judged.shadow;
-        });
+        let Some(open) = &mut self.open else { return };
+        let now = clock::monotonic();
+        open.ready = Some(now);
+        open.line.verdict = Some(judged.verdict);
+        open.line.mode = judged.mode;
+        open.line.policy_generation = Some(judged.policy_generation);
+        open.line.decision = Some(now.saturating_duration_since(open.started));
+        open.line.shadow = judged.shadow;
+    }
+
+    /// Something was waited for between the decision and forwarding, such as a body that was looked into.
+    pub fn waited(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.ready = Some(clock::monotonic());
+        }
     }
 
     /// The request does not pass. Before or instead of a decision `reason` is the verdict; one that comes after it
@@ -232,7 +289,10 @@ impl Record {
     /// broke off, that was the cause, and nobody is blamed.
     pub fn refused(&mut self, reason: Reason) {
         if reason.step() > LAST_STEP {
-            self.failure = Some(reason).filter(|_| !self.has_caller_left());
+            let failure = Some(reason).filter(|_| !self.has_caller_left());
+            if let Some(open) = &mut self.open {
+                open.failure = failure;
+            }
         } else {
             self.edit(|line| {
                 line.verdict = Some(Verdict::Refuse(reason));
@@ -241,21 +301,40 @@ impl Record {
         }
     }
 
-    /// The request goes to the upstream now.
+    /// Makes sure of a place in the audit log, where the configuration wants that before a request goes on.
+    ///
+    /// # Errors
+    /// There is none: the request must not go on.
+    pub fn reserve(&mut self) -> Result<(), Unrecorded> {
+        let (Some(open), Some(queue)) = (&mut self.open, &self.worker.queue) else { return Ok(()) };
+        if !self.worker.audit().is_required() || open.place == Place::Reserved {
+            return Ok(());
+        }
+        if let Err(Full) = queue.reserve() {
+            self.worker.audit().refuse();
+            return Err(Unrecorded);
+        }
+        open.place = Place::Reserved;
+        Ok(())
+    }
+
+    /// The request goes to the upstream now. Does not read the clock: that was done for the decision, or after a wait.
     pub fn forwarding(&mut self) {
-        self.forwarded = Some(clock::monotonic());
+        if let Some(open) = &mut self.open {
+            open.is_forwarded = true;
+        }
     }
 
     /// The head of the upstream's answer came, and it goes to the caller.
     pub fn responded(&mut self, status: StatusCode) {
-        if let Some(forwarded) = self.forwarded {
-            let after = clock::monotonic().saturating_duration_since(forwarded);
-            self.recorder.metrics.upstream_answered(self.upstream, after);
+        let Some(open) = &mut self.open else { return };
+        if let (Some(forwarded), Some(shard)) =
+            (open.ready.filter(|_| open.is_forwarded), self.worker.shard.of(open.upstream))
+        {
+            shard.upstream_seconds.observe(clock::monotonic().saturating_duration_since(forwarded));
         }
-        self.edit(|line| {
-            line.status = Some(status);
-            line.effect = Effect::Forwarded;
-        });
+        open.line.status = Some(status);
+        open.line.effect = Effect::Forwarded;
     }
 
     /// The gateway answers the request itself: with its refusal, or where there is none with what was asked for.
@@ -274,7 +353,7 @@ impl Record {
 
     /// Bytes of the request's body were read. [`body::CountedBody`] does this by itself.
     pub fn add_request_bytes(&self, count: u64) {
-        self.request_body.bytes.fetch_add(count, Ordering::Relaxed);
+        self.request_body.add(count);
     }
 
     /// Bytes of the response's body went out. [`body::RecordedBody`] does this by itself.
@@ -301,7 +380,7 @@ impl Record {
     fn break_off(mut self) {
         if let Some(reason) = self.request_body.withdrawn.get().copied() {
             self.refused(reason);
-        } else if self.failure.is_none() {
+        } else if self.failure().is_none() {
             self.refused(Reason::UpstreamFailed);
         }
         drop(self);
@@ -314,48 +393,72 @@ impl Record {
 
     /// Whether the caller gets the upstream's answer.
     fn is_forwarded(&self) -> bool {
-        let effect = self.line.as_ref().map(|line| line.effect);
-        effect == Some(Effect::Forwarded)
+        self.open.as_ref().is_some_and(|open| open.line.effect == Effect::Forwarded)
+    }
+
+    /// Whether the caller asked for a head alone.
+    fn wants_head(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.wants_head)
+    }
+
+    /// What failed after the verdict.
+    fn failure(&self) -> Option<Reason> {
+        self.open.as_ref().and_then(|open| open.failure)
     }
 
     /// Whether a refusal or an error is what the caller gets.
     fn is_refused(&self) -> bool {
-        let enforced = self.line.as_ref().is_some_and(|line| {
-            line.mode == Mode::Enforce && matches!(line.verdict, Some(Verdict::Refuse(_)))
+        let enforced = self.open.as_ref().is_some_and(|open| {
+            open.line.mode == Mode::Enforce && matches!(open.line.verdict, Some(Verdict::Refuse(_)))
         });
-        enforced || self.failure.is_some()
+        enforced || self.failure().is_some()
     }
 
-    fn edit(&mut self, change: impl FnOnce(&mut AuditLine)) {
-        if let Some(line) = &mut self.line {
-            change(line);
+    fn edit(&mut self, change: impl FnOnce(&mut Line)) {
+        if let Some(open) = &mut self.open {
+            change(&mut open.line);
         }
     }
 
-    // INVARIANT: the line is taken here and nowhere else, so whatever ends a record ends it once.
+    /// As `edit`, for what only the audit log wants to know.
+    fn describe(&mut self, change: impl FnOnce(&mut Open)) {
+        if self.worker.queue.is_some()
+            && let Some(open) = &mut self.open
+        {
+            change(open);
+        }
+    }
+
+    // INVARIANT: what is open is taken here and nowhere else, so whatever ends a record ends it once.
     fn finish(&mut self) {
-        let Some(mut line) = self.line.take() else { return };
-        let reason = reason_of(line.verdict, self.failure);
-        line.reason = reason_word(line.verdict, reason);
+        let Some(open) = self.open.take() else { return };
+        let Open { mut line, text, started, upstream, failure, method, token, git, place, .. } = *open;
+        let (decision, reason) = (decision(line.verdict, failure), reason_of(line.verdict, failure));
+        line.reason = decision.reason_word(reason);
         line.request_bytes = self.request_body.bytes.load(Ordering::Relaxed);
-        line.duration = clock::monotonic().saturating_duration_since(self.started);
-        let metrics = &self.recorder.metrics;
-        metrics.request(&RequestOutcome {
-            upstream: self.upstream,
+        line.ended = clock::monotonic();
+        line.duration = line.ended.saturating_duration_since(started);
+        let shard = &self.worker.shard;
+        shard.request(&RequestOutcome {
+            upstream,
             verdict: line.verdict,
-            failure: self.failure,
-            method: MethodClass::of(line.method.as_ref()),
+            failure,
+            method,
             status: line.status,
             effect: line.effect,
+            git,
             duration: line.duration,
             decision: line.decision,
             request_bytes: line.request_bytes,
             response_bytes: line.response_bytes,
         });
-        if let Some(error) = self.failure.and_then(upstream_error) {
-            metrics.upstream_error(self.upstream, error);
+        if let (Some(error), Some(shard)) = (failure.and_then(upstream_error), shard.of(upstream)) {
+            shard.count_error(error);
         }
-        self.recorder.audit.write(line);
+        if let (Some(token), Some(tokens)) = (token, &self.worker.tokens) {
+            tokens.count(&token, decision, reason, line.ended);
+        }
+        self.worker.keep(line, &text, place);
     }
 }
 

@@ -2,39 +2,42 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 
 /// Length of the text.
 const LENGTH: usize = 32;
 
-/// One request's id: 32 lower-case hexadecimal digits, the shape of a W3C trace id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId([u8; LENGTH]);
+/// How many ids share one piece of memory: large enough that making one costs no allocation, small enough that a
+/// request that goes on for hours does not hold much.
+const BLOCK: usize = 64;
+
+/// One request's id: 32 lower-case hexadecimal digits, the shape of a W3C trace id. Copies share its text.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(HeaderValue);
 
 impl RequestId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
+        str::from_utf8(self.0.as_bytes()).unwrap_or_default()
     }
 
-    fn of(value: u128) -> Self {
-        let mut text = [b'0'; LENGTH];
-        let mut rest = value;
-        for digit in text.iter_mut().rev() {
-            let nibble = u8::try_from(rest & 0xf).unwrap_or_default();
-            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-            rest >>= 4;
-        }
-        Self(text)
+    /// The id as the value of a header field.
+    pub fn as_header(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    fn of(text: Bytes) -> Self {
+        // Hexadecimal digits always make a header value; the other branch is there so that nothing can fail.
+        Self(HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("unknown")))
     }
 }
 
 impl From<RequestId> for HeaderValue {
     fn from(id: RequestId) -> Self {
-        // Hexadecimal digits always make a header value; the other branch is there so that nothing can fail.
-        Self::from_str(id.as_str()).unwrap_or_else(|_| Self::from_static("unknown"))
+        id.0
     }
 }
 
@@ -50,17 +53,24 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// A source of request ids. One for each worker, or one that all share.
+/// A source of request ids. One for each worker, so that none waits for another.
 #[derive(Debug)]
 pub struct RequestIds {
     seed: u64,
-    count: AtomicU64,
+    next: Mutex<Next>,
+}
+
+/// The next id, as far as it is known.
+#[derive(Debug, Default)]
+struct Next {
+    count: u64,
+    block: BytesMut,
 }
 
 impl RequestIds {
     /// A source whose ids all begin with `seed`; two sources with different seeds never give the same id.
     pub fn new(seed: u64) -> Self {
-        Self { seed, count: AtomicU64::new(0) }
+        Self { seed, next: Mutex::default() }
     }
 
     /// A source with a seed from the operating system's generator.
@@ -76,9 +86,35 @@ impl RequestIds {
 
     /// An id that this source has not given before, up to 2^64 of them.
     pub fn next(&self) -> RequestId {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        RequestId::of(u128::from(self.seed) << 64 | u128::from(scatter(self.seed ^ count)))
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = next.count;
+        next.count = count.wrapping_add(1);
+        if next.block.capacity() < LENGTH {
+            next.block = BytesMut::with_capacity(LENGTH * BLOCK);
+        }
+        next.block.extend_from_slice(&hexadecimal(self.seed));
+        next.block.extend_from_slice(&hexadecimal(scatter(self.seed ^ count)));
+        let text = next.block.split().freeze();
+        drop(next);
+        RequestId::of(text)
     }
+}
+
+/// The 16 digits of `value`, all at once: each byte of a 128-bit number takes one digit.
+fn hexadecimal(value: u64) -> [u8; 16] {
+    const ONES: u128 = u128::from_ne_bytes([1; 16]);
+    let mut spread = u128::from(value);
+    for (shift, mask) in [
+        (32, 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff),
+        (16, 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff),
+        (8, 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff),
+        (4, 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f),
+    ] {
+        spread = (spread | spread << shift) & mask;
+    }
+    // Where a digit is ten or more, adding six carries into the fifth bit.
+    let letters = (spread + ONES * 6) >> 4 & ONES;
+    (spread + ONES * u128::from(b'0') + letters * u128::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// Spreads neighbouring numbers over the whole range (the last step of `SplitMix64`), so that ids of neighbouring
@@ -97,18 +133,20 @@ mod tests {
 
     #[test]
     fn text_is_hexadecimal() {
-        assert_eq!(
-            RequestId::of(0x0123_4567_89ab_cdef_fedc_ba98_7654_3210).as_str(),
-            "0123456789abcdeffedcba9876543210"
-        );
-        assert_eq!(RequestId::of(0).as_str(), "0".repeat(LENGTH));
+        for value in [0, 1, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX, 0x9a9a_a9a9_0f0f_f0f0] {
+            assert_eq!(str::from_utf8(&hexadecimal(value)).unwrap(), format!("{value:016x}"));
+        }
     }
 
     #[test]
     fn ids_differ_within_and_across_sources() {
         let sources = [RequestIds::new(1), RequestIds::new(2)];
-        let ids: HashSet<_> = sources.iter().flat_map(|source| (0..10_000).map(|_| source.next())).collect();
+        let ids: HashSet<_> = sources
+            .iter()
+            .flat_map(|source| (0..10_000).map(|_| source.next().as_str().to_owned()))
+            .collect();
         assert_eq!(ids.len(), 20_000);
+        assert!(ids.iter().all(|id| id.len() == LENGTH), "a length");
     }
 
     #[test]
@@ -120,6 +158,7 @@ mod tests {
     #[test]
     fn an_id_is_a_header_value() {
         let id = RequestIds::new(7).next();
-        assert_eq!(HeaderValue::from(id).to_str().unwrap(), id.as_str());
+        assert_eq!(id.as_header().to_str().unwrap(), id.as_str());
+        assert_eq!(HeaderValue::from(id.clone()), id.as_header());
     }
 }

@@ -1,23 +1,26 @@
 //! Every way in which a request can end gives one line and is counted once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::domain::reason::Reason;
+use crate::domain::resource::{RepositoryName, Resource};
 use crate::domain::token::{PublicId, TokenFormat};
-use crate::record::audit::{Audit, Output};
-use crate::record::fixture::{Fixture, head};
+use crate::record::audit::{Audit, Flushed, Output, WhenFull};
+use crate::record::fixture::{DEADLINE, Fixture, head};
 use crate::record::labels::{Mode, Verdict};
 use crate::record::metrics::Metrics;
-use crate::record::{Caller, Judged, Record, Recorder, Subject};
+use crate::record::worker::WorkerRecorder;
+use crate::record::{Caller, Judged, Record, RecordHead, Recorder, Subject};
 
 const TARGET: &str = "/acme/alpha.git/info/refs?service=git-upload-pack&access_token=hunter2";
 
 fn judged(verdict: Verdict, mode: Mode) -> Judged {
-    Judged { verdict, mode, policy_generation: 12, took: Duration::from_nanos(1_234), shadow: Vec::new() }
+    Judged { verdict, mode, policy_generation: 12, shadow: Vec::new() }
 }
 
 /// Asserts the one line's verdict, mode, effect, reason and status, and that the request was counted once.
@@ -32,17 +35,17 @@ fn check(fixture: &Fixture, want: &[(&str, Value)]) {
 
 /// Records a request that is forwarded, with everything that can be known of it.
 fn record_all(fixture: &Fixture, token_id: PublicId) {
-    let mut record = fixture.open(Method::GET, TARGET);
+    let mut record = fixture.open(&Method::GET, TARGET);
     record.routed(fixture.forge());
-    record.identified(Caller {
+    record.identified(&Caller {
         token_id: Some(token_id),
-        token_name: Some("nightly \"build\"".into()),
-        user: Some("ci-bot".into()),
+        token_name: Some("nightly \"build\""),
+        user: Some("ci-bot"),
     });
-    record.understood(Subject {
-        route: Some("GET /{owner}/{repository}.git/info/refs".into()),
-        resource: Some("acme/alpha".into()),
-        permission: Some("contents=read".into()),
+    record.understood(&Subject {
+        route: Some("GET /{owner}/{repository}.git/info/refs"),
+        resource: Resource::Repository(RepositoryName { owner: "acme", name: "alpha" }),
+        permission: Some("contents=read"),
     });
     record.judged(Judged { shadow: vec!["no-night-work".into()], ..judged(Verdict::Allow, Mode::Enforce) });
     record.forwarding();
@@ -65,14 +68,16 @@ fn a_forwarded_request_has_every_field_in_order() {
     assert!(!text.contains("hunter2") && !text.contains(secret.expose()));
     let line: Value = serde_json::from_str(&text).unwrap();
     let time = line["time"].as_str().unwrap();
-    let seconds = &line["seconds"];
+    let (seconds, microseconds) = (&line["seconds"], &line["decision_microseconds"]);
+    assert!(seconds.as_f64().unwrap() * 1e6 + 1.0 > microseconds.as_f64().unwrap(), "{line}");
+    assert!(microseconds.as_f64().unwrap() > 0.0, "{line}");
     let want = format!(
         "{{\"time\":\"{time}\",\"request_id\":{},\"upstream\":\"forge\",\"method\":\"GET\",\
          \"path\":\"/acme/alpha.git/info/refs\",\"route\":\"GET /{{owner}}/{{repository}}.git/info/refs\",\
          \"token_id\":\"{public_id}\",\"token_name\":\"nightly \\\"build\\\"\",\"user\":\"ci-bot\",\
          \"resource\":\"acme/alpha\",\"permission\":\"contents=read\",\"verdict\":\"allow\",\"mode\":\"enforce\",\
          \"effect\":\"forwarded\",\"reason\":\"granted\",\"status\":200,\"request_bytes\":10,\"response_bytes\":21,\
-         \"seconds\":{seconds},\"decision_microseconds\":1.234,\"peer\":\"192.0.2.7\",\"policy_generation\":12,\
+         \"seconds\":{seconds},\"decision_microseconds\":{microseconds},\"peer\":\"192.0.2.7\",\"policy_generation\":12,\
          \"shadow\":[\"no-night-work\"]}}\n",
         line["request_id"]
     );
@@ -89,10 +94,8 @@ fn a_forwarded_request_has_every_field_in_order() {
 #[test]
 fn what_is_unknown_is_null_and_an_empty_shadow_is_left_out() {
     let fixture = Fixture::new();
-    let mut record = Record::open(
-        &fixture.recorder,
-        crate::record::RecordHead { method: None, path: None, ..head(Method::GET, "/") },
-    );
+    let peer = IpAddr::from([192, 0, 2, 7]);
+    let mut record = Record::open(&fixture.worker, &RecordHead { method: None, path: None, peer });
     record.refused(Reason::MalformedRequest);
     record.close();
     let line = fixture.line();
@@ -123,7 +126,7 @@ fn what_is_unknown_is_null_and_an_empty_shadow_is_left_out() {
 #[test]
 fn a_refused_request_was_refused() {
     let fixture = Fixture::new();
-    let mut record = fixture.open(Method::POST, TARGET);
+    let mut record = fixture.open(&Method::POST, TARGET);
     record.judged(judged(Verdict::Refuse(Reason::PermissionMissing), Mode::Enforce));
     record.answered(StatusCode::FORBIDDEN);
     record.close();
@@ -142,7 +145,7 @@ fn a_refused_request_was_refused() {
 #[test]
 fn a_request_on_trial_is_refused_on_paper_and_forwarded() {
     let fixture = Fixture::new();
-    let mut record = fixture.open(Method::POST, TARGET);
+    let mut record = fixture.open(&Method::POST, TARGET);
     record.routed(fixture.forge());
     record.judged(judged(Verdict::Refuse(Reason::NoRoute), Mode::Shadow));
     record.forwarding();
@@ -164,7 +167,7 @@ fn a_request_on_trial_is_refused_on_paper_and_forwarded() {
 fn a_refusal_on_trial_does_not_make_an_own_answer_a_refusal_but_a_real_one_does() {
     for (refused, mode, effect) in [(false, "shadow", "answered"), (true, "enforce", "refused")] {
         let fixture = Fixture::new();
-        let mut record = fixture.open(Method::GET, TARGET);
+        let mut record = fixture.open(&Method::GET, TARGET);
         record.judged(judged(Verdict::Refuse(Reason::NoRoute), Mode::Shadow));
         if refused {
             record.refused(Reason::ConstraintFailed);
@@ -178,7 +181,7 @@ fn a_refusal_on_trial_does_not_make_an_own_answer_a_refusal_but_a_real_one_does(
 #[test]
 fn a_failing_upstream_leaves_the_verdict() {
     let fixture = Fixture::new();
-    let mut record = fixture.open(Method::GET, TARGET);
+    let mut record = fixture.open(&Method::GET, TARGET);
     record.routed(fixture.forge());
     record.judged(judged(Verdict::Allow, Mode::Enforce));
     record.forwarding();
@@ -203,7 +206,7 @@ fn a_failing_upstream_leaves_the_verdict() {
 #[test]
 fn a_request_without_room_is_refused_without_a_verdict() {
     let fixture = Fixture::new();
-    let mut record = fixture.open(Method::GET, TARGET);
+    let mut record = fixture.open(&Method::GET, TARGET);
     record.refused(Reason::Overloaded);
     record.answered(StatusCode::SERVICE_UNAVAILABLE);
     record.close();
@@ -221,7 +224,7 @@ fn a_request_without_room_is_refused_without_a_verdict() {
 #[test]
 fn a_request_dropped_before_its_verdict_is_undecided() {
     let fixture = Fixture::new();
-    drop(fixture.open(Method::GET, TARGET));
+    drop(fixture.open(&Method::GET, TARGET));
     check(
         &fixture,
         &[
@@ -238,7 +241,7 @@ fn a_request_dropped_before_its_verdict_is_undecided() {
 #[test]
 fn a_request_dropped_before_its_response_is_aborted() {
     let fixture = Fixture::new();
-    let mut record = fixture.open(Method::GET, TARGET);
+    let mut record = fixture.open(&Method::GET, TARGET);
     record.routed(fixture.forge());
     record.judged(judged(Verdict::Allow, Mode::Enforce));
     record.forwarding();
@@ -258,7 +261,7 @@ fn a_request_dropped_before_its_response_is_aborted() {
 #[test]
 fn a_handler_that_hyper_drops_leaves_its_record() {
     let fixture = Fixture::new();
-    let record = fixture.open(Method::GET, TARGET);
+    let record = fixture.open(&Method::GET, TARGET);
     let mut handler = Box::pin(async move {
         std::future::pending::<()>().await;
         record.close();
@@ -273,12 +276,51 @@ fn a_handler_that_hyper_drops_leaves_its_record() {
 #[test]
 fn without_an_audit_log_requests_are_counted() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::Off, &metrics).unwrap();
+    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
     let recorder = Arc::new(Recorder { metrics, audit });
-    let record = Record::open(&recorder, head(Method::GET, TARGET));
+    let worker = WorkerRecorder::new(&recorder, 0).unwrap();
+    let record = Record::open(&worker, &head(&Method::GET, &PathAndQuery::from_static(TARGET)));
     assert!(!record.is_audited());
     record.close();
     let text = recorder.metrics.render();
     assert_eq!(crate::record::fixture::sum(&text, "portcullis_requests_total{"), 1);
     assert_eq!(crate::record::fixture::sum(&text, "portcullis_audit_dropped_total "), 0);
+}
+
+#[test]
+fn a_request_that_cannot_be_recorded_is_told_so_and_counted() {
+    let metrics = Metrics::new(&[]);
+    let audit = Audit::open(Output::File("/dev/full".into()), WhenFull::Refuse, &metrics).unwrap();
+    let recorder = Arc::new(Recorder { metrics, audit });
+    let worker = WorkerRecorder::new(&recorder, 0).unwrap();
+    let open = || Record::open(&worker, &head(&Method::GET, &PathAndQuery::from_static(TARGET)));
+    let mut record = open();
+    assert_eq!(record.reserve(), Ok(()));
+    assert_eq!(record.reserve(), Ok(()), "the same place");
+    record.close();
+    let start = crate::clock::monotonic();
+    while open().reserve().is_ok() {
+        assert!(start.elapsed() < DEADLINE, "the disk is full");
+        std::thread::yield_now();
+    }
+    let text = recorder.metrics.render();
+    assert_eq!(crate::record::fixture::sum(&text, "portcullis_audit_refused_total "), 1);
+    assert_eq!(recorder.audit.flush(DEADLINE), Flushed::Whole);
+}
+
+#[test]
+fn only_a_token_of_the_policy_is_counted() {
+    let fixture = Fixture::new();
+    let format = TokenFormat::new("acme").unwrap();
+    let secret = format.assemble(&[7; TokenFormat::RANDOM_BYTES]).unwrap();
+    let token = format.parse(secret.expose()).unwrap().public_id;
+    record_all(&fixture, token);
+    assert_eq!(fixture.sum("portcullis_token_requests_total{"), 0);
+    let mut record = fixture.open(&Method::GET, TARGET);
+    record.recognized(token);
+    record.judged(judged(Verdict::Refuse(Reason::PermissionMissing), Mode::Enforce));
+    record.close();
+    let sample =
+        format!("portcullis_token_requests_total{{reason=\"permission_missing\",token=\"{token}\"}} ");
+    assert_eq!(fixture.sum(&sample), 1);
 }

@@ -3,8 +3,10 @@
 //! Reads the PEM files that `config` names; knows nothing of sockets. TLS 1.2 and 1.3 with AWS-LC, passed explicitly, so
 //! that no process-wide default decides.
 
+mod expiry;
 mod pem;
 mod resolver;
+pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::{Listener, UpstreamTls};
 use crate::domain::fault::Fault;
+use crate::domain::grant::UnixTime;
 use crate::tls::resolver::Resolver;
 
 /// The protocols that a listener speaks, the preferred one first (RFC 7301).
@@ -46,6 +49,19 @@ pub fn server_config(listener: &Listener) -> Result<Arc<ServerConfig>, Vec<Fault
 /// The files that [`server_config`] reads, for the watcher: certificate and key of each pair.
 pub fn files(listener: &Listener) -> Vec<PathBuf> {
     listener.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]).collect()
+}
+
+/// When the certificate of each pair of `listener` expires, with its file; those that cannot be read are left out.
+pub fn expiries(listener: &Listener) -> Vec<(PathBuf, UnixTime)> {
+    let expiry = |file: &Path| {
+        let chain = pem::certificates(file).ok()?;
+        expiry::not_after(chain.first()?)
+    };
+    listener
+        .tls
+        .iter()
+        .filter_map(|pair| Some((pair.certificate.clone(), expiry(&pair.certificate)?)))
+        .collect()
 }
 
 /// The TLS towards an upstream: HTTP/1.1 without ALPN. Trusts the authorities in [`UpstreamTls::ca`] and no others, or,

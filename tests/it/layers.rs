@@ -31,7 +31,7 @@ const LAYERS: [(&str, World, &[&str]); 21] = [
     // L2: the world outside, one kind of thing a module.
     ("clock", Shell, &["domain"]),
     ("tasks", Shell, &[]),
-    ("framing", Shell, &["domain"]),
+    ("framing", Shell, &["domain", "clock"]),
     ("config", Shell, &["domain", "units", "yaml"]),
     ("tls", Shell, &["domain", "config"]),
     ("git_host", Shell, &["domain"]),

@@ -1,7 +1,7 @@
 //! What operators see: metrics, health, and one audit line for each request, whatever becomes of the file.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -205,4 +205,116 @@ fn a_full_disk_stops_no_request_and_is_counted() {
         (gateway.metric("portcullis_audit_dropped_total") - 500.0).abs() < 0.5
     });
     assert!(gateway.metric("portcullis_audit_lines_total") < 0.5);
+}
+
+#[test]
+fn a_request_whose_line_cannot_be_kept_is_refused_before_it_reaches_the_host() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    let host = Host::answering(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        ok("hello")
+    });
+    let upstreams = format!(
+        "  - {{ name: forge, hosts: ['*'], url: 'http://{}', catalogs: [github], identity: {{ trusted_header: X-WEBAUTH-USER }} }}",
+        host.address
+    );
+    let top = "listeners: [{ bind: 127.0.0.1:0 }]\naudit: { file: /dev/full, when_full: refuse }";
+    let gateway = TestGateway::configured(top, &upstreams, &[policy_tokens(&[(1, READER)])]);
+    let mut client = Wire::connect(gateway.address());
+    let mut ask = || {
+        client.send(head("GET", COMMITS, &authorization(1)));
+        client.answer()
+    };
+    // The first line is lost, and with that it is known that none can be kept.
+    let mut last = ask();
+    assert_eq!(status(&last.0), 200);
+    wait_for("a refusal", || {
+        last = ask();
+        status(&last.0) == 503
+    });
+    let (head, body) = last;
+    assert!(body.contains("\"reason\":\"overloaded\""), "{body}");
+    assert_eq!(field(&head, "retry-after"), Some("1"));
+    let before = seen.load(Ordering::SeqCst);
+    assert!(gateway.metric("portcullis_audit_refused_total") > 0.5);
+    assert_eq!(status(&ask().0), 503);
+    assert_eq!(seen.load(Ordering::SeqCst), before, "the host saw a request that was refused");
+}
+
+#[test]
+fn a_refusal_leads_to_its_audit_line_by_the_request_id() {
+    let host = Host::answering(|_| ok("hello"));
+    let gateway = TestGateway::before(host.address, "git, github", READER);
+    let mut wanted = Vec::new();
+    for target in ["/repos/acme/beta/commits", "/acme/beta/info/refs?service=git-upload-pack"] {
+        let answer = gateway.request("GET", target, "");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let id = field(head, "x-request-id").unwrap().to_owned();
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+        let told = if body.starts_with('{') {
+            serde_json::from_str::<serde_json::Value>(body).unwrap()["request_id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        } else {
+            body.trim_end().rsplit(' ').next().unwrap().to_owned()
+        };
+        assert_eq!(told, id, "{body}");
+        wanted.push((id, target.split('?').next().unwrap()));
+    }
+    let lines = gateway.audit();
+    for (id, path) in wanted {
+        let found: Vec<_> = lines.iter().filter(|line| line["request_id"] == id.as_str()).collect();
+        assert_eq!(found.len(), 1, "{id}");
+        assert_eq!((found[0]["path"].as_str(), found[0]["effect"].as_str()), (Some(path), Some("refused")));
+    }
+}
+
+#[test]
+fn git_tokens_workers_and_connections_are_counted() {
+    let host = Host::answering(|_| ok("hello"));
+    let gateway = TestGateway::before(host.address, "git, github", READER);
+    let refs = |service: &str| format!("/acme/alpha/info/refs?service=git-{service}-pack");
+    assert_eq!(status(&gateway.request("GET", &refs("upload"), "")), 200);
+    assert_eq!(status(&gateway.request("GET", &refs("receive"), "")), 403);
+    assert_eq!(status(&gateway.request("GET", COMMITS, "")), 200);
+    assert_eq!(status(&gateway.raw(head("GET", COMMITS, &authorization(2)))), 401);
+    let operation = |decision: &str, operation: &str| {
+        gateway.metric(&format!(
+            "portcullis_git_operations_total{{decision=\"{decision}\",operation=\"{operation}\",upstream=\"forge\"}}"
+        ))
+    };
+    wait_for("the counters", || gateway.metric("portcullis_requests_in_flight") < 0.5);
+    let text = gateway.running().metrics();
+    let of_tokens: Vec<_> =
+        text.lines().filter(|line| line.starts_with("portcullis_token_requests_total{")).collect();
+    let sum_of_workers: f64 = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("portcullis_worker_requests_total{")?.rsplit(' ').next())
+        .map(|value| value.parse::<f64>().unwrap())
+        .sum();
+    assert_eq!(of_tokens.len(), 2, "{of_tokens:?}");
+    assert!(
+        of_tokens.iter().any(|line| line.contains("reason=\"granted\"") && line.ends_with("} 2")),
+        "{of_tokens:?}"
+    );
+    for (got, want) in [
+        (operation("allow", "ls_refs"), 1.0),
+        (operation("refuse", "push_refs"), 1.0),
+        (sum_of_workers, 4.0),
+        (gateway.metric("portcullis_tokens{state=\"active\"}"), 1.0),
+        (gateway.metric("portcullis_audit_queue_capacity_lines"), 2.0 * 16_384.0),
+    ] {
+        assert!((got - want).abs() < 0.5, "{got} {want}\n{text}");
+    }
+    assert!(gateway.metric("portcullis_snapshot_checked_timestamp_seconds") > 1.7e9);
+    assert!(gateway.metric("portcullis_snapshot_load_duration_seconds") > 0.0);
+    let body = control(&gateway, "/metrics").1;
+    for worker in ["0", "1"] {
+        assert!(
+            body.contains(&format!("\nportcullis_worker_cpu_seconds_total{{worker=\"{worker}\"}} ")),
+            "{body}"
+        );
+    }
 }

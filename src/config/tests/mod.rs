@@ -62,7 +62,8 @@ upstreams:
     max_children: 4
     catalogs: [git]
 limits: { header_bytes: 64KiB, header_count: 50, target_bytes: 4096, header_time: 500ms, upstream_idle: 1m }
-audit: { file: log/audit.jsonl }
+audit: { file: log/audit.jsonl, when_full: refuse }
+metrics: { tokens: 7 }
 workers: 3
 token_prefix: acme
 drain: 2m
@@ -103,6 +104,7 @@ fn a_whole_file() {
         }
     );
     assert_eq!(config.audit, AuditOutput::File(root.join("log/audit.jsonl")));
+    assert_eq!((config.when_full, config.metrics), (WhenFull::Refuse, MetricsLimits { tokens: 7 }));
     assert_eq!((config.workers, config.drain), (3, Duration::from_secs(120)));
     assert_eq!(config.tokens.prefix(), "acme_pat_");
 }
@@ -175,6 +177,7 @@ fn the_least_file_is_enough() {
     fs::write(site.path().join("portcullis.yaml"), &text).unwrap();
     let config = load(&site.path().join("portcullis.yaml")).unwrap();
     assert_eq!((config.control, config.audit), (None, AuditOutput::Stdout));
+    assert_eq!((config.when_full, config.metrics.tokens), (WhenFull::Drop, 100));
     assert_eq!((config.limits, config.drain), (Limits::default(), Duration::from_secs(30)));
     assert!((1..=256).contains(&config.workers));
     assert_eq!(config.tokens, TokenFormat::default());
@@ -228,7 +231,15 @@ fn the_top_of_the_file() {
     check_top("drain: 25h", &["1:8: expected a duration from `1ms` to `24h`"]);
     check_top("audit: stdout", &[]);
     check_top("audit: danger_off", &[]);
-    check_top("audit: off", &["1:8: unknown word `off`; expected `stdout`, `file` or `danger_off`"]);
+    check_top("audit: off", &["1:8: unknown word `off`; expected `stdout`, `danger_off`, or a mapping"]);
+    check_top("audit: { when_full: refuse }", &[]);
+    check_top("audit: { file: audit.log, when_full: drop }", &[]);
+    check_top("audit: {}", &["1:8: the mapping says nothing; expected `file`, `when_full` or both"]);
+    check_top("audit: { when_full: wait }", &["1:21: unknown word `wait`; expected `drop` or `refuse`"]);
+    check_top("audit: { sink: x }", &["1:10: unknown field `sink`"]);
+    check_top("audit: [stdout]", &["1:1: found sequence; expected `stdout`, `danger_off`, or a mapping"]);
+    check_top("metrics: { tokens: 0 }", &[]);
+    check_top("metrics: { tokens: 10001 }", &["1:20: expected a number from 0 to 10000"]);
     check_top("audit: { file: nowhere/a }", &["1:16: expected a file in an existing directory"]);
     check_top("audit: { file: log }", &["1:16: expected a file; `"]);
     check_top("audit: { file: '' }", &["1:16: expected a path"]);

@@ -1,20 +1,32 @@
-//! A chunked body, read to the letter and not changed (RFC 9112 section 7.1).
+//! A chunked body, read to the letter (RFC 9112 section 7.1).
 //!
-//! Pure. Chunk extensions are refused: nobody sends them, and parsers have disagreed about where they end.
+//! Pure. Of clients chunk extensions are refused: nobody sends them, and parsers have disagreed about where they end.
+//! Of hosts they are passed over.
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
 use crate::domain::refusal::FramingError;
-use crate::framing::head::{HeadLimits, check_trailer};
+use crate::framing::head::{HeadLimits, check_trailer, split_field};
 
 /// The most digits of a chunk's size: what 60 bits hold, so that no parser overflows.
 const SIZE_DIGITS: u8 = 15;
 
+/// Who sends a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    Client,
+    Host,
+}
+
 /// Where in a chunked body its reader stands. Takes the bytes in any cut.
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub struct Chunks {
     place: Place,
+    sender: Sender,
     limits: HeadLimits,
+    trailers: HeaderMap,
     trailer_bytes: usize,
     trailer_count: usize,
     /// The beginning of a trailer line whose end has not come.
@@ -30,9 +42,21 @@ pub(super) struct Progress {
     pub(super) ended: bool,
 }
 
+/// What [`Chunks::next`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// How many of the bytes were read.
+    pub used: usize,
+    /// The last so many of these are data.
+    pub data: usize,
+    /// Whether the body ended behind them.
+    pub ended: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Size { value: u64, digits: u8 },
+    Extension { value: u64 },
     SizeLineFeed { value: u64 },
     Bytes { left: u64 },
     BytesReturn,
@@ -46,7 +70,29 @@ impl Place {
 
 impl Chunks {
     pub(super) fn new(limits: HeadLimits) -> Self {
-        Self { place: Place::SIZE, limits, trailer_bytes: 0, trailer_count: 0, line: Vec::new() }
+        Self::of(Sender::Client, limits)
+    }
+
+    /// Reads what a host sends. `limits` bound the trailers.
+    pub fn of_host(limits: HeadLimits) -> Self {
+        Self::of(Sender::Host, limits)
+    }
+
+    fn of(sender: Sender, limits: HeadLimits) -> Self {
+        Self {
+            place: Place::SIZE,
+            sender,
+            limits,
+            trailers: HeaderMap::new(),
+            trailer_bytes: 0,
+            trailer_count: 0,
+            line: Vec::new(),
+        }
+    }
+
+    /// The trailer fields of a host, once the body has ended. Those of clients are checked and not kept.
+    pub fn take_trailers(&mut self) -> Option<HeaderMap> {
+        Some(std::mem::take(&mut self.trailers)).filter(|trailers| !trailers.is_empty())
     }
 
     /// Reads on. Data is skipped, not looked at.
@@ -55,41 +101,54 @@ impl Chunks {
     /// [`FramingError::Chunk`], whatever is wrong.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Progress, FramingError> {
         let mut rest = bytes;
+        while !rest.is_empty() {
+            let piece = self.next(rest)?;
+            rest = rest.get(piece.used..).unwrap_or_default();
+            if piece.ended {
+                return Ok(Progress { used: bytes.len() - rest.len(), ended: true });
+            }
+        }
+        Ok(Progress { used: bytes.len(), ended: false })
+    }
+
+    /// Reads on to the end of the next data, of the body, or of the bytes.
+    ///
+    /// # Errors
+    /// [`FramingError::Chunk`], whatever is wrong.
+    pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, FramingError> {
+        let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
             match self.place {
                 Place::Bytes { left } => {
-                    rest = self.skip(left, rest);
-                    continue;
+                    let data = self.skip(left, rest.len());
+                    return Ok(Piece { used: bytes.len() - rest.len() + data, data, ended: false });
                 }
                 Place::Trailers => {
                     let (after, ended) = self.take_trailer(rest)?;
                     rest = after;
                     if ended {
-                        let used = bytes.len() - rest.len();
-                        return Ok(Progress { used, ended });
+                        return Ok(Piece { used: bytes.len() - rest.len(), data: 0, ended });
                     }
-                    continue;
                 }
                 Place::Size { .. }
+                | Place::Extension { .. }
                 | Place::SizeLineFeed { .. }
                 | Place::BytesReturn
-                | Place::BytesLineFeed => {}
+                | Place::BytesLineFeed => {
+                    self.place = step(self.sender, self.place, byte).ok_or(FramingError::Chunk)?;
+                    rest = after;
+                }
             }
-            self.place = step(self.place, byte).ok_or(FramingError::Chunk)?;
-            rest = after;
         }
-        Ok(Progress { used: bytes.len(), ended: false })
+        Ok(Piece { used: bytes.len(), data: 0, ended: false })
     }
 
-    fn skip<'a>(&mut self, left: u64, bytes: &'a [u8]) -> &'a [u8] {
-        if let Some(rest) = usize::try_from(left).ok().and_then(|left| bytes.get(left..)) {
-            self.place = Place::BytesReturn;
-            rest
-        } else {
-            let left = left.saturating_sub(bytes.len() as u64);
-            self.place = Place::Bytes { left };
-            &[]
-        }
+    /// Passes over the data among `length` bytes; gives how many that are.
+    fn skip(&mut self, left: u64, length: usize) -> usize {
+        let data = usize::try_from(left).map_or(length, |left| left.min(length));
+        let left = left.saturating_sub(data as u64);
+        self.place = if left == 0 { Place::BytesReturn } else { Place::Bytes { left } };
+        data
     }
 
     /// Takes one line of the trailer section, or what has come of it. `true` at the empty line that ends the body.
@@ -124,15 +183,32 @@ impl Chunks {
         if self.trailer_count > self.limits.header_count {
             return Err(FramingError::Chunk);
         }
-        check_trailer(line).map_err(|_| FramingError::Chunk)?;
+        match self.sender {
+            Sender::Client => check_trailer(line).map_err(|_| FramingError::Chunk)?,
+            Sender::Host => self.keep_trailer(line).ok_or(FramingError::Chunk)?,
+        }
         Ok(false)
+    }
+
+    fn keep_trailer(&mut self, line: &[u8]) -> Option<()> {
+        let (name, value) = split_field(line).ok()?;
+        let name = HeaderName::from_bytes(name).ok()?;
+        let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value.trim_ascii())).ok()?;
+        self.trailers.append(name, value);
+        Some(())
     }
 }
 
 /// One byte of what stands around the data.
-fn step(place: Place, byte: u8) -> Option<Place> {
+fn step(sender: Sender, place: Place, byte: u8) -> Option<Place> {
     match (place, byte) {
-        (Place::Size { value, digits: 1.. }, b'\r') => Some(Place::SizeLineFeed { value }),
+        (Place::Size { value, digits: 1.. } | Place::Extension { value }, b'\r') => {
+            Some(Place::SizeLineFeed { value })
+        }
+        (Place::Size { value, digits: 1.. }, b';' | b' ' | b'\t') if sender == Sender::Host => {
+            Some(Place::Extension { value })
+        }
+        (Place::Extension { .. }, _) if byte != b'\n' => Some(place),
         (Place::Size { value, digits }, _) if digits < SIZE_DIGITS => {
             let digit = char::from(byte).to_digit(16)?;
             Some(Place::Size { value: value << 4 | u64::from(digit), digits: digits + 1 })

@@ -217,7 +217,7 @@ fn split_at_byte(bytes: &[u8], at: Option<usize>) -> Option<(&[u8], &[u8])> {
 }
 
 /// A field line's name and its value with the white space around it (RFC 9112 section 5).
-fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
+pub(super) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(FramingError::Folding);
     }

@@ -1,9 +1,14 @@
 //! The audit log: one JSON line for each request, written by a thread of its own.
 //!
-//! It never makes a request wait: where the queue is full or the disk is, lines are lost, counted and complained of.
+//! It never makes a request wait: where the queue is full or the disk is, lines are lost, counted and complained of, or,
+//! where that is asked for, requests are refused.
 
+mod collector;
+
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -14,19 +19,25 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use crate::clock;
-use crate::record::line::AuditLine;
+use crate::record::audit::collector::QueueCollector;
+use crate::record::json::LineWriter;
+use crate::record::line::Line;
 use crate::record::metrics::Metrics;
+use crate::record::queue::{Batch, Bell, Queue};
 use crate::record::sink::{FileSink, Sink, WriteError, standard_output};
 
-/// Lines that may wait: a second of a disk that stands still at 16,000 requests a second, and some 10 MB at most.
+/// Lines of one worker that may wait: a second of a disk that stands still at 16,000 requests a second, and some 10 MB.
 const QUEUE_LINES: usize = 16_384;
 
 /// Bytes after which a batch is written: large enough that a write costs little for each line.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// How long the writer waits for company after the first line of a batch. While it sleeps, senders need not wake
-/// it, which would cost each request a system call; the line is a blink late.
-const LINGER: Duration = Duration::from_millis(2);
+/// How often the writer looks into the queues while lines come: a line is a blink late, and workers need not wake the
+/// writer, which would cost each request a system call.
+const ROUND: Duration = Duration::from_millis(10);
+
+/// How many rounds without a line the writer waits before it sleeps until it is woken: half a second.
+const IDLE_ROUNDS: u32 = 50;
 
 /// The shortest time between two complaints.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,6 +53,15 @@ pub enum Output {
     Off,
 }
 
+/// What happens to a request whose line has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It goes on, and its line is lost and counted.
+    Drop,
+    /// It is refused before it reaches the upstream.
+    Refuse,
+}
+
 /// Whether the queue was written to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -52,19 +72,38 @@ pub enum Flushed {
     CutShort,
 }
 
-/// The way to the writer; `None` in the queue only wakes it.
-type Message = Option<Box<AuditLine>>;
-
 /// The audit log. Lines still queued when it is dropped are written as long as the process lives; call
 /// [`Audit::flush`] before it ends.
 pub struct Audit {
     /// `None` where it is off.
-    queue: Option<SyncSender<Message>>,
-    stopping: Arc<AtomicBool>,
+    shared: Option<Arc<Shared>>,
     /// Disconnects when the writer has ended. `None` once flushed.
     ended: Mutex<Option<Receiver<()>>>,
+    when_full: WhenFull,
     dropped: IntCounter,
+    refused: IntCounter,
     complaints: Mutex<Complaints>,
+}
+
+/// What the writer and those who write to it share.
+#[derive(Debug)]
+struct Shared {
+    /// By worker.
+    queues: Mutex<Vec<Arc<Queue>>>,
+    bell: Arc<Bell>,
+    stopping: AtomicBool,
+    /// Of each queue, lines.
+    capacity: usize,
+}
+
+impl Shared {
+    fn queues(&self) -> Vec<Arc<Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
 }
 
 impl Audit {
@@ -72,83 +111,109 @@ impl Audit {
     ///
     /// # Errors
     /// When the file cannot be opened, or the thread cannot be started.
-    pub fn open(output: Output, metrics: &Metrics) -> io::Result<Self> {
+    pub fn open(output: Output, when_full: WhenFull, metrics: &Metrics) -> io::Result<Self> {
         match output {
             Output::Stdout => Self::start(standard_output()?, metrics, QUEUE_LINES),
             Output::File(path) => {
                 Self::start(FileSink::open(path, clock::monotonic())?, metrics, QUEUE_LINES)
             }
-            Output::Off => Ok(Self::new(None, None, Arc::default(), metrics)),
+            Output::Off => Ok(Self::new(None, None, metrics)),
         }
+        .map(|audit| Self { when_full, ..audit })
     }
 
     fn start(sink: impl Sink + 'static, metrics: &Metrics, capacity: usize) -> io::Result<Self> {
-        let (queue, messages) = mpsc::sync_channel(capacity);
         let (end, ended) = mpsc::sync_channel(1);
-        let stopping = Arc::<AtomicBool>::default();
+        let shared = Arc::new(Shared {
+            queues: Mutex::default(),
+            bell: Arc::default(),
+            stopping: AtomicBool::new(false),
+            capacity,
+        });
         let writer = Writer {
-            messages,
-            stopping: Arc::clone(&stopping),
+            shared: Arc::clone(&shared),
+            readers: Vec::new(),
             sink: Box::new(sink),
-            batch: Batch::default(),
+            json: LineWriter::new(),
+            pending: Pending::default(),
             written: metrics.audit_lines(),
             dropped: metrics.audit_dropped(),
             complaints: Complaints::default(),
             _end: end,
         };
-        thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
-        Ok(Self::new(Some(queue), Some(ended), stopping, metrics))
+        let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
+        shared.bell.hang_up_for(thread.thread().clone());
+        Ok(Self::new(Some(shared), Some(ended), metrics))
     }
 
-    fn new(
-        queue: Option<SyncSender<Message>>,
-        ended: Option<Receiver<()>>,
-        stopping: Arc<AtomicBool>,
-        metrics: &Metrics,
-    ) -> Self {
+    fn new(shared: Option<Arc<Shared>>, ended: Option<Receiver<()>>, metrics: &Metrics) -> Self {
+        metrics.add(Box::new(QueueCollector::new(shared.clone())));
         Self {
-            queue,
-            stopping,
+            shared,
             ended: Mutex::new(ended),
+            when_full: WhenFull::Drop,
             dropped: metrics.audit_dropped(),
+            refused: metrics.audit_refused(),
             complaints: Mutex::default(),
         }
     }
 
     /// Whether lines are kept at all.
     pub fn is_on(&self) -> bool {
-        self.queue.is_some()
+        self.shared.is_some()
     }
 
-    /// Queues `line`. Never waits: a line that finds no room is lost and counted.
-    pub fn write(&self, line: Box<AuditLine>) {
-        let Some(queue) = &self.queue else { return };
-        if queue.try_send(Some(line)).is_err() {
-            self.dropped.inc();
-            // Whoever finds the lock taken leaves the complaint to the other.
-            let is_due =
-                self.complaints.try_lock().is_ok_and(|mut complaints| complaints.is_due(clock::monotonic()));
-            if is_due {
-                tracing::error!(
-                    dropped_in_all = self.dropped.get(),
-                    "audit lines are lost because the output takes them too slowly; check its disk or reader"
-                );
+    /// The queue of worker `number`, made when first asked for; `None` where no lines are kept.
+    pub(crate) fn queue(&self, number: usize) -> Option<Arc<Queue>> {
+        let shared = self.shared.as_ref()?;
+        let mut queues = shared.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        while queues.len() <= number {
+            let queue = Queue::new(shared.capacity, Arc::clone(&shared.bell));
+            // INVARIANT: the flag is set before the writer looks at the queues for the last time, under this lock. So it
+            // finds this one, or the flag is seen here.
+            if shared.is_stopping() {
+                drop(queue.take(Batch::default(), true));
             }
+            queues.push(Arc::new(queue));
+        }
+        queues.get(number).cloned()
+    }
+
+    /// Whether a request waits for a place of its line before it goes on.
+    pub(crate) fn is_required(&self) -> bool {
+        self.when_full == WhenFull::Refuse
+    }
+
+    /// A request is refused because its line would find no room.
+    #[cold]
+    pub(crate) fn refuse(&self) {
+        self.refused.inc();
+    }
+
+    /// A line found no room in its queue.
+    #[cold]
+    pub(crate) fn lose(&self) {
+        self.dropped.inc();
+        // Whoever finds the lock taken leaves the complaint to the other.
+        let is_due =
+            self.complaints.try_lock().is_ok_and(|mut complaints| complaints.is_due(clock::monotonic()));
+        if is_due {
+            tracing::error!(
+                dropped_in_all = self.dropped.get(),
+                "audit lines are lost because the output takes them too slowly; check its disk or reader"
+            );
         }
     }
 
     /// Writes what is queued and ends the writer, within `time`. It blocks; lines that come later are lost and
     /// counted.
     pub fn flush(&self, time: Duration) -> Flushed {
-        let Some(ended) = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(ended), Some(shared)) = (ended, &self.shared) else {
             return Flushed::Whole;
         };
-        // INVARIANT: the flag is set before the wake-up is sent. Where the queue is full no wake-up is needed: the
-        // writer looks at the flag each time that it has emptied the queue.
-        self.stopping.store(true, Ordering::SeqCst);
-        if let Some(queue) = &self.queue {
-            drop(queue.try_send(None));
-        }
+        shared.stopping.store(true, Ordering::SeqCst);
+        shared.bell.wake();
         match ended.recv_timeout(time) {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => Flushed::Whole,
             Err(RecvTimeoutError::Timeout) => {
@@ -183,17 +248,63 @@ impl Complaints {
 
 /// Lines that go out in one write.
 #[derive(Default)]
-struct Batch {
+struct Pending {
     bytes: Vec<u8>,
     lines: usize,
 }
 
+/// What was taken out of one queue and is not written yet.
+struct Reader {
+    queue: Arc<Queue>,
+    batches: VecDeque<Batch>,
+    /// How much of the first batch is written.
+    at: usize,
+    spare: Batch,
+}
+
+impl Reader {
+    fn new(queue: Arc<Queue>) -> Self {
+        Self { queue, batches: VecDeque::new(), at: 0, spare: Batch::default() }
+    }
+
+    fn take(&mut self, last: bool) {
+        let batch = self.queue.take(mem::take(&mut self.spare), last);
+        if batch.lines.is_empty() {
+            self.spare = batch;
+        } else {
+            self.batches.push_back(batch);
+        }
+    }
+
+    fn first(&self) -> Option<(&Line, &str)> {
+        let batch = self.batches.front()?;
+        Some((batch.lines.get(self.at)?, &batch.text))
+    }
+
+    fn ended(&self) -> Option<Instant> {
+        self.first().map(|(line, _)| line.ended)
+    }
+
+    fn advance(&mut self) {
+        self.at += 1;
+        if self.batches.front().is_some_and(|batch| batch.lines.len() <= self.at) {
+            self.at = 0;
+            if let Some(mut batch) = self.batches.pop_front() {
+                batch.clear();
+                self.spare = batch;
+            }
+        }
+    }
+}
+
 /// The writing end.
 struct Writer {
-    messages: Receiver<Message>,
-    stopping: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    /// By worker.
+    readers: Vec<Reader>,
     sink: Box<dyn Sink>,
-    batch: Batch,
+    json: LineWriter,
+    pending: Pending,
     written: IntCounter,
     dropped: IntCounter,
     complaints: Complaints,
@@ -203,52 +314,71 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        while let Ok(message) = self.messages.recv() {
-            self.take(message);
-            if !self.stopping.load(Ordering::SeqCst) {
-                thread::sleep(LINGER);
-            }
-            self.write_queue();
-            if self.stopping.load(Ordering::SeqCst) {
-                // Once more: the flag may have been set, and lines queued before it, since the queue was empty.
-                self.write_queue();
+        let mut idle = 0;
+        loop {
+            let is_last = self.shared.is_stopping();
+            // Lines that end later than this may be taken while others that ended before them still come. They wait for
+            // the next round, so that of two requests, one of which was made because the other was answered, the
+            // latter always stands first.
+            let until = clock::monotonic();
+            let found = self.write_queues(until, is_last);
+            if is_last {
                 return;
             }
+            idle = if found { 0 } else { idle + 1 };
+            if idle < IDLE_ROUNDS {
+                thread::park_timeout(ROUND);
+            } else {
+                let queues = self.shared.queues();
+                self.shared
+                    .bell
+                    .sleep(|| self.shared.is_stopping() || queues.iter().any(|queue| queue.waiting() > 0));
+            }
         }
     }
 
-    fn write_queue(&mut self) {
-        while let Ok(message) = self.messages.try_recv() {
-            self.take(message);
+    /// Writes what ended by `until`; all there is where it `is_last`. Tells whether there was anything.
+    fn write_queues(&mut self, until: Instant, is_last: bool) -> bool {
+        let queues = self.shared.queues();
+        for queue in queues.into_iter().skip(self.readers.len()) {
+            self.readers.push(Reader::new(queue));
         }
-        self.write_batch();
+        for reader in &mut self.readers {
+            reader.take(is_last);
+        }
+        let mut found = false;
+        while let Some(reader) = next(&mut self.readers, until, is_last) {
+            found = true;
+            let Some((line, text)) = reader.first() else { break };
+            let start = self.pending.bytes.len();
+            let written = self.json.write(line, text, &mut self.pending.bytes);
+            reader.advance();
+            match written {
+                Ok(()) => self.pending.lines += 1,
+                Err(error) => {
+                    self.pending.bytes.truncate(start);
+                    self.lose(1, &error);
+                }
+            }
+            if self.pending.bytes.len() >= BATCH_BYTES {
+                self.write_pending();
+            }
+        }
+        self.write_pending();
+        found || self.readers.iter().any(|reader| reader.first().is_some())
     }
 
-    fn take(&mut self, message: Message) {
-        let Some(line) = message else { return };
-        let start = self.batch.bytes.len();
-        if let Err(error) = serde_json::to_writer(&mut self.batch.bytes, &line) {
-            self.batch.bytes.truncate(start);
-            self.lose(1, &error.into());
+    fn write_pending(&mut self) {
+        if self.pending.lines == 0 {
             return;
         }
-        self.batch.bytes.push(b'\n');
-        self.batch.lines += 1;
-        if self.batch.bytes.len() >= BATCH_BYTES {
-            self.write_batch();
-        }
-    }
-
-    fn write_batch(&mut self) {
-        if self.batch.lines == 0 {
-            return;
-        }
-        let result = self.sink.write_lines(&self.batch.bytes, clock::monotonic());
+        let result = self.sink.write_lines(&self.pending.bytes, clock::monotonic());
+        self.shared.bell.tell_written(result.is_ok());
         let lost = result.as_ref().map_or_else(|error| error.lost, |()| 0);
-        let written = self.batch.lines.saturating_sub(lost);
+        let written = self.pending.lines.saturating_sub(lost);
         self.written.inc_by(u64::try_from(written).unwrap_or(u64::MAX));
-        self.batch.bytes.clear();
-        self.batch.lines = 0;
+        self.pending.bytes.clear();
+        self.pending.lines = 0;
         if let Err(WriteError { lost, error }) = result {
             self.lose(lost, &error);
         }
@@ -264,6 +394,15 @@ impl Writer {
             );
         }
     }
+}
+
+/// Of all first lines, that which ended first, where it ended by `until` or is to be written anyway.
+fn next(readers: &mut [Reader], until: Instant, anyway: bool) -> Option<&mut Reader> {
+    readers
+        .iter_mut()
+        .filter_map(|reader| Some((reader.ended().filter(|ended| anyway || *ended <= until)?, reader)))
+        .min_by_key(|(ended, _)| *ended)
+        .map(|(_, reader)| reader)
 }
 
 #[cfg(test)]

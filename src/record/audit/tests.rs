@@ -7,35 +7,23 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 use crate::record::fixture::{DEADLINE, sum};
-use crate::record::labels::{Effect, Mode};
-use crate::record::request_id::RequestIds;
+use crate::record::line::Text;
+use crate::record::queue::Place;
 
-fn line() -> Box<AuditLine> {
-    Box::new(AuditLine {
-        time: clock::timestamp(),
-        request_id: RequestIds::new(1).next(),
-        upstream: None,
-        method: None,
-        path: None,
-        route: None,
-        token_id: None,
-        token_name: None,
-        user: None,
-        resource: None,
-        permission: None,
-        verdict: None,
-        mode: Mode::Enforce,
-        effect: Effect::Aborted,
-        reason: "undecided",
-        status: None,
-        request_bytes: 0,
-        response_bytes: 0,
-        duration: Duration::ZERO,
-        decision: None,
-        peer: IpAddr::from([127, 0, 0, 1]),
-        policy_generation: None,
-        shadow: Vec::new(),
-    })
+fn line() -> Line {
+    Line::new(IpAddr::from([127, 0, 0, 1]), 0, clock::monotonic())
+}
+
+/// Writes a line as worker `number` does.
+fn write_as(number: usize, audit: &Audit, line: Line) {
+    let queue = audit.queue(number).unwrap();
+    if queue.push(line, &Text::default(), Place::Any).is_err() {
+        audit.lose();
+    }
+}
+
+fn write(audit: &Audit, line: Line) {
+    write_as(0, audit, line);
 }
 
 #[track_caller]
@@ -79,11 +67,11 @@ fn all_lines_are_written_in_order_by_the_flush() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File(path.clone()), &metrics).unwrap();
+    let audit = Audit::open(Output::File(path.clone()), WhenFull::Drop, &metrics).unwrap();
     for count in 0..1_000 {
         let mut line = line();
         line.request_bytes = count;
-        audit.write(line);
+        write(&audit, line);
     }
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     let text = fs::read_to_string(path).unwrap();
@@ -99,21 +87,21 @@ fn all_lines_are_written_in_order_by_the_flush() {
 fn an_idle_log_is_flushed_at_once_and_later_lines_are_counted() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File(directory.path().join("audit")), &metrics).unwrap();
+    let audit = Audit::open(Output::File(directory.path().join("audit")), WhenFull::Drop, &metrics).unwrap();
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
-    audit.write(line());
+    write(&audit, line());
     check_counts(&metrics, 0, 1);
 }
 
 #[test]
 fn a_full_queue_loses_lines_and_does_not_wait() {
     let Gated { audit, metrics, entered, answers } = gated(2);
-    audit.write(line());
+    write(&audit, line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
     // The writer stands in the sink: two lines find room, three do not.
     for _ in 0..5 {
-        audit.write(line());
+        write(&audit, line());
     }
     check_counts(&metrics, 0, 3);
     answers.send(Ok(())).unwrap();
@@ -125,15 +113,15 @@ fn a_full_queue_loses_lines_and_does_not_wait() {
 #[test]
 fn a_failed_write_is_counted_and_the_next_one_is_tried() {
     let Gated { audit, metrics, entered, answers } = gated(8);
-    audit.write(line());
+    write(&audit, line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
-    audit.write(line());
-    audit.write(line());
+    write(&audit, line());
+    write(&audit, line());
     let error = || io::Error::from(io::ErrorKind::StorageFull);
     answers.send(Err(WriteError { lost: 1, error: error() })).unwrap();
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(2));
     answers.send(Err(WriteError { lost: 1, error: error() })).unwrap();
-    audit.write(line());
+    write(&audit, line());
     answers.send(Ok(())).unwrap();
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     check_counts(&metrics, 2, 2);
@@ -142,7 +130,7 @@ fn a_failed_write_is_counted_and_the_next_one_is_tried() {
 #[test]
 fn a_flush_ends_when_its_time_is_up() {
     let Gated { audit, entered, answers, .. } = gated(8);
-    audit.write(line());
+    write(&audit, line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
     assert_eq!(audit.flush(Duration::from_millis(1)), Flushed::CutShort);
     answers.send(Ok(())).unwrap();
@@ -151,9 +139,9 @@ fn a_flush_ends_when_its_time_is_up() {
 #[test]
 fn a_flush_of_a_full_queue_ends() {
     let Gated { audit, metrics, entered, answers } = gated(1);
-    audit.write(line());
+    write(&audit, line());
     assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
-    audit.write(line());
+    write(&audit, line());
     answers.send(Ok(())).unwrap();
     answers.send(Ok(())).unwrap();
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
@@ -163,9 +151,9 @@ fn a_flush_of_a_full_queue_ends() {
 #[test]
 fn a_full_disk_is_survived() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File("/dev/full".into()), &metrics).unwrap();
-    audit.write(line());
-    audit.write(line());
+    let audit = Audit::open(Output::File("/dev/full".into()), WhenFull::Drop, &metrics).unwrap();
+    write(&audit, line());
+    write(&audit, line());
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     check_counts(&metrics, 0, 2);
 }
@@ -174,15 +162,15 @@ fn a_full_disk_is_survived() {
 fn a_file_that_cannot_be_opened_is_told_at_the_start() {
     let metrics = Metrics::new(&[]);
     let output = Output::File(Path::new("/nowhere/audit").to_owned());
-    assert_eq!(Audit::open(output, &metrics).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(Audit::open(output, WhenFull::Drop, &metrics).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
 fn off_keeps_nothing_and_loses_nothing() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::Off, &metrics).unwrap();
+    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
     assert!(!audit.is_on());
-    audit.write(line());
+    assert!(audit.queue(0).is_none(), "a queue");
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     check_counts(&metrics, 0, 0);
 }
@@ -195,4 +183,100 @@ fn complaints_come_once_a_second() {
     assert!(!complaints.is_due(start + COMPLAINT_INTERVAL / 2));
     assert!(complaints.is_due(start + COMPLAINT_INTERVAL));
     assert!(!complaints.is_due(start + COMPLAINT_INTERVAL));
+}
+
+#[test]
+fn a_line_that_ended_after_the_round_began_waits_for_the_next() {
+    let start = clock::monotonic();
+    let reader = |moments: &[u64]| {
+        let lines = moments.iter().map(|moment| {
+            let mut line = line();
+            line.ended = start + Duration::from_millis(*moment);
+            line
+        });
+        let batch = Batch { lines: lines.collect(), text: String::new() };
+        let queue = Arc::new(Queue::new(8, Arc::default()));
+        Reader { queue, batches: [batch].into(), at: 0, spare: Batch::default() }
+    };
+    let mut readers = [reader(&[1, 4, 9]), reader(&[2, 3, 8])];
+    let mut order = |until: u64, anyway: bool| {
+        let mut order = Vec::new();
+        while let Some(reader) = next(&mut readers, start + Duration::from_millis(until), anyway) {
+            order.push(reader.ended().unwrap().saturating_duration_since(start).as_millis());
+            reader.advance();
+        }
+        order
+    };
+    assert_eq!(order(5, false), [1, 2, 3, 4]);
+    assert_eq!(order(5, true), [8, 9]);
+}
+
+#[test]
+fn a_worker_that_comes_after_the_flush_loses_its_lines() {
+    let Gated { audit, metrics, .. } = gated(8);
+    assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
+    write_as(3, &audit, line());
+    check_counts(&metrics, 0, 1);
+}
+
+#[test]
+fn a_writer_that_sleeps_is_woken_by_a_line() {
+    let Gated { audit, entered, answers, .. } = gated(8);
+    let bell = &audit.shared.as_ref().unwrap().bell;
+    let start = clock::monotonic();
+    while !bell.is_quiet() {
+        assert!(start.elapsed() < DEADLINE, "the writer does not go to sleep");
+        thread::yield_now();
+    }
+    write(&audit, line());
+    assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
+    answers.send(Ok(())).unwrap();
+}
+
+#[test]
+fn a_place_that_is_kept_is_nobody_elses() {
+    let Gated { audit, metrics, entered, answers } = gated(2);
+    write(&audit, line());
+    assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
+    // The writer stands in the sink, so nothing leaves the queue.
+    let queue = audit.queue(0).unwrap();
+    assert!(queue.reserve().is_ok());
+    assert!(queue.reserve().is_ok());
+    assert!(queue.reserve().is_err(), "a third");
+    write(&audit, line());
+    check_counts(&metrics, 0, 1);
+    assert!(queue.push(line(), &Text::default(), Place::Reserved).is_ok());
+    assert!(queue.reserve().is_err(), "the line has the place now");
+    assert!(queue.push(line(), &Text::default(), Place::Reserved).is_ok());
+    let text = metrics.render();
+    assert_eq!(sum(&text, "portcullis_audit_queue_lines "), 2);
+    assert_eq!(sum(&text, "portcullis_audit_queue_capacity_lines "), 2);
+    answers.send(Ok(())).unwrap();
+    answers.send(Ok(())).unwrap();
+    assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
+    check_counts(&metrics, 3, 1);
+    assert!(queue.reserve().is_err(), "after the end");
+    assert_eq!(sum(&metrics.render(), "portcullis_audit_queue_lines "), 0);
+}
+
+#[test]
+fn no_place_is_given_while_lines_cannot_be_written() {
+    let Gated { audit, entered, answers, .. } = gated(8);
+    let queue = audit.queue(0).unwrap();
+    let is_given = |want: bool| {
+        let start = clock::monotonic();
+        while queue.reserve().is_ok() != want {
+            assert!(start.elapsed() < DEADLINE, "{want}");
+            thread::yield_now();
+        }
+    };
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    write(&audit, line());
+    answers.send(Err(WriteError { lost: 1, error: full() })).unwrap();
+    assert_eq!(entered.recv_timeout(DEADLINE), Ok(1));
+    is_given(false);
+    // Lines of refusals are still tried.
+    write(&audit, line());
+    answers.send(Ok(())).unwrap();
+    is_given(true);
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::record::{Record, RequestBody};
@@ -46,11 +46,10 @@ impl<B: Body<Data = Bytes> + Unpin> RecordedBody<B> {
 
     /// Whether HTTP leaves the body out, whatever the headers say of it (RFC 9112 section 6.3).
     fn is_never_sent(&self, status: StatusCode) -> bool {
-        let line = self.record.as_ref().and_then(|record| record.line.as_ref());
         status.is_informational()
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED
-            || line.is_some_and(|line| line.method == Some(Method::HEAD))
+            || self.record.as_ref().is_some_and(Record::wants_head)
     }
 
     fn has_ended(&self) -> bool {
@@ -136,7 +135,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for CountedBody<B> {
         match &frame {
             Some(Ok(frame)) => {
                 let count = frame.data_ref().map_or(0, length);
-                self.seen.bytes.fetch_add(count, Ordering::Relaxed);
+                self.seen.add(count);
             }
             Some(Err(_)) => self.seen.broken.store(true, Ordering::Relaxed),
             None => {}

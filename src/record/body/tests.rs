@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
 
-use http::{HeaderMap, Request};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -45,7 +46,7 @@ impl Body for Frames {
 }
 
 fn attach<B: Body<Data = Bytes> + Unpin>(fixture: &Fixture, body: B) -> RecordedBody<B> {
-    let mut record = fixture.open(Method::GET, "/");
+    let mut record = fixture.open(&Method::GET, "/");
     record.routed(fixture.forge());
     record.responded(StatusCode::OK);
     RecordedBody::attach(Response::new(body), record).into_body()
@@ -118,7 +119,7 @@ fn a_body_of_known_size_is_whole_with_its_last_byte_and_keeps_its_size() {
 #[test]
 fn a_declared_length_ends_a_body_that_does_not_know_its_own() {
     let fixture = Fixture::new();
-    let mut record = fixture.open(Method::GET, "/");
+    let mut record = fixture.open(&Method::GET, "/");
     record.responded(StatusCode::OK);
     let response =
         Response::builder().header(CONTENT_LENGTH, "5").body(frames([Ok(data("abc")), Ok(data("de"))]));
@@ -155,7 +156,7 @@ fn a_body_that_breaks_off_is_the_upstreams_fault() {
 #[test]
 fn a_body_that_breaks_off_after_the_callers_own_is_the_callers_fault() {
     let fixture = Fixture::new();
-    let mut record = fixture.open(Method::POST, "/");
+    let mut record = fixture.open(&Method::POST, "/");
     record.routed(fixture.forge());
     let broken = || io::Error::from(io::ErrorKind::ConnectionReset);
     let mut request_body = CountedBody::new(frames([Ok(data("ab")), Err(broken())]), &record);
@@ -173,7 +174,7 @@ fn a_body_that_breaks_off_after_the_callers_own_is_the_callers_fault() {
 #[test]
 fn a_request_body_is_counted_and_otherwise_unchanged() {
     let fixture = Fixture::new();
-    let record = fixture.open(Method::POST, "/");
+    let record = fixture.open(&Method::POST, "/");
     let mut body = CountedBody::new(Full::new(Bytes::from_static(b"abcd")), &record);
     assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
     assert!(next(&mut body).is_some());
@@ -185,11 +186,12 @@ fn a_request_body_is_counted_and_otherwise_unchanged() {
 /// Serves one connection with `body` for whatever is asked, and gives the caller's end of it.
 fn serve(fixture: &Fixture, status: StatusCode, body: fn() -> Frames) -> (DuplexStream, impl Future) {
     let (caller, server) = duplex(64 * 1024);
-    let recorder = Arc::clone(&fixture.recorder);
+    let recorder = Arc::clone(&fixture.worker);
     let forge = fixture.forge();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let head = crate::record::fixture::head(request.method().clone(), "/");
-        let mut record = Record::open(&recorder, head);
+        let path = PathAndQuery::from_static("/");
+        let head = crate::record::fixture::head(request.method(), &path);
+        let mut record = Record::open(&recorder, &head);
         record.routed(forge);
         record.responded(status);
         let mut response = Response::new(body());

@@ -1,20 +1,24 @@
 //! What the gateway counts, as typed events. `docs/metrics.md` describes each metric.
 //!
-//! A request costs a few relaxed atomic additions: its counters are found by position.
+//! What requests count is counted by each worker for itself (`shard`); what is rare is counted here.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
 
+use crate::domain::action::GitOperation;
 use crate::domain::grant::UnixTime;
 use crate::domain::reason::Reason;
-use crate::domain::refusal::UpstreamError;
+use crate::record::census::{Census, CensusCollector};
+use crate::record::collector::ShardCollector;
 use crate::record::families::Families;
-use crate::record::labels::{Effect, Handshake, MethodClass, StatusClass, Verdict};
-use crate::record::upstream_metrics::{RequestKey, UpstreamMetrics};
+use crate::record::labels::{Effect, Handshake, MethodClass, Verdict};
+use crate::record::shard::{Shard, Shards};
+use crate::record::token_requests::{TokenCollector, TokenRequests, WorkerTokens};
 
 /// The label of requests that have no upstream; an upstream should not have this name.
 pub const NO_UPSTREAM: &str = "none";
@@ -22,6 +26,12 @@ pub const NO_UPSTREAM: &str = "none";
 /// One upstream as metrics know it: its position in the list that [`Metrics::new`] was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamId(usize);
+
+impl UpstreamId {
+    pub(crate) fn position(self) -> usize {
+        self.0
+    }
+}
 
 /// What one finished request adds to the metrics.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +48,8 @@ pub struct RequestOutcome {
     pub status: Option<StatusCode>,
     /// What happened.
     pub effect: Effect,
+    /// What git does with it, where a route of git was found.
+    pub git: Option<GitOperation>,
     /// From its arrival to the end of the answer.
     pub duration: Duration,
     /// How long judging took; `None` where it was not judged.
@@ -55,24 +67,41 @@ pub struct Metrics {
     handshakes: [IntCounter; 3],
     reloads_accepted: IntCounter,
     reloads_refused: IntCounter,
-    upstreams: Box<[UpstreamMetrics]>,
-    /// For requests that have no upstream.
-    elsewhere: UpstreamMetrics,
+    shards: Arc<Shards>,
+    tokens: Arc<TokenRequests>,
+    census: CensusCollector,
 }
 
 impl Metrics {
-    /// All metrics at zero, for the upstreams with these names.
+    /// All metrics at zero, for the upstreams with these names, without those of single tokens.
     pub fn new(upstreams: &[String]) -> Self {
+        Self::with_tokens(upstreams, 0)
+    }
+
+    /// As [`Metrics::new`], with the requests of `limit` tokens at a time.
+    pub fn with_tokens(upstreams: &[String], limit: usize) -> Self {
         let registry = Registry::new();
+        let shards = Arc::new(Shards::new(upstreams));
+        let tokens = Arc::new(TokenRequests::new(limit));
+        let census = CensusCollector::new();
         let families = Families::new(&registry);
+        let collectors: [Box<dyn Collector>; 3] = [
+            Box::new(ShardCollector::new(Arc::clone(&shards))),
+            Box::new(TokenCollector::new(Arc::clone(&tokens))),
+            Box::new(census.clone()),
+        ];
+        for collector in collectors {
+            register(&registry, collector);
+        }
         let reload = |result: &str| families.snapshot.reloads.with_label_values(&[result]);
         Self {
             handshakes: Handshake::ALL
                 .map(|end| families.connections.handshakes.with_label_values(&[end.as_str()])),
             reloads_accepted: reload("ok"),
             reloads_refused: reload("refused"),
-            upstreams: upstreams.iter().map(|name| UpstreamMetrics::new(name, &families)).collect(),
-            elsewhere: UpstreamMetrics::new(NO_UPSTREAM, &families),
+            shards,
+            tokens,
+            census,
             registry,
             families,
         }
@@ -80,58 +109,18 @@ impl Metrics {
 
     /// The upstream called `name`. Look it up once, at the start.
     pub fn upstream(&self, name: &str) -> Option<UpstreamId> {
-        self.upstreams.iter().position(|upstream| &*upstream.name == name).map(UpstreamId)
+        let configured = self.shards.names().split_last().map_or(&[][..], |(_none, configured)| configured);
+        configured.iter().position(|upstream| &**upstream == name).map(UpstreamId)
     }
 
     /// The name of `upstream`; `None` where it is of another list.
-    pub fn upstream_name(&self, upstream: UpstreamId) -> Option<&Arc<str>> {
-        self.upstreams.get(upstream.0).map(|upstream| &upstream.name)
+    pub fn upstream_name(&self, upstream: UpstreamId) -> Option<&str> {
+        self.shards.names().get(upstream.0).map(|name| &**name)
     }
 
-    /// A request ended.
-    pub fn request(&self, outcome: &RequestOutcome) {
-        let upstream = self.of(outcome.upstream);
-        upstream.count_request(RequestKey {
-            verdict: outcome.verdict,
-            failure: outcome.failure,
-            method: outcome.method,
-            status: StatusClass::of(outcome.status),
-        });
-        upstream.request_seconds.observe(outcome.duration.as_secs_f64());
-        upstream.request_bytes.inc_by(outcome.request_bytes);
-        upstream.response_bytes.inc_by(outcome.response_bytes);
-        if outcome.effect == Effect::Aborted {
-            upstream.aborted.inc();
-        }
-        if let Some(decision) = outcome.decision {
-            self.families.requests.decision_seconds.observe(decision.as_secs_f64());
-        }
-    }
-
-    /// A request is under way until the guard is dropped.
-    pub fn request_started(&self) -> GaugeGuard {
-        GaugeGuard::new(&self.families.requests.in_flight)
-    }
-
-    /// The head of the upstream's answer came, `after` the request was forwarded.
-    pub fn upstream_answered(&self, upstream: Option<UpstreamId>, after: Duration) {
-        self.of(upstream).upstream_seconds.observe(after.as_secs_f64());
-    }
-
-    /// The upstream failed a request. A [`Record`](crate::record::Record) calls this itself, once for each request.
-    pub fn upstream_error(&self, upstream: Option<UpstreamId>, error: UpstreamError) {
-        self.of(upstream).count_error(error);
-    }
-
-    /// A connection to the upstream was opened.
-    pub fn upstream_connected(&self, upstream: UpstreamId) {
-        self.of(Some(upstream)).connections.inc();
-    }
-
-    /// A connection was accepted; it is open until the guard is dropped.
-    pub fn connection_opened(&self) -> GaugeGuard {
-        self.families.connections.total.inc();
-        GaugeGuard::new(&self.families.connections.open)
+    /// What worker `number` counts.
+    pub(crate) fn shard(&self, number: usize) -> Arc<Shard> {
+        self.shards.of(number)
     }
 
     /// A connection was closed at once because there were too many.
@@ -155,13 +144,37 @@ impl Metrics {
         GaugeGuard::new(&self.families.upstreams.git_children)
     }
 
-    /// The policy with this generation and number of tokens came into force `at`.
-    pub fn reload_succeeded(&self, generation: u64, tokens: usize, at: UnixTime) {
+    /// The policy with this generation and these tokens came into force `at`.
+    pub fn reload_succeeded(&self, generation: u64, census: Census, at: UnixTime) {
         self.families.snapshot.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-        self.families.snapshot.tokens.set(i64::try_from(tokens).unwrap_or(i64::MAX));
+        self.families.snapshot.tokens.set(i64::try_from(census.total()).unwrap_or(i64::MAX));
         self.families.snapshot.loaded.set(at.0);
+        self.families.snapshot.checked.set(at.0);
         self.families.snapshot.stale.set(0);
+        self.census.replace(census);
         self.reloads_accepted.inc();
+    }
+
+    /// The policy files were looked at `at`, and nothing was new: where they are not refused, they are those in force.
+    pub fn reload_unneeded(&self, at: UnixTime) {
+        if self.families.snapshot.stale.get() == 0 {
+            self.families.snapshot.checked.set(at.0);
+        }
+    }
+
+    /// To read and compile the policy files took so long, whatever came of it.
+    pub fn reload_took(&self, time: Duration) {
+        self.families.snapshot.load_seconds.set(time.as_secs_f64());
+    }
+
+    /// The certificates in use, each with its listener, its file's name and when it expires. They take the place of
+    /// those told before.
+    pub fn certificates<'a>(&self, certificates: impl IntoIterator<Item = (&'a str, &'a str, UnixTime)>) {
+        let gauges = &self.families.connections.certificates;
+        gauges.reset();
+        for (listener, certificate, expiry) in certificates {
+            gauges.with_label_values(&[listener, certificate]).set(expiry.0);
+        }
     }
 
     /// The policy files did not compile; what was in force stays.
@@ -178,6 +191,21 @@ impl Metrics {
         })
     }
 
+    /// What worker `number` counts by token; `None` where nothing is.
+    pub(crate) fn worker_tokens(&self, number: usize) -> Option<WorkerTokens> {
+        WorkerTokens::new(&self.tokens, number)
+    }
+
+    /// Has `collector` asked at each scrape too.
+    pub(crate) fn add(&self, collector: Box<dyn Collector>) {
+        register(&self.registry, collector);
+    }
+
+    /// Counts requests that the audit log could not take.
+    pub(crate) fn audit_refused(&self) -> IntCounter {
+        self.families.audit.refused.clone()
+    }
+
     /// Counts audit lines that were written.
     pub(crate) fn audit_lines(&self) -> IntCounter {
         self.families.audit.lines.clone()
@@ -187,20 +215,21 @@ impl Metrics {
     pub(crate) fn audit_dropped(&self) -> IntCounter {
         self.families.audit.dropped.clone()
     }
-
-    fn of(&self, upstream: Option<UpstreamId>) -> &UpstreamMetrics {
-        upstream.and_then(|UpstreamId(position)| self.upstreams.get(position)).unwrap_or(&self.elsewhere)
-    }
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.upstreams.iter().map(|upstream| &upstream.name);
-        f.debug_struct("Metrics").field("upstreams", &names.collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Metrics").field("upstreams", &self.shards.names()).finish_non_exhaustive()
     }
 }
 
-/// Something that is under way: a connection, a request, a process. The gauge goes down when it is dropped.
+// INVARIANT: names are constants, and a test makes all families.
+#[expect(clippy::expect_used, reason = "fails only for a repeated constant, in the first test")]
+fn register(registry: &Registry, collector: Box<dyn Collector>) {
+    registry.register(collector).expect("names are unique");
+}
+
+/// Something that is under way: a process of git. The gauge goes down when it is dropped.
 #[derive(Debug)]
 #[must_use = "the gauge goes down when this is dropped"]
 pub struct GaugeGuard(IntGauge);

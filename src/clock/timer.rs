@@ -12,25 +12,25 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// A deadline that moves with every request, and the sleep that is moved only where it would end too late, or has
 /// ended too early.
 #[derive(Debug, Default)]
-pub(super) struct Timer {
+pub struct Timer {
     deadline: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
     /// Forgets the deadline, for something happened.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.deadline = None;
     }
 
     /// Sets the deadline to `period` from now.
-    pub(super) fn start(&mut self, period: Duration) {
+    pub fn start(&mut self, period: Duration) {
         let now = Instant::now();
         self.deadline = Some(now.checked_add(period).unwrap_or(now + NEVER));
     }
 
     /// Whether the deadline has come; without one, it is `period` from now. Otherwise wakes the task at it.
-    pub(super) fn is_over(&mut self, cx: &mut Context<'_>, period: Duration) -> bool {
+    pub fn is_over(&mut self, cx: &mut Context<'_>, period: Duration) -> bool {
         if self.deadline.is_none() {
             self.start(period);
         }
