@@ -79,6 +79,7 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
+    recorder.metrics.connections_limited(config.limits.connections);
     let (listeners, sockets) = listen(config)?;
     let control = config.control.map(listen_control).transpose()?;
     let control_address = control.as_ref().and_then(|listener| listener.local_addr().ok());
