@@ -296,9 +296,10 @@ fn trouble(pace: &Pace, every: u32, plain: SocketAddr, secure: SocketAddr) {
             once(request(API, seed, "GET", COMMITS));
         }
         once(format!("GET /repos/acme/alpha/../beta HTTP/1.1\r\nHost: {API}\r\n\r\n"));
-        once(format!("GET {COMMITS} HTTP/1.1\r\nHost : {API}\r\n\r\n"));
-        // No handshake comes of this.
         for _ in 0..4 {
+            once(request(API, REVOKED, "GET", COMMITS));
+            once(format!("GET {COMMITS} HTTP/1.1\r\nHost : {API}\r\n\r\n"));
+            // No handshake comes of this.
             drop(Wire::connect(secure).try_send("GET / HTTP/1.0\r\n\r\n"));
         }
     }
