@@ -26,4 +26,4 @@ build: ## Build the binary, optimized: target/release/portcullis
 
 dashboards: ## Draw the dashboards anew, from five minutes of load: docs/images
 	@sh tests/setup.sh git prometheus python3
-	PORTCULLIS_DASHBOARDS=$${SECONDS_OF_LOAD:-300} cargo test --test it dashboards::live -- --nocapture
+	CARGO_PROFILE_TEST_OPT_LEVEL=2 PORTCULLIS_DASHBOARDS=$${SECONDS_OF_LOAD:-300} cargo test --test it dashboards::live -- --nocapture

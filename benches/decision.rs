@@ -5,9 +5,11 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use criterion::{BatchSize, Criterion};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, header};
 use portcullis::domain::fault::describe;
 use portcullis::domain::grant::UnixTime;
@@ -38,18 +40,19 @@ fn source(name: &str, text: String) -> Source {
 }
 
 /// `count` declared tokens, 10,000 a file, each for three repositories of one organization.
-fn tokens(count: u32, permissions: &str) -> anyhow::Result<Vec<Source>> {
+fn tokens(count: u32) -> anyhow::Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     for number in 0..count {
         if number % 10_000 == 0 {
-            sources.push(source(&format!("tokens/{number}.yaml"), "tokens:\n".into()));
+            sources.push(source(&format!("tokens/{number}.jsonl"), String::new()));
         }
         let file = sources.last_mut().context("no file")?;
         let digest = TokenDigest::of(&token(number)?);
         writeln!(
             file.text,
-            "  - {{ name: t{number}, sha256: {digest}, user: u{number}, resource_owner: acme, \
-             repositories: [alpha, beta, r{number}], permissions: {permissions}, expires_at: 2027-01-31 }}"
+            "{{\"name\": \"t{number}\", \"sha256\": \"{digest}\", \"user\": \"u{number}\", \
+             \"resource_owner\": \"acme\", \"repositories\": [\"alpha\", \"beta\", \"r{number}\"], \
+             \"permissions\": {{\"contents\": \"read\"}}, \"expires_at\": \"2027-01-31\"}}"
         )?;
     }
     Ok(sources)
@@ -159,13 +162,36 @@ fn steps(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn whole(criterion: &mut Criterion, name: &str, scene: &Scene) {
+/// The whole decision, from the target as the HTTP parser hands it over.
+fn judged(scene: &Scene, arrived: &PathAndQuery) -> bool {
+    let target = CanonicalTarget::from_path_and_query(arrived);
+    target.is_ok_and(|target| judge(&scene.snapshot, &scene.question(&target)).outcome.is_ok())
+}
+
+fn whole(criterion: &mut Criterion, name: &str, scene: &Scene) -> anyhow::Result<()> {
+    let arrived = PathAndQuery::try_from(TARGET)?;
     criterion.bench_function(&format!("judge/{name}"), |bencher| {
-        bencher.iter(|| {
-            let target = CanonicalTarget::parse(black_box(TARGET));
-            target.is_ok_and(|target| judge(&scene.snapshot, &scene.question(&target)).outcome.is_ok())
-        });
+        bencher.iter(|| judged(scene, black_box(&arrived)));
     });
+    Ok(())
+}
+
+/// The median time of the whole decision, by itself, for a line of a table.
+fn median(scene: &Scene) -> anyhow::Result<Duration> {
+    const ROUNDS: usize = 101;
+    const A_ROUND: u32 = 1_000;
+    let arrived = PathAndQuery::try_from(TARGET)?;
+    let mut rounds: Vec<_> = (0..ROUNDS)
+        .map(|_| {
+            let started = Instant::now();
+            for _ in 0..A_ROUND {
+                black_box(judged(scene, black_box(&arrived)));
+            }
+            started.elapsed() / A_ROUND
+        })
+        .collect();
+    rounds.sort();
+    rounds.get(ROUNDS / 2).copied().context("no rounds")
 }
 
 /// What a refusal costs: it must not cost more than a permit by an order of magnitude, or it is a lever.
@@ -184,7 +210,7 @@ fn refusals(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
 }
 
 fn compiling(criterion: &mut Criterion) -> anyhow::Result<()> {
-    let mut sources = tokens(1_000, "{ contents: read }")?;
+    let mut sources = tokens(1_000)?;
     sources.push(organization());
     criterion.bench_function("compile/1000_tokens", |bencher| {
         bencher.iter_batched(
@@ -196,26 +222,39 @@ fn compiling(criterion: &mut Criterion) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A snapshot of the built-in catalogs with `count` tokens.
+fn github(count: u32) -> anyhow::Result<Scene> {
+    let mut sources = tokens(count)?;
+    sources.push(organization());
+    Scene::new(snapshot(&sources, &["git", "github"])?, count / 2)
+}
+
+/// A snapshot of one catalog with `count` routes.
+fn routes(count: u32) -> anyhow::Result<Scene> {
+    let mut sources = tokens(10)?;
+    sources.push(catalog(count)?);
+    Scene::new(snapshot(&sources, &["bench"])?, 5)
+}
+
 fn main() -> anyhow::Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     targets(&mut criterion);
-    let github = |count| -> anyhow::Result<Scene> {
-        let mut sources = tokens(count, "{ contents: read, issues: write }")?;
-        sources.push(organization());
-        Scene::new(snapshot(&sources, &["git", "github"])?, count / 2)
-    };
     let few = github(1_000)?;
     steps(&mut criterion, &few)?;
     refusals(&mut criterion, &few)?;
-    whole(&mut criterion, "1000_tokens", &few);
-    whole(&mut criterion, "100000_tokens", &github(100_000)?);
-    for count in [20, 400] {
-        let mut sources = tokens(10, "{ contents: read }")?;
-        sources.push(catalog(count)?);
-        let scene = Scene::new(snapshot(&sources, &["bench"])?, 5)?;
-        whole(&mut criterion, &format!("{count}_routes"), &scene);
-    }
     compiling(&mut criterion)?;
+    let mut lines = Vec::new();
+    for count in [1_000, 10_000, 100_000, 1_000_000] {
+        let scene = github(count)?;
+        whole(&mut criterion, &format!("{count}_tokens"), &scene)?;
+        lines.push(format!("{count:>9} tokens  {:>6?}", median(&scene)?));
+    }
+    for count in [10, 100, 1_000, 10_000] {
+        let scene = routes(count)?;
+        whole(&mut criterion, &format!("{count}_routes"), &scene)?;
+        lines.push(format!("{count:>9} routes  {:>6?}", median(&scene)?));
+    }
     criterion.final_summary();
+    println!("{}", lines.join("\n"));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::app::start::{census, identity, tell_certificates};
+use crate::app::start::{identity, tell_certificates};
 use crate::config::{Config, Identity};
 use crate::domain::fault::Fault;
 use crate::gateway::Gateway;
@@ -44,7 +44,7 @@ impl Reloader {
     /// Reloads whenever files change, until nobody can ask any more.
     ///
     /// # Cancel safety
-    /// A reload is not cut: it has no `.await`.
+    /// A reload is not cut: what has begun goes on on its own thread.
     pub async fn run(mut self) {
         loop {
             let look = tokio::select! {
@@ -54,21 +54,21 @@ impl Reloader {
                     None => return,
                 },
             };
-            self.policy(look);
+            self.policy(look).await;
             self.secrets(look);
         }
     }
 
-    fn policy(&self, look: Look) {
+    async fn policy(&self, look: Look) {
         let metrics = &self.gateway.recorder.metrics;
         let in_force = |what: &str| {
             let snapshot = self.gateway.live.snapshot();
             let (generation, tokens) = (snapshot.generation, snapshot.tokens.len());
-            metrics.reload_succeeded(generation, census(&snapshot), clock::now());
+            metrics.reload_succeeded(generation, tokens, clock::now());
             tracing::info!(generation, tokens, "{what}");
         };
         let started = clock::monotonic();
-        let reload = self.gateway.live.reload(look);
+        let reload = self.gateway.live.reload_aside(look).await;
         if !matches!(reload, Reload::Unchanged) {
             metrics.reload_took(clock::monotonic().saturating_duration_since(started));
         }

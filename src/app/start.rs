@@ -23,6 +23,7 @@ use crate::control::process::WORKER_THREAD;
 use crate::control::readiness::Readiness;
 use crate::control::{self, ControlState};
 use crate::domain::fault::Fault;
+use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
 use crate::gateway::pool::{Destination, Pool};
 use crate::gateway::upstream::Backend;
@@ -31,11 +32,10 @@ use crate::gateway::{Gateway, Upstream};
 use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
 use crate::live::{Inputs, LivePolicy};
-use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamSpec;
 use crate::record::Recorder;
 use crate::record::audit::{Audit, Output, WhenFull};
-use crate::record::census::Census;
+use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
 use crate::record::worker::WorkerRecorder;
 use crate::{clock, tls};
@@ -74,7 +74,8 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let gateway = Arc::new(gateway(config, live, &recorder)?);
     let live = Arc::clone(&gateway.live);
     let snapshot = live.snapshot();
-    recorder.metrics.reload_succeeded(snapshot.generation, census(&snapshot), clock::now());
+    recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
+    recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
     tell_certificates(config, &recorder.metrics);
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
@@ -127,9 +128,23 @@ fn spawn(
     thread::Builder::new().name(name).spawn(run).map_err(|source| AppError::System { what, source })
 }
 
-/// The tokens of `snapshot`, for metrics.
-pub fn census(snapshot: &Snapshot) -> Census {
-    Census::of(snapshot.tokens.values().map(|grant| &**grant))
+/// Counts the tokens of the policy in force.
+struct LiveCensus(Arc<LivePolicy>);
+
+impl Census for LiveCensus {
+    fn states(&self, now: UnixTime) -> TokenCounts {
+        let states = self.0.peek().tokens.states(now);
+        TokenCounts {
+            active: states.active,
+            expired: states.expired,
+            pending: states.pending,
+            revoked: states.revoked,
+        }
+    }
+
+    fn expiring(&self, now: UnixTime, seconds: i64) -> usize {
+        self.0.peek().tokens.expiring(now, seconds)
+    }
 }
 
 /// Tells `metrics` when the certificates in use expire. Their files were read a moment ago; one that cannot be read now is

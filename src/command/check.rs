@@ -15,7 +15,7 @@ use crate::command::{ConfigFile, Status, warnings};
 use crate::config::credential::read_credential;
 use crate::config::{self, Config, Host, Listener};
 use crate::domain::fault::{Fault, describe};
-use crate::domain::grant::{GrantState, UnixTime};
+use crate::domain::grant::UnixTime;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamPolicy;
 use crate::tls;
@@ -233,20 +233,13 @@ fn listener(listener: &Listener) -> String {
 
 impl TokenSummary {
     fn of(snapshot: &Snapshot, now: UnixTime) -> Self {
-        let mut summary = Self::default();
-        for grant in snapshot.tokens.values() {
-            match grant.state {
-                GrantState::Revoked => summary.revoked += 1,
-                GrantState::Pending => summary.pending += 1,
-                GrantState::Active if grant.expires_at <= now => summary.expired += 1,
-                GrantState::Active => {
-                    summary.active += 1;
-                    if grant.expires_at.0.saturating_sub(now.0) <= SOON {
-                        summary.expiring_within_30_days += 1;
-                    }
-                }
-            }
+        let states = snapshot.tokens.states(now);
+        Self {
+            active: states.active,
+            expired: states.expired,
+            pending: states.pending,
+            revoked: states.revoked,
+            expiring_within_30_days: snapshot.tokens.expiring(now, SOON),
         }
-        summary
     }
 }

@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::command::{UsageError, moment_text};
-use crate::domain::grant::{Grant, UnixTime};
+use crate::domain::grant::UnixTime;
 use crate::domain::permission::Vocabulary;
 use crate::domain::token::TokenDigest;
-use crate::policy::compile::Source;
-use crate::policy::tokens::{Interner, TokenCompiler};
-use crate::yaml;
+use crate::policy::grants::packed::TokenFile;
+use crate::policy::tokens::{TokenCompiler, TokenForm};
 
 /// What YAML could take for something other than text.
 const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
@@ -78,28 +77,19 @@ impl Declaration {
         lines.join("\n")
     }
 
-    /// What the token opens.
+    /// What the token opens: a file with this one token.
     ///
     /// # Errors
     /// [`UsageError`] with everything that no policy file could say.
-    pub fn compile(&self, vocabulary: &Vocabulary) -> Result<Grant, UsageError> {
-        let source = Source {
-            name: "tokens/arguments.yaml".into(),
-            file: PathBuf::from("arguments"),
-            text: self.yaml(),
-        };
-        let document = yaml::parse(&source.file, &source.text).map_err(|fault| UsageError(fault.message))?;
-        let mut faults = Vec::new();
-        let mut interner = Interner::default();
-        let mut grants =
-            TokenCompiler::new(&source, vocabulary, &mut interner, &mut faults).compile(document);
-        match grants.pop() {
-            Some((_, _, grant)) if faults.is_empty() => Ok(grant),
-            _ => {
-                let messages: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
-                Err(UsageError(messages.join("\n       ")))
-            }
+    pub fn compile(&self, vocabulary: &Vocabulary) -> Result<TokenFile, UsageError> {
+        let mut compiler = TokenCompiler::new(PathBuf::from("arguments"), vocabulary);
+        compiler.take(TokenForm::Document, &self.yaml());
+        let (file, faults) = compiler.finish();
+        if faults.is_empty() {
+            return Ok(file);
         }
+        let messages: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
+        Err(UsageError(messages.join("\n       ")))
     }
 }
 
@@ -172,6 +162,7 @@ fn scalar(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::yaml;
 
     fn declaration(text: &str) -> Declaration {
         Declaration {

@@ -3,6 +3,7 @@
 //! A [`PermissionId`] means something only within the [`Vocabulary`] that gave it; both live in one policy
 //! snapshot, so ids of two snapshots never meet.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use thiserror::Error;
@@ -92,9 +93,10 @@ pub struct Permission {
 }
 
 /// The permissions that a snapshot knows, at most [`Vocabulary::CAPACITY`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vocabulary {
     permissions: Vec<Permission>,
+    by_name: HashMap<String, PermissionId>,
 }
 
 /// The vocabulary is full.
@@ -112,13 +114,14 @@ impl Vocabulary {
     /// [`VocabularyFull`] past [`Self::CAPACITY`].
     pub fn add(&mut self, permission: Permission) -> Result<PermissionId, VocabularyFull> {
         let id = u8::try_from(self.permissions.len()).map_err(|_| VocabularyFull)?;
+        self.by_name.insert(permission.name.clone(), PermissionId(id));
         self.permissions.push(permission);
         Ok(PermissionId(id))
     }
 
     /// The id of the permission called `name`.
     pub fn find(&self, name: &str) -> Option<PermissionId> {
-        self.iter().find(|(_, permission)| permission.name == name).map(|(id, _)| id)
+        self.by_name.get(name).copied()
     }
 
     /// What is known of `id`; `None` for an id of another vocabulary.
@@ -142,6 +145,9 @@ impl Vocabulary {
 pub struct PermissionSet([u64; 8]);
 
 impl PermissionSet {
+    /// The set that holds nothing.
+    pub const NOTHING: Self = Self([0; 8]);
+
     /// The level at which `id` is held.
     pub fn level(&self, id: PermissionId) -> Option<Level> {
         let word = self.0.get(usize::from(id.0 >> 5)).copied().unwrap_or_default();
@@ -174,7 +180,11 @@ impl PermissionSet {
 
     /// What is held, in order of id.
     pub fn iter(&self) -> impl Iterator<Item = (PermissionId, Level)> {
-        (0..=u8::MAX).map(PermissionId).filter_map(|id| Some((id, self.level(id)?)))
+        // Most words are empty: a token holds a few permissions out of 256.
+        let words = self.0.iter().zip((0..=u8::MAX).step_by(32)).filter(|(word, _)| **word != 0);
+        words
+            .flat_map(|(_, first)| (first..=first | 31).map(PermissionId))
+            .filter_map(|id| Some((id, self.level(id)?)))
     }
 }
 

@@ -69,8 +69,8 @@ impl fmt::Display for RepositoryName<'_> {
 /// [`TargetError::ResourceName`] for anything but letters, digits, `.`, `_`, `-`; for a name that ends in `.`;
 /// for an empty one.
 pub fn owner_name(text: &str) -> Result<&str, TargetError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if text.is_empty() || text.ends_with('.') || !text.bytes().all(plain) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if text.is_empty() || text.as_bytes().ends_with(b".") || !text.bytes().all(plain) {
         return Err(TargetError::ResourceName);
     }
     Ok(text)
@@ -82,6 +82,10 @@ pub fn owner_name(text: &str) -> Result<&str, TargetError> {
 /// [`TargetError::ResourceName`] as for [`owner_name`], and for what forges keep for themselves: a name that still
 /// ends in `.git` or `.wiki`.
 pub fn repository_name(text: &str) -> Result<&str, TargetError> {
+    if !text.as_bytes().contains(&b'.') {
+        // Nothing that is kept back, nothing to take off.
+        return owner_name(text);
+    }
     let name = owner_name(strip_suffix_ignoring_case(text, ".git").unwrap_or(text))?;
     let reserved = |suffix| strip_suffix_ignoring_case(name, suffix).is_some();
     if reserved(".git") || reserved(".wiki") {
@@ -99,6 +103,9 @@ pub fn strip_suffix_ignoring_case<'a>(text: &'a str, suffix: &str) -> Option<&'a
 
 /// The order in which names are kept: bytes, ASCII case folded.
 pub fn compare_names(left: &str, right: &str) -> Ordering {
+    if left == right {
+        return Ordering::Equal;
+    }
     let right = right.bytes().map(|byte| byte.to_ascii_lowercase());
     left.bytes().map(|byte| byte.to_ascii_lowercase()).cmp(right)
 }

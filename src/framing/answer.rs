@@ -7,6 +7,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use memchr::memchr_iter;
 
+use crate::framing::head::has_word;
+
 /// The longest head of an answer.
 const LONGEST: usize = 256 * 1024;
 
@@ -93,8 +95,8 @@ fn parse(head: &Bytes, to_head_request: bool) -> Result<AnswerHead, Malformed> {
     }
     let (body, certain) = framing(status, &headers, to_head_request)?;
     let persistent = match parsed.version {
-        Some(1) => !names(&headers, "close"),
-        _ => names(&headers, "keep-alive"),
+        Some(1) => !names(&headers, b"close"),
+        _ => names(&headers, b"keep-alive"),
     };
     Ok(AnswerHead {
         status,
@@ -158,11 +160,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 }
 
 /// Whether `Connection` names `option`.
-fn names(headers: &HeaderMap, option: &str) -> bool {
-    let values = headers.get_all(header::CONNECTION).iter();
-    values
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|name| name.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+fn names(headers: &HeaderMap, option: &[u8]) -> bool {
+    headers.get_all(header::CONNECTION).iter().any(|value| has_word(value.as_bytes(), option))
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use http_body_util::Full;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::refusal::{FramingError, Limit, Refusal};
-use crate::framing::slot::Answering;
+use crate::gateway::busy::Answering;
+use crate::gateway::client::ClientBody;
 use crate::gateway::exchange::HostBody;
 use crate::gateway::patience::{PatientBody, Taking};
 use crate::gateway::validity::Validity;
@@ -34,11 +35,49 @@ pub struct Upload {
     identity: Arc<Identity>,
 }
 
+/// The body of a request as it comes off its connection.
+#[derive(Debug)]
+pub enum Received {
+    /// Over HTTP/1.
+    Http1(ClientBody),
+    /// Over HTTP/2.
+    Http2(PatientBody),
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Http1(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 /// Where an upload comes from.
 #[derive(Debug)]
 pub enum Inbound {
     /// The client, as it sends.
-    Streamed(CountedBody<PatientBody>),
+    Streamed(CountedBody<Received>),
     /// What was collected and looked into.
     Collected(Full<Bytes>),
 }
@@ -52,7 +91,7 @@ impl Body for Inbound {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Streamed(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Streamed(body) => Pin::new(body).poll_frame(context),
             Self::Collected(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
         }
     }

@@ -1,16 +1,15 @@
-//! One client's connection: TLS, then HTTP/1.1 behind the guard, or HTTP/2.
+//! One client's connection: TLS, then HTTP/1.1 or HTTP/2.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
@@ -21,12 +20,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::framing::head::HeadLimits;
-use crate::framing::slot::FaultSlot;
-use crate::framing::{Guarded, HeadTimeouts};
+use crate::gateway::body::Received;
+use crate::gateway::busy::Requests;
 use crate::gateway::flow::{Arrived, Origin, answer};
-use crate::gateway::linger::lend;
-use crate::gateway::patience::{PatientSocket, while_taken};
+use crate::gateway::http1;
+use crate::gateway::linger::{Lent, lend};
+use crate::gateway::patience::{PatientBody, PatientSocket, while_taken};
 use crate::gateway::worker::Worker;
 use crate::record::labels::Handshake;
 use crate::tasks;
@@ -37,9 +36,6 @@ const CONCURRENT_STREAMS: u32 = 128;
 /// How many bytes of each of these answers wait for a client that does not read, beside the piece at hand. Hyper's own
 /// number, 400 KiB, would be 50 MiB a connection.
 const SEND_BUFFER: usize = 64 * 1024;
-
-/// Hyper's own limit; more than this wants a buffer on the heap for each request.
-const HEADERS_ON_STACK: usize = 100;
 
 /// How long a connection without a request may go on without one while the gateway drains: its client may have sent
 /// one before the listener closed.
@@ -63,7 +59,8 @@ pub async fn serve(
     let patience = worker.gateway.limits.body_idle_time;
     let Some(config) = tls else {
         let origin = Origin { peer, peer_text: peer.ip().into(), scheme: "http", server_name: None };
-        return serve_http1(worker, PatientSocket::new(stream, patience), origin, drain).await;
+        let socket = Box::new(PatientSocket::new(Lent::given(stream), patience));
+        return http1::serve(worker, socket, origin, drain).await;
     };
     let metrics = &worker.gateway.recorder.metrics;
     let (stream, owner) = lend(stream);
@@ -95,41 +92,8 @@ pub async fn serve(
         serve_http2(worker, stream, origin, drain).await;
         owner.linger().await;
     } else {
-        serve_http1(worker, stream, origin, drain).await;
+        http1::serve(worker, Box::new(stream), origin, drain).await;
     }
-}
-
-async fn serve_http1<S>(worker: Arc<Worker>, stream: S, origin: Origin, drain: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = worker.gateway.limits;
-    let head = HeadLimits {
-        header_bytes: limits.header_bytes,
-        header_count: limits.header_count,
-        target_bytes: limits.target_bytes,
-    };
-    let timeouts =
-        HeadTimeouts { head: limits.header_time, idle: limits.idle_time, body: limits.body_idle_time };
-    let (guarded, slot) = Guarded::new(stream, head, timeouts);
-    let ordinals = AtomicU64::new(0);
-    let came = Notify::new();
-    let service = service_fn(|request: Request<Incoming>| {
-        let ordinal = ordinals.fetch_add(1, Ordering::Relaxed);
-        came.notify_one();
-        let arrived = Arrived { request, fault: slot.fault_at(ordinal), answering: Some(slot.answering()) };
-        let (worker, origin) = (&worker, &origin);
-        async move { Ok::<_, Infallible>(answer(worker, origin, arrived).await) }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(None);
-    if limits.header_count > HEADERS_ON_STACK {
-        builder.max_headers(limits.header_count);
-    }
-    let connection = builder.serve_connection(TokioIo::new(guarded), service);
-    // The guard watches for idleness itself.
-    let ends = Ends { drain, came: &came, farewell: limits.header_time };
-    drive(connection, origin.peer, ends, std::future::pending()).await;
 }
 
 async fn serve_http2<S>(worker: Arc<Worker>, stream: S, origin: Origin, drain: watch::Receiver<bool>)
@@ -139,12 +103,13 @@ where
     let limits = worker.gateway.limits;
     let peer = origin.peer;
     let origin = Arc::new(origin);
-    let slot = FaultSlot::default();
+    let requests = Requests::default();
     let came = Arc::new(Notify::new());
-    let (shared, first) = (slot.clone(), Arc::clone(&came));
+    let (shared, first) = (requests.clone(), Arc::clone(&came));
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
         first.notify_one();
+        let request = request.map(|body| Received::Http2(PatientBody::new(body, limits.body_idle_time)));
         let arrived = Arrived { request, fault: None, answering: Some(shared.answering()) };
         async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
     });
@@ -160,7 +125,7 @@ where
         .keep_alive_timeout(limits.header_time);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let ends = Ends { drain, came: &came, farewell: limits.header_time };
-    drive(connection, peer, ends, idle(&slot, limits.idle_time)).await;
+    drive(connection, peer, ends, requests.idle(limits.idle_time)).await;
 }
 
 /// What ends a connection beside itself.
@@ -193,19 +158,6 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke off");
-    }
-}
-
-/// Resolves when no request was under way for at least `time`.
-async fn idle(slot: &FaultSlot, time: Duration) {
-    let mut seen = None;
-    loop {
-        let requests = Some(slot.requests()).filter(|_| !slot.is_answering());
-        if requests.is_some() && requests == seen {
-            return;
-        }
-        seen = requests;
-        tokio::time::sleep(time).await;
     }
 }
 

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::framing::answer::{AnswerFraming, AnswerHead, take_head};
 use crate::framing::chunks::Chunks;
 use crate::framing::head::HeadLimits;
 use crate::gateway::body::Progress;
+use crate::gateway::inflow::{Rest, Taken};
 use crate::gateway::link::Link;
+use crate::gateway::outflow::Stopped;
 use crate::gateway::pool::Pool;
-use crate::gateway::sending::{Sending, Unsent};
+use crate::gateway::sending::Sending;
 
 /// How large the trailers of an answer may be.
 const TRAILERS: HeadLimits = HeadLimits { header_bytes: 64 * 1024, header_count: 128, target_bytes: 0 };
@@ -92,15 +93,15 @@ impl Exchange {
             return Poll::Ready(Err(Lost::Failed));
         }
         loop {
-            match take_head(&mut self.link.buffer, &mut self.searched, self.sending.is_head()) {
+            match take_head(&mut self.link.inflow.buffer, &mut self.searched, self.sending.is_head()) {
                 Ok(Some(head)) if head.status == http::StatusCode::SWITCHING_PROTOCOLS => {
                     return Poll::Ready(Err(Lost::Failed));
                 }
                 Ok(Some(head)) if head.status.is_informational() => self.has_interim = true,
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                Ok(None) => match ready!(self.link.poll_read(context)) {
+                Ok(None) => match ready!(self.link.inflow.poll_read(context)) {
                     Ok(1..) => {}
-                    Ok(0) | Err(_) if self.link.buffer.is_empty() && !self.has_interim => {
+                    Ok(0) | Err(_) if self.link.inflow.buffer.is_empty() && !self.has_interim => {
                         return Poll::Ready(Err(Lost::Closed(None)));
                     }
                     Ok(0) | Err(_) => return Poll::Ready(Err(Lost::Failed)),
@@ -120,8 +121,8 @@ impl Exchange {
         }
         match self.sending.poll_send(&mut self.link, context) {
             Poll::Pending => {}
-            Poll::Ready(Ok(()) | Err(Unsent::Host)) => self.is_sending = false,
-            Poll::Ready(Err(Unsent::Upload)) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Poll::Ready(Ok(()) | Err(Stopped::Receiver(_))) => self.is_sending = false,
+            Poll::Ready(Err(Stopped::Body)) => return Err(io::ErrorKind::BrokenPipe.into()),
         }
         Ok(())
     }
@@ -132,28 +133,11 @@ impl Exchange {
 pub struct HostBody {
     pool: Arc<Pool>,
     /// `None` once it has ended.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     rest: Rest,
     is_reusable: bool,
     /// Why it broke off. Told one turn later, so that what came before it can go out.
     fault: Option<io::Error>,
-}
-
-/// What has not come of a body.
-#[derive(Debug)]
-enum Rest {
-    Length(u64),
-    Chunked(Box<Chunks>),
-    Close,
-}
-
-/// What [`HostBody::take`] found in the buffer.
-enum Taken {
-    Frame(Frame<Bytes>),
-    /// More must be read.
-    Nothing,
-    /// The body ended.
-    End(Option<HeaderMap>),
 }
 
 impl HostBody {
@@ -164,8 +148,9 @@ impl HostBody {
             AnswerFraming::Chunked => Rest::Chunked(Box::new(Chunks::of_host(TRAILERS))),
             AnswerFraming::Close => Rest::Close,
         };
-        let mut body = Self { pool, exchange: Some(exchange), rest, is_reusable: head.reusable, fault: None };
-        if matches!(body.rest, Rest::Length(0)) {
+        let mut body =
+            Self { pool, exchange: Some(Box::new(exchange)), rest, is_reusable: head.reusable, fault: None };
+        if body.rest.has_ended() {
             body.finish();
         }
         body
@@ -175,34 +160,8 @@ impl HostBody {
     fn finish(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
         // A host that answered before it took the whole request may still be reading the rest.
-        if self.is_reusable && exchange.sending.has_ended() && exchange.link.buffer.is_empty() {
+        if self.is_reusable && exchange.sending.has_ended() && exchange.link.inflow.buffer.is_empty() {
             self.pool.keep(exchange.link);
-        }
-    }
-
-    fn take(rest: &mut Rest, link: &mut Link) -> io::Result<Taken> {
-        let buffer = &mut link.buffer;
-        if buffer.is_empty() {
-            return Ok(Taken::Nothing);
-        }
-        match rest {
-            Rest::Length(left) => {
-                let length = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
-                *left = left.saturating_sub(length as u64);
-                Ok(Taken::Frame(Frame::data(buffer.split_to(length).freeze())))
-            }
-            Rest::Close => Ok(Taken::Frame(Frame::data(buffer.split().freeze()))),
-            Rest::Chunked(chunks) => {
-                let piece = chunks.next(buffer).map_err(|_| io::ErrorKind::InvalidData)?;
-                buffer.advance(piece.used - piece.data);
-                if piece.ended {
-                    return Ok(Taken::End(chunks.take_trailers()));
-                }
-                if piece.data == 0 {
-                    return Ok(Taken::Nothing);
-                }
-                Ok(Taken::Frame(Frame::data(buffer.split_to(piece.data).freeze())))
-            }
         }
     }
 
@@ -212,9 +171,9 @@ impl HostBody {
         };
         exchange.poll_send(context)?;
         loop {
-            match Self::take(&mut self.rest, &mut exchange.link)? {
+            match self.rest.take(&mut exchange.link.inflow.buffer).map_err(io::Error::other)? {
                 Taken::Frame(frame) => {
-                    if matches!(self.rest, Rest::Length(0)) {
+                    if self.rest.has_ended() {
                         self.finish();
                     }
                     return Poll::Ready(Ok(Some(frame)));
@@ -225,7 +184,7 @@ impl HostBody {
                 }
                 Taken::Nothing => {}
             }
-            match (ready!(exchange.link.poll_read(context))?, &self.rest) {
+            match (ready!(exchange.link.inflow.poll_read(context))?, &self.rest) {
                 (1.., _) => {}
                 (0, Rest::Close) => {
                     self.exchange = None;
@@ -266,7 +225,6 @@ impl Body for HostBody {
     fn size_hint(&self) -> SizeHint {
         match &self.rest {
             Rest::Length(left) => SizeHint::with_exact(*left),
-            Rest::Chunked(_) if self.exchange.is_none() => SizeHint::with_exact(0),
             Rest::Chunked(_) | Rest::Close => SizeHint::default(),
         }
     }

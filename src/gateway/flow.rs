@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
 
 use crate::catalog::errors::ErrorStyle;
 use crate::domain::permission::Level;
@@ -13,10 +12,9 @@ use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Limit, Refusal};
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
-use crate::framing::slot::Answering;
-use crate::gateway::body::{AnswerBody, Inbound, Upload};
+use crate::gateway::body::{AnswerBody, Inbound, Received, Upload};
+use crate::gateway::busy::Answering;
 use crate::gateway::inspect::inspect;
-use crate::gateway::patience::PatientBody;
 use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::{Outgoing, client_host};
 use crate::gateway::validity::{Asked, Validity};
@@ -52,8 +50,8 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct Arrived {
     /// The request.
-    pub request: Request<Incoming>,
-    /// Why it does not pass, where that is known already; what `request` shows is made up then.
+    pub request: Request<Received>,
+    /// Why it does not pass, where that is known already; `request` is empty then.
     pub fault: Option<HeadFault>,
     /// Keeps the connection from counting as idle.
     pub answering: Option<Answering>,
@@ -71,9 +69,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
     let (parts, body) = request.into_parts();
     let mut record = Record::open(&worker.recorder, &record_head(origin, &parts, fault));
     let request_id = record.request_id().clone();
-    // Bodies of HTTP/1 are watched by the guard.
-    let patience = (parts.version == Version::HTTP_2).then_some(worker.gateway.limits.body_idle_time);
-    let body = CountedBody::new(PatientBody::new(body, patience), &record);
+    let body = CountedBody::new(body, &record);
     let request = Request::from_parts(parts, body);
     let answered = match fault {
         Some(fault) => Err(Refused::early(fault.into())),
@@ -97,7 +93,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
 async fn pass(
     worker: &Worker,
     origin: &Origin,
-    request: Request<CountedBody<PatientBody>>,
+    request: Request<CountedBody<Received>>,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
     let (parts, body) = request.into_parts();
@@ -110,7 +106,6 @@ async fn pass(
 }
 
 fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) -> RecordHead<'a> {
-    // What hyper shows of a faulty head is made up.
     let shown = fault.is_none().then_some(parts);
     RecordHead {
         method: shown.map(|parts| &parts.method).filter(|method| method.as_str().len() <= LONGEST_METHOD),
@@ -190,9 +185,9 @@ fn judge_request(
     let upstream = judgment.upstream.and_then(|(index, _)| Some((index, upstreams.get(index)?)));
     match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
         (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
-            let user = Arc::clone(&grant.user);
+            let user = Arc::from(grant.user());
             let asked = Asked {
-                expires_at: grant.expires_at,
+                expires_at: grant.expires_at(),
                 token: token.digest,
                 method: parts.method.clone(),
                 peer: origin.peer.ip(),
@@ -281,8 +276,8 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if token_id.is_some() {
         record.identified(&Caller {
             token_id,
-            token_name: judgment.grant.map(|grant| &*grant.name),
-            user: judgment.grant.map(|grant| &*grant.user),
+            token_name: judgment.grant.map(|grant| grant.name()),
+            user: judgment.grant.map(|grant| grant.user()),
         });
     }
     if let Some(matched) = judgment.matched {

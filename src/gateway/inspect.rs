@@ -8,8 +8,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 
 use crate::domain::refusal::{Limit, Refusal, UpstreamError};
-use crate::gateway::body::{Inbound, client_fault};
-use crate::gateway::patience::PatientBody;
+use crate::gateway::body::{Inbound, Received, client_fault};
 use crate::gateway::validity::Validity;
 use crate::headers::identity::Identity;
 use crate::protocol::{Inspection, LONGEST};
@@ -25,7 +24,7 @@ use crate::record::body::CountedBody;
 /// # Cancel safety
 /// Dropping the future drops what was read.
 pub async fn inspect(
-    request: Request<CountedBody<PatientBody>>,
+    request: Request<CountedBody<Received>>,
     identity: &Identity,
     validity: &Validity,
 ) -> Result<Request<Inbound>, Refusal> {
@@ -51,7 +50,7 @@ pub async fn inspect(
 }
 
 /// All of a body but its trailers, which no message with a length has.
-async fn collect(mut body: CountedBody<PatientBody>) -> Result<Bytes, Refusal> {
+async fn collect(mut body: CountedBody<Received>) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > LONGEST as u64 {
         return Err(Limit::BodyBytes.into());
     }

@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// How long at all.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A socket that goes back to its [`Owner`] when it is dropped.
+/// A socket that goes back to its [`Owner`], if it has one, when it is dropped.
 #[derive(Debug)]
 pub struct Lent {
     stream: Option<TcpStream>,
@@ -54,6 +54,11 @@ impl Owner {
 }
 
 impl Lent {
+    /// A socket that nobody wants back.
+    pub fn given(stream: TcpStream) -> Self {
+        Self { stream: Some(stream), back: None }
+    }
+
     fn poll<T>(
         self: Pin<&mut Self>,
         poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,

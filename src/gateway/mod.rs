@@ -4,12 +4,17 @@
 //! a request never changes core. `flow` is the way of one request; nothing but `upstream` opens a connection to a host.
 
 pub mod body;
+pub mod busy;
+pub mod client;
 pub mod connection;
 pub mod exchange;
 pub mod flow;
+pub mod http1;
+pub mod inflow;
 pub mod inspect;
 pub mod linger;
 pub mod link;
+pub mod outflow;
 pub mod patience;
 pub mod pool;
 pub mod refuse;

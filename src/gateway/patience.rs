@@ -1,7 +1,7 @@
 //! How long a client may leave us waiting: with what it sends, and with what it takes.
 //!
 //! Whoever stops in the middle holds a connection, a connection to the host, or a git. HTTP/1 bodies are watched by
-//! `framing`; the rest is here, for each layer in which a client can stop: its socket, and the flow control of HTTP/2.
+//! `client`; the rest is here, for each layer in which a client can stop: its socket, and the flow control of HTTP/2.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -105,18 +105,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientSocket<S> {
     }
 }
 
-/// What a client uploads. One of HTTP/2 that does not go on for too long while somebody waits for it is an error.
+/// What a client uploads over HTTP/2. Where it does not go on for too long while somebody waits for it, that is an error.
 #[derive(Debug)]
 pub struct PatientBody {
     inner: Incoming,
-    /// `None` where another layer watches.
-    patience: Option<Patience>,
+    patience: Patience,
 }
 
 impl PatientBody {
-    /// Waits for `time` at most, or for ever.
-    pub fn new(inner: Incoming, time: Option<Duration>) -> Self {
-        Self { inner, patience: time.map(Patience::new) }
+    /// Waits for `time` at most.
+    pub fn new(inner: Incoming, time: Duration) -> Self {
+        Self { inner, patience: Patience::new(time) }
     }
 }
 
@@ -129,15 +128,12 @@ impl Body for PatientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(context);
-        let Some(patience) = &mut self.patience else {
-            return frame.map_err(Into::into);
-        };
         if frame.is_ready() {
-            patience.moved();
+            self.patience.moved();
             return frame.map_err(Into::into);
         }
         let stalled = || io::Error::new(io::ErrorKind::TimedOut, "the upload does not go on");
-        patience.poll_over(context).map(|()| Some(Err(stalled().into())))
+        self.patience.poll_over(context).map(|()| Some(Err(stalled().into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -8,8 +8,9 @@ use http::{HeaderValue, Request, Response, Uri, header};
 
 use crate::domain::refusal::{Refusal, UpstreamError};
 use crate::gateway::body::{AnswerBody, Upload};
+use crate::gateway::outflow::push_field;
 use crate::gateway::pool::{HostRequest, Pool};
-use crate::gateway::sending::push_field;
+
 use crate::gateway::validity::Validity;
 use crate::git_host::{Caller, GitHost, ServeError};
 use crate::headers::forward::{Hop, PeerText, to_upstream};

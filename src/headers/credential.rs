@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use crate::domain::refusal::{CredentialError, Refusal};
-use crate::domain::target::CanonicalTarget;
+use crate::domain::target::{CanonicalTarget, cut};
 use crate::domain::token::{TokenFormat, TokenText};
-use crate::headers::{fold, fold_field};
+use crate::headers::{bare_field, fold, folds_to};
 
 /// Places where a host would take a credential, and where none may stand.
 #[derive(Debug, Clone, Default)]
@@ -44,30 +44,43 @@ impl ForbiddenPlaces {
 
     fn in_headers(&self, headers: &HeaderMap) -> Option<&'static str> {
         headers.keys().find_map(|name| {
-            let name = fold(name.as_str());
-            self.headers.iter().find(|place| place.folded == name).map(|place| place.class)
+            let forbids = |place: &&Place| folds_to(name.as_str(), &place.folded);
+            self.headers.iter().find(forbids).map(|place| place.class)
         })
     }
 
     fn in_query(&self, target: &CanonicalTarget) -> Option<&'static str> {
         first_in_query(target, |name| {
-            self.query.iter().find(|place| place.folded == name).map(|place| place.class)
+            self.query.iter().find(|place| folds_to(name, &place.folded)).map(|place| place.class)
         })
     }
 }
 
 /// Whether the query has a field called `folded`, in any spelling.
 pub fn query_holds(target: &CanonicalTarget, folded: &str) -> bool {
-    first_in_query(target, |name| (name == folded).then_some(())).is_some()
+    first_in_query(target, |name| folds_to(name, folded).then_some(())).is_some()
 }
 
-/// What `found` says first of the query's names, folded. Some servers part fields at `;` too, and read `token[]` as
+/// What `found` says first of the query's names, bare but not folded. Some servers part fields at `;` too, and read `token[]` as
 /// `token`.
 fn first_in_query<T>(target: &CanonicalTarget, found: impl Fn(&str) -> Option<T>) -> Option<T> {
-    target.query()?;
+    let query = target.query()?;
+    if !query.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) {
+        // Nothing is encoded and nothing hidden: the names are what stands before each `=`.
+        let mut rest = Some(query);
+        let mut next = || {
+            let (piece, after) = cut(rest?, b'&');
+            rest = after;
+            Some(piece)
+        };
+        return std::iter::from_fn(&mut next).find_map(|piece| match cut(piece, b'=') {
+            ("", None) => None,
+            (name, _) => found(bare_field(name)),
+        });
+    }
     target.query_fields().find_map(|(name, value)| {
         let hidden = value.split(';').skip(1).chain(name.split(';'));
-        hidden.into_iter().find_map(|field| found(&fold_field(field.split('=').next().unwrap_or_default())))
+        hidden.into_iter().find_map(|field| found(bare_field(field.split('=').next().unwrap_or_default())))
     })
 }
 

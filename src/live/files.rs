@@ -1,49 +1,38 @@
-//! Reads a policy directory.
+//! Finds the files of a policy directory, and tells whether they have changed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
-
 use crate::domain::fault::Fault;
-use crate::policy::compile::Source;
 
 /// The largest policy file, bytes: a million declared tokens take about a quarter of it.
-const FILE_LIMIT: u64 = 1 << 30;
+pub const FILE_LIMIT: u64 = 1 << 30;
 
 /// How deep folders may lie below the policy directory.
 const DEPTH: usize = 4;
 
-/// Every YAML file below `directory`, sorted by name. Hidden files and folders (also the `..data` links of Kubernetes)
-/// and editors' leftovers (`*~`) are passed over; so are files that are not YAML.
-///
-/// # Errors
-/// Every file or folder that cannot be read.
-pub fn read(directory: &Path) -> Result<Vec<Source>, Vec<Fault>> {
-    let mut reader = Reader { sources: Vec::new(), faults: Vec::new() };
-    reader.folder(directory, "", 0);
-    reader.sources.sort_by(|left, right| left.name.cmp(&right.name));
-    if reader.faults.is_empty() { Ok(reader.sources) } else { Err(reader.faults) }
+/// A policy file that has not been read yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// Its path below the policy directory, with `/`.
+    pub name: String,
+    /// Its path as an operator would name it.
+    pub path: PathBuf,
+    /// Its length, bytes.
+    pub length: u64,
 }
 
-/// How often files that change while they are read are read again.
-const ATTEMPTS: usize = 5;
-
-/// What [`read`] gives, and the stamps of what was read. `None` where the files changed while they were read, each time
-/// anew: what was read may be half of one policy and half of the next one.
-#[expect(clippy::type_complexity, reason = "read once, at both places that call it")]
-pub fn read_at_rest(directory: &Path) -> Option<(Vec<Stamp>, Result<Vec<Source>, Vec<Fault>>)> {
-    let mut before = stamps(directory);
-    for _ in 0..ATTEMPTS {
-        let sources = read(directory);
-        let after = stamps(directory);
-        if before == after {
-            return Some((after, sources));
-        }
-        before = after;
-    }
-    None
+/// Every policy file below `directory`, sorted by name. Hidden files and folders (also the `..data` links of Kubernetes)
+/// and editors' leftovers (`*~`) are passed over; so are files that are neither YAML nor JSON lines.
+///
+/// # Errors
+/// Every file or folder that cannot be looked at.
+pub fn list(directory: &Path) -> Result<Vec<PolicyFile>, Vec<Fault>> {
+    let mut reader = Reader { files: Vec::new(), faults: Vec::new() };
+    reader.folder(directory, "", 0);
+    reader.files.sort_by(|left, right| left.name.cmp(&right.name));
+    if reader.faults.is_empty() { Ok(reader.files) } else { Err(reader.faults) }
 }
 
 /// What can be told of a file without reading it: name, length, inode, time of change in nanoseconds.
@@ -73,26 +62,8 @@ fn stamp(path: &Path, depth: usize, stamps: &mut Vec<Stamp>) {
     }
 }
 
-/// SHA-256 over the names and texts of some files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextsDigest([u8; 32]);
-
-/// The digest of `sources`.
-pub fn digest(sources: &[Source]) -> TextsDigest {
-    let mut context = Context::new(&SHA256);
-    for Source { name, text, .. } in sources {
-        for part in [name, text] {
-            context.update(&part.len().to_le_bytes());
-            context.update(part.as_bytes());
-        }
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.finish().as_ref());
-    TextsDigest(bytes)
-}
-
 struct Reader {
-    sources: Vec<Source>,
+    files: Vec<PolicyFile>,
     faults: Vec<Fault>,
 }
 
@@ -121,8 +92,8 @@ impl Reader {
                 Ok(metadata) if metadata.is_dir() => {
                     self.fault(&path, format!("more than {DEPTH} folders deep; move it up"));
                 }
-                Ok(metadata) if is_yaml(&name) => self.file(path, name, metadata.len()),
-                Err(error) if is_yaml(&name) => self.fault(&path, format!("cannot be read: {error}")),
+                Ok(metadata) if is_policy(&name) => self.file(path, name, metadata.len()),
+                Err(error) if is_policy(&name) => self.fault(&path, format!("cannot be read: {error}")),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -132,10 +103,7 @@ impl Reader {
         if length > FILE_LIMIT {
             return self.fault(&file, "larger than 1 GiB; split it".to_owned());
         }
-        match fs::read_to_string(&file) {
-            Ok(text) => self.sources.push(Source { name, file, text }),
-            Err(error) => self.fault(&file, format!("cannot be read: {error}")),
-        }
+        self.files.push(PolicyFile { name, path: file, length });
     }
 
     fn fault(&mut self, file: &Path, message: String) {
@@ -143,9 +111,10 @@ impl Reader {
     }
 }
 
-fn is_yaml(name: &str) -> bool {
+fn is_policy(name: &str) -> bool {
     let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml"))
+    let known = ["yaml", "yml", "jsonl"];
+    ending.is_some_and(|ending| known.iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
 #[cfg(test)]
@@ -153,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_yaml_and_passes_over_the_rest() {
+    fn finds_policy_files_and_passes_over_the_rest() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         fs::create_dir_all(root.join("tokens/team")).unwrap();
@@ -161,6 +130,7 @@ mod tests {
         for name in [
             "tokens/b.yaml",
             "tokens/team/a.yml",
+            "tokens/c.jsonl",
             "deny.yaml",
             ".git/x.yaml",
             "tokens/.b.yaml.swp",
@@ -169,8 +139,8 @@ mod tests {
         ] {
             fs::write(root.join(name), "a: 1\n").unwrap();
         }
-        let names: Vec<_> = read(root).unwrap().into_iter().map(|source| source.name).collect();
-        assert_eq!(names, ["deny.yaml", "tokens/b.yaml", "tokens/team/a.yml"]);
-        assert_eq!(read(&root.join("missing")).unwrap_err().len(), 1);
+        let names: Vec<_> = list(root).unwrap().into_iter().map(|file| file.name).collect();
+        assert_eq!(names, ["deny.yaml", "tokens/b.yaml", "tokens/c.jsonl", "tokens/team/a.yml"]);
+        assert_eq!(list(&root.join("missing")).unwrap_err().len(), 1);
     }
 }

@@ -4,19 +4,26 @@
 //! snapshot: the last good one stays.
 
 pub mod files;
+pub mod load;
 pub mod watch;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::oneshot;
 
 use crate::domain::fault::Fault;
 use crate::domain::token::TokenFormat;
-use crate::live::files::{Stamp, TextsDigest};
-use crate::policy::compile::compile;
+use crate::live::files::Stamp;
+use crate::live::load::{Effort, Loader, TextDigest};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamSpec;
+
+/// How much reloads let other threads go first: a tenth of the time of a processor that is busy with requests, so that
+/// a token that is taken back on a busy machine stops working soon all the same.
+const NICENESS: i32 = 10;
 
 /// Where policy comes from, and for whom it is compiled.
 #[derive(Debug, Clone)]
@@ -35,8 +42,7 @@ impl Inputs {
     /// # Errors
     /// All faults of all files.
     pub fn compile(&self, generation: u64) -> Result<Snapshot, Vec<Fault>> {
-        let sources = files::read(&self.directory)?;
-        compile(&sources, &self.upstreams, &self.format, generation)
+        Loader::default().load(self, Effort::Whole)?.into_snapshot(self, generation)
     }
 }
 
@@ -75,10 +81,13 @@ pub struct LivePolicy {
 struct Seen {
     stamps: Vec<Stamp>,
     /// `None` where they could not be read.
-    last: Option<TextsDigest>,
+    last: Option<TextDigest>,
     /// Why they could not be read.
     unreadable: Vec<Fault>,
-    in_force: TextsDigest,
+    in_force: TextDigest,
+    loader: Loader,
+    /// Snapshots that were in force, while requests may be judged by them.
+    retired: Vec<Arc<Snapshot>>,
 }
 
 impl LivePolicy {
@@ -87,14 +96,22 @@ impl LivePolicy {
     /// # Errors
     /// All faults of all files.
     pub fn load(inputs: Inputs) -> Result<Self, Vec<Fault>> {
-        let Some((stamps, sources)) = files::read_at_rest(&inputs.directory) else {
+        let mut loader = Loader::default();
+        let Some((stamps, loaded)) = loader.load_at_rest(&inputs, Effort::Whole) else {
             let message = "changes all the time; wait until its files are written, and start again";
             return Err(vec![Fault::of_file(&inputs.directory, message)]);
         };
-        let sources = sources?;
-        let snapshot = compile(&sources, &inputs.upstreams, &inputs.format, 1)?;
-        let texts = files::digest(&sources);
-        let seen = Mutex::new(Seen { stamps, last: Some(texts), unreadable: Vec::new(), in_force: texts });
+        let loaded = loaded?;
+        let texts = loaded.texts;
+        let snapshot = loaded.into_snapshot(&inputs, 1)?;
+        let seen = Mutex::new(Seen {
+            stamps,
+            last: Some(texts),
+            unreadable: Vec::new(),
+            in_force: texts,
+            loader,
+            retired: Vec::new(),
+        });
         Ok(Self { inputs, snapshot: ArcSwap::from_pointee(snapshot), seen })
     }
 
@@ -113,26 +130,52 @@ impl LivePolicy {
         &self.inputs
     }
 
+    /// As [`Self::reload`], on a thread of its own that lets others go first.
+    ///
+    /// # Cancel safety
+    /// Once begun, the reload goes on to its end though nobody waits for it.
+    pub async fn reload_aside(self: &Arc<Self>, look: Look) -> Reload {
+        if self.seen().nothing_new(&self.inputs, look) {
+            return Reload::Unchanged;
+        }
+        let (done, reloaded) = oneshot::channel();
+        let live = Arc::clone(self);
+        let run = move || {
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                tracing::debug!(%error, "reloads have the priority of requests");
+            }
+            // Where nobody waits any more, the process ends.
+            done.send(live.reload(look)).ok();
+        };
+        match thread::Builder::new().name("reload".into()).spawn(run) {
+            // The thread has panicked, which its message tells; what is in force stays.
+            Ok(_) => reloaded.await.unwrap_or(Reload::Unchanged),
+            Err(error) => {
+                tracing::warn!(%error, "no thread for a reload; requests wait for it");
+                self.reload(look)
+            }
+        }
+    }
+
     /// Looks at the files again and, where they say something new and compile, puts them in force at once. Faults are
     /// told once for each set of texts.
     pub fn reload(&self, look: Look) -> Reload {
         // One reload at a time; the data plane never takes this lock.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps = files::stamps(&self.inputs.directory);
-        if look == Look::AtStamps && stamps == seen.stamps {
+        let mut seen = self.seen();
+        if seen.nothing_new(&self.inputs, look) {
             return Reload::Unchanged;
         }
         // Where the files go on changing, the next look finds other stamps than the last ones.
-        let Some((stamps, sources)) = files::read_at_rest(&self.inputs.directory) else {
+        let Some((stamps, loaded)) = seen.loader.load_at_rest(&self.inputs, Effort::Aside) else {
             return Reload::Unchanged;
         };
         seen.stamps = stamps;
-        let sources = match sources {
-            Ok(sources) => sources,
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
             Err(faults) => return seen.could_not_read(faults),
         };
         seen.unreadable.clear();
-        let texts = files::digest(&sources);
+        let texts = loaded.texts;
         if seen.last == Some(texts) {
             return Reload::Unchanged;
         }
@@ -141,19 +184,30 @@ impl LivePolicy {
             return Reload::Restored;
         }
         let generation = self.snapshot.load().generation + 1;
-        match compile(&sources, &self.inputs.upstreams, &self.inputs.format, generation) {
+        match loaded.into_snapshot(&self.inputs, generation) {
             Ok(snapshot) => {
                 seen.in_force = texts;
                 let snapshot = Arc::new(snapshot);
-                self.snapshot.store(Arc::clone(&snapshot));
+                seen.retired.push(self.snapshot.swap(Arc::clone(&snapshot)));
                 Reload::Replaced(snapshot)
             }
             Err(faults) => Reload::Refused(faults),
         }
     }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Seen {
+    /// Whether the files need not be read, by their stamps. Lets go of snapshots by which no request is judged any more:
+    /// here, so that no request has to.
+    fn nothing_new(&mut self, inputs: &Inputs, look: Look) -> bool {
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        look == Look::AtStamps && files::stamps(&inputs.directory) == self.stamps
+    }
+
     /// What keeps files from being read may pass without a change of any file (no file descriptor was left), so the next
     /// look does not trust their stamps. The same faults are told once.
     fn could_not_read(&mut self, faults: Vec<Fault>) -> Reload {

@@ -11,10 +11,13 @@ use crate::catalog::template::Template;
 use crate::domain::fault::{Fault, Place};
 use crate::domain::permission::{Level, Permission, PermissionId, Vocabulary};
 use crate::domain::resource::owner_name;
-use crate::domain::token::{TokenDigest, TokenFormat};
-use crate::policy::document::{DenyDocument, DenyRuleDocument, OrganizationDocument, TokensDocument};
-use crate::policy::snapshot::{Access, Mode, Organization, Snapshot, TokenMap};
-use crate::policy::tokens::{Interner, TokenCompiler, permission_level};
+use crate::domain::token::TokenFormat;
+use crate::policy::document::{DenyDocument, DenyRuleDocument, OrganizationDocument};
+use crate::policy::grants::packed::TokenFile;
+use crate::policy::grants::table::{Duplicate, TokenTable, Twice};
+use crate::policy::snapshot::{Access, Mode, Organization, Snapshot};
+use crate::policy::tokens::permission::{PermissionFault, permission_level};
+use crate::policy::tokens::{TokenCompiler, TokenForm};
 use crate::policy::upstream::{DenyRule, UpstreamPolicy, UpstreamSpec};
 use crate::units;
 use crate::yaml::{self, Entries, Spanned};
@@ -44,8 +47,8 @@ pub enum Kind {
     Catalog,
     /// `organizations/*.yaml`.
     Organization,
-    /// `tokens/*.yaml`.
-    Tokens,
+    /// `tokens/*.yaml` or `tokens/*.jsonl`.
+    Tokens(TokenForm),
     /// `deny.yaml` or `deny/*.yaml`.
     Deny,
 }
@@ -53,12 +56,88 @@ pub enum Kind {
 impl Kind {
     /// The kind of the file called `name` below the policy directory.
     pub fn of(name: &str) -> Option<Self> {
-        match name.split_once('/').map_or(name, |(folder, _)| folder) {
-            "catalogs" => Some(Self::Catalog),
-            "organizations" => Some(Self::Organization),
-            "tokens" | "tokens.yaml" | "tokens.yml" => Some(Self::Tokens),
-            "deny" | "deny.yaml" | "deny.yml" => Some(Self::Deny),
+        let (name, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+        let (folder, lines) = (name, ending.eq_ignore_ascii_case("jsonl"));
+        match (folder.split_once('/').map_or(folder, |(folder, _)| folder), lines) {
+            ("catalogs", false) => Some(Self::Catalog),
+            ("organizations", false) => Some(Self::Organization),
+            ("tokens", false) => Some(Self::Tokens(TokenForm::Document)),
+            ("tokens", true) => Some(Self::Tokens(TokenForm::Lines)),
+            ("deny", false) => Some(Self::Deny),
             _ => None,
+        }
+    }
+
+    /// How files of this kind declare tokens, where they do.
+    pub fn tokens(self) -> Option<TokenForm> {
+        match self {
+            Self::Tokens(form) => Some(form),
+            Self::Catalog | Self::Organization | Self::Deny => None,
+        }
+    }
+}
+
+/// All that policy files say beside tokens, and every fault that was found so far.
+#[derive(Debug)]
+pub struct Frame {
+    vocabulary: Vocabulary,
+    upstreams: Vec<UpstreamPolicy>,
+    organizations: HashMap<String, Organization>,
+    faults: Vec<Fault>,
+}
+
+impl Frame {
+    /// Compiles all of `sources` that declare no tokens, for `upstreams`.
+    pub fn compile(sources: &[Source], upstreams: &[UpstreamSpec]) -> Self {
+        let mut faults = Vec::new();
+        for source in sources.iter().filter(|source| Kind::of(&source.name).is_none()) {
+            faults.push(Fault::of_file(
+                &source.file,
+                "unknown policy file; expected `organizations/*.yaml`, `tokens/*.yaml`, `tokens/*.jsonl`, `catalogs/*.yaml` or `deny.yaml`",
+            ));
+        }
+        let catalogs = read_catalogs(sources, &mut faults);
+        let vocabulary = vocabulary(&catalogs, upstreams, &mut faults);
+        let mut compiler = Compiler { sources, vocabulary, faults };
+        let upstreams = compiler.upstreams(upstreams, &catalogs);
+        let organizations = compiler.organizations();
+        let Compiler { vocabulary, faults, .. } = compiler;
+        Self { vocabulary, upstreams, organizations, faults }
+    }
+
+    /// The permissions that tokens may hold.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Adds what is wrong with a file of tokens.
+    pub fn fault(&mut self, faults: Vec<Fault>) {
+        self.faults.extend(faults);
+    }
+
+    /// Puts the tokens of `files` into the frame, in this order. `text` gives the text of a file, to tell of a digest
+    /// that stands twice.
+    ///
+    /// # Errors
+    /// All faults.
+    pub fn with_tokens(
+        self,
+        files: Vec<Arc<TokenFile>>,
+        format: &TokenFormat,
+        generation: u64,
+        text: impl Fn(&Path) -> Option<String>,
+    ) -> Result<Snapshot, Vec<Fault>> {
+        let Self { vocabulary, upstreams, organizations, mut faults } = self;
+        match TokenTable::build(files) {
+            Ok(tokens) if faults.is_empty() => {
+                let format = format.clone();
+                Ok(Snapshot { generation, vocabulary, upstreams, organizations, tokens, format })
+            }
+            Ok(_) => Err(faults),
+            Err(Twice { files, duplicates }) => {
+                faults.extend(tell_duplicates(&files, &duplicates, text));
+                Err(faults)
+            }
         }
     }
 }
@@ -73,24 +152,55 @@ pub fn compile(
     format: &TokenFormat,
     generation: u64,
 ) -> Result<Snapshot, Vec<Fault>> {
+    let mut frame = Frame::compile(sources, upstreams);
+    let mut files = Vec::new();
+    for source in sources {
+        let Some(form) = Kind::of(&source.name).and_then(Kind::tokens) else { continue };
+        let mut compiler = TokenCompiler::new(source.file.clone(), frame.vocabulary());
+        compiler.take(form, &source.text);
+        let (file, faults) = compiler.finish();
+        files.push(Arc::new(file));
+        frame.fault(faults);
+    }
+    let text =
+        |path: &Path| sources.iter().find(|source| source.file == path).map(|source| source.text.clone());
+    frame.with_tokens(files, format, generation, text)
+}
+
+/// The most digests that stand twice that are told.
+const MOST_DUPLICATES: usize = 100;
+
+fn tell_duplicates(
+    files: &[Arc<TokenFile>],
+    duplicates: &[Duplicate],
+    text: impl Fn(&Path) -> Option<String>,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for source in sources.iter().filter(|source| Kind::of(&source.name).is_none()) {
-        faults.push(Fault::of_file(
-            &source.file,
-            "unknown policy file; expected `organizations/*.yaml`, `tokens/*.yaml`, `catalogs/*.yaml` or `deny.yaml`",
-        ));
+    let mut open: Option<(usize, String)> = None;
+    for Duplicate { first, again } in duplicates.iter().take(MOST_DUPLICATES) {
+        let (Some(one), Some(other)) = (files.get(first.file), files.get(again.file)) else { continue };
+        if open.as_ref().is_none_or(|(file, _)| *file != again.file) {
+            open = Some((again.file, text(other.path()).unwrap_or_default()));
+        }
+        let text = open.as_ref().map(|(_, text)| text.as_str()).unwrap_or_default();
+        let line = other.line(again.entry).unwrap_or_default();
+        let digest = other.grant(again.entry).map(|grant| grant.digest().to_string()).unwrap_or_default();
+        let place = Place { line, column: column_of(text, line, &digest) };
+        let first = one.line(first.entry).unwrap_or_default();
+        let message = format!("this digest stands at {}:{first} already", one.path().display());
+        faults.push(Fault::new(other.path(), place, message, text));
     }
-    let catalogs = read_catalogs(sources, &mut faults);
-    let vocabulary = vocabulary(&catalogs, upstreams, &mut faults);
-    let mut compiler = Compiler { sources, vocabulary, faults };
-    let upstreams = compiler.upstreams(upstreams, &catalogs);
-    let organizations = compiler.organizations();
-    let tokens = compiler.tokens();
-    let Compiler { vocabulary, faults, .. } = compiler;
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    Ok(Snapshot { generation, vocabulary, upstreams, organizations, tokens, format: format.clone() })
+    faults
+}
+
+/// The column of `digest`, with the quote before it, in the line number `line` of `text`.
+fn column_of(text: &str, line: u64, digest: &str) -> u64 {
+    let line = usize::try_from(line).ok().and_then(|line| text.lines().nth(line.checked_sub(1)?));
+    let before = line.and_then(|line| {
+        let (before, _) = line.split_at_checked(line.to_ascii_lowercase().find(digest)?)?;
+        Some(before.strip_suffix(['"', '\'']).unwrap_or(before).chars().count())
+    });
+    before.and_then(|before| u64::try_from(before).ok()).unwrap_or_default() + 1
 }
 
 /// The catalogs in files and those built in, by name; a file replaces a built-in one.
@@ -335,38 +445,15 @@ impl Compiler<'_> {
                         format!("unknown permission `{}`; it is in none of the catalogs in use", name.value);
                     self.faults.push(source.fault(name, message));
                 }
-            } else if let Some((id, level)) =
-                permission_level(&self.vocabulary, name, level, source, &mut self.faults)
-            {
-                ceiling.insert(id, Some(level));
+                continue;
+            }
+            match permission_level(&self.vocabulary, &name.value, &level.value) {
+                Ok((id, level)) => drop(ceiling.insert(id, Some(level))),
+                Err(PermissionFault::Name(message)) => self.faults.push(source.fault(name, message)),
+                Err(PermissionFault::Level(message)) => self.faults.push(source.fault(level, message)),
             }
         }
         ceiling
-    }
-
-    fn tokens(&mut self) -> TokenMap {
-        let mut tokens = TokenMap::default();
-        let mut places: HashMap<TokenDigest, (PathBuf, Place)> = HashMap::new();
-        let mut interner = Interner::default();
-        for source in of_kind(self.sources, Kind::Tokens) {
-            let document = match yaml::parse::<TokensDocument>(&source.file, &source.text) {
-                Ok(document) => document,
-                Err(fault) => {
-                    self.faults.push(fault);
-                    continue;
-                }
-            };
-            let grants = TokenCompiler::new(source, &self.vocabulary, &mut interner, &mut self.faults)
-                .compile(document);
-            for (digest, at, grant) in grants {
-                if let Some((file, place)) = places.insert(digest, (source.file.clone(), yaml::place(&at))) {
-                    let message = format!("this digest stands at {}:{} already", file.display(), place.line);
-                    self.faults.push(source.fault(&at, message));
-                }
-                tokens.insert(digest, Arc::new(grant));
-            }
-        }
-        tokens
     }
 
     fn mode(&mut self, source: &Source, mode: Option<&Spanned<String>>) -> Mode {

@@ -5,10 +5,11 @@
 use std::net::IpAddr;
 
 use crate::domain::action::Action;
-use crate::domain::grant::{Grant, GrantPart, GrantState, UnixTime};
+use crate::domain::grant::{GrantState, UnixTime};
 use crate::domain::permission::{Level, Need, PermissionSet, Requirement, Scope, describe};
 use crate::domain::refusal::{Missing, Refusal};
 use crate::domain::resource::Resource;
+use crate::policy::grants::{Grant, GrantPart};
 use crate::policy::snapshot::{Access, Mode, Organization, Snapshot};
 use crate::policy::upstream::DenyRule;
 
@@ -48,14 +49,14 @@ pub struct Circumstances<'a> {
 ///
 /// # Errors
 /// [`Refusal::Revoked`], [`Refusal::Expired`], [`Refusal::Pending`].
-pub fn check_state(snapshot: &Snapshot, grant: &Grant, now: UnixTime) -> Result<(), Refusal> {
-    match grant.state {
+pub fn check_state(snapshot: &Snapshot, grant: Grant<'_>, now: UnixTime) -> Result<(), Refusal> {
+    match grant.state() {
         GrantState::Revoked => return Err(Refusal::Revoked),
-        GrantState::Pending => return Err(Refusal::Pending(grantors(snapshot, grant.parts.first()))),
+        GrantState::Pending => return Err(Refusal::Pending(grantors(snapshot, grant.parts().next()))),
         GrantState::Active => {}
     }
-    if grant.expires_at <= now {
-        return Err(Refusal::Expired(grant.expires_at));
+    if grant.expires_at() <= now {
+        return Err(Refusal::Expired(grant.expires_at()));
     }
     Ok(())
 }
@@ -66,7 +67,7 @@ pub fn check_state(snapshot: &Snapshot, grant: &Grant, now: UnixTime) -> Result<
 /// The first step that refuses, with everything that is missing.
 pub fn decide(
     snapshot: &Snapshot,
-    grant: &Grant,
+    grant: Grant<'_>,
     action: &Action<'_>,
     circumstances: &Circumstances<'_>,
 ) -> Result<Permit, Refusal> {
@@ -99,9 +100,9 @@ pub fn decide(
 /// whole needs all of its repositories.
 fn part_for<'a>(
     snapshot: &Snapshot,
-    grant: &'a Grant,
+    grant: Grant<'a>,
     action: &Action<'_>,
-) -> Result<Option<&'a GrantPart>, Refusal> {
+) -> Result<Option<GrantPart<'a>>, Refusal> {
     if action.resource == Resource::Nothing {
         return Ok(None);
     }
@@ -122,8 +123,8 @@ fn part_for<'a>(
 /// What a grant holds where the action takes place.
 struct Held<'a> {
     snapshot: &'a Snapshot,
-    grant: &'a Grant,
-    part: Option<&'a GrantPart>,
+    grant: Grant<'a>,
+    part: Option<GrantPart<'a>>,
 }
 
 impl Held<'_> {
@@ -134,9 +135,9 @@ impl Held<'_> {
             .permission(need.permission)
             .is_some_and(|permission| permission.scope == Scope::User);
         let held: Option<&PermissionSet> = if of_user {
-            Some(&self.grant.user_permissions)
+            Some(self.grant.user_permissions())
         } else {
-            self.part.map(|part| &*part.permissions)
+            self.part.map(|part| part.permissions)
         };
         held.is_some_and(|held| held.satisfies(need))
     }
@@ -178,8 +179,10 @@ impl Held<'_> {
             return Some("access of fine-grained tokens");
         }
         // A token that is said to be made later than now would look younger than it is.
-        let born = self.grant.created_at.unwrap_or(now).min(now);
-        if organization.max_lifetime.is_some_and(|most| self.grant.expires_at.0.saturating_sub(born.0) > most)
+        let born = self.grant.created_at().unwrap_or(now).min(now);
+        if organization
+            .max_lifetime
+            .is_some_and(|most| self.grant.expires_at().0.saturating_sub(born.0) > most)
         {
             return Some("maximum lifetime");
         }
@@ -189,7 +192,7 @@ impl Held<'_> {
         if !action.requirement.satisfied_by(|need| self.holds(need) && below_ceiling(need)) {
             return Some("ceiling");
         }
-        let role = organization.role(&self.grant.user);
+        let role = organization.role(self.grant.user());
         if role.is_none() {
             return Some("membership");
         }
@@ -214,8 +217,8 @@ impl Held<'_> {
 }
 
 /// Who may grant what `part` lacks.
-fn grantors(snapshot: &Snapshot, part: Option<&GrantPart>) -> String {
-    grantor(snapshot, part.map(|part| &*part.owner))
+fn grantors(snapshot: &Snapshot, part: Option<GrantPart<'_>>) -> String {
+    grantor(snapshot, part.map(|part| part.owner))
 }
 
 /// Who may grant permissions at the resource owner `owner`, or at nobody's resources.

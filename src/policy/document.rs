@@ -34,15 +34,8 @@ pub struct TokenPolicyDocument {
     pub max_lifetime: Option<Spanned<String>>,
 }
 
-/// `policies/tokens/*.yaml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokensDocument {
-    /// Declared tokens.
-    pub tokens: Vec<Spanned<TokenDocument>>,
-}
-
-/// A declared token: its digest is in the file, its text is not.
+/// A declared token, an element of `tokens` in `policies/tokens/*.yaml` or a line of `policies/tokens/*.jsonl`: its
+/// digest is in the file, its text is not.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenDocument {
@@ -80,6 +73,14 @@ pub struct GrantDocument {
     pub repositories: Option<Spanned<RepositoriesDocument>>,
     /// What may be done there.
     pub permissions: Entries<String>,
+}
+
+impl TokenDocument {
+    /// Every mapping whose keys are no fields of ours.
+    pub fn mappings(&self) -> impl Iterator<Item = &Entries<String>> {
+        let of_grants = self.grants.iter().flatten().map(|grant| &grant.value.permissions);
+        self.permissions.iter().chain(of_grants)
+    }
 }
 
 /// `all`, or a list of names.

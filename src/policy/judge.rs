@@ -8,13 +8,14 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use crate::catalog::errors::ErrorStyle;
-use crate::domain::grant::{Grant, UnixTime};
+use crate::domain::grant::UnixTime;
 use crate::domain::refusal::Refusal;
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::domain::token::{TokenDigest, TokenText};
 use crate::headers::forward::asks_for_upgrade;
 use crate::headers::{METHOD_OVERRIDE, credential};
 use crate::policy::decide::{Circumstances, Permit, check_state, decide};
+use crate::policy::grants::Grant;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::{Matched, UpstreamPolicy};
 
@@ -45,7 +46,7 @@ pub struct Judgment<'a> {
     /// The token that it carries.
     pub token: Option<TokenText>,
     /// What that token opens.
-    pub grant: Option<&'a Arc<Grant>>,
+    pub grant: Option<Grant<'a>>,
     /// What it wants.
     pub matched: Option<Matched<'a>>,
     /// Whether it may pass.
@@ -60,7 +61,7 @@ pub enum Claim<'a> {
     /// The holder of this digest.
     Digest(TokenDigest),
     /// The holder of this grant.
-    Grant(&'a Arc<Grant>),
+    Grant(Grant<'a>),
 }
 
 /// Judges a request by the token that it carries.
@@ -124,29 +125,32 @@ fn find_upstream<'a>(
     question: &Question<'_>,
 ) -> Result<(usize, &'a UpstreamPolicy), Refusal> {
     let host = host_name(question.host).ok_or(Refusal::NoUpstream)?;
-    if question.server_name.is_some_and(|name| !name.eq_ignore_ascii_case(&host)) {
+    if question.server_name.is_some_and(|name| !name.eq_ignore_ascii_case(host)) {
         return Err(Refusal::Misdirected);
     }
     let candidates = snapshot.upstreams.iter().enumerate().filter_map(|(index, upstream)| {
-        let rank = (upstream.answers_to(&host)?, upstream.prefix_length(question.target)?);
+        let rank = (upstream.answers_to(host)?, upstream.prefix_length(question.target)?);
         Some((rank, (index, upstream)))
     });
     candidates.max_by_key(|(rank, _)| *rank).map(|(_, found)| found).ok_or(Refusal::NoUpstream)
 }
 
-/// The host name of `Host`, lower case, without port (RFC 9110 section 7.2).
+/// The host name of `Host`, as it came, without port (RFC 9110 section 7.2).
 ///
 /// The whole field goes on to the host, so what stands behind the name must be a port: another reader might take a
 /// name out of it (`git.example.com:x@evil.example`).
-fn host_name(host: &str) -> Option<String> {
+fn host_name(host: &str) -> Option<&str> {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').filter(|(name, _)| name.contains(':'))?,
-        None => host.split_at(host.find(':').unwrap_or(host.len())),
+        None => {
+            let end = host.bytes().position(|byte| byte == b':').unwrap_or(host.len());
+            host.split_at_checked(end)?
+        }
     };
     let is_port = port.is_empty()
         || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-    (is_port && !name.is_empty() && name.bytes().all(plain)).then(|| name.to_ascii_lowercase())
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
+    (is_port && !name.is_empty() && name.bytes().all(plain)).then_some(name)
 }
 
 impl<'a> Judgment<'a> {
@@ -166,12 +170,12 @@ mod tests {
 
     #[track_caller]
     fn check(host: &str, want: Option<&str>) {
-        assert_eq!(host_name(host).as_deref(), want, "{host}");
+        assert_eq!(host_name(host), want, "{host}");
     }
 
     #[test]
     fn behind_the_name_stands_a_port_or_nothing() {
-        check("Git.Example.com", Some("git.example.com"));
+        check("Git.Example.com", Some("Git.Example.com"));
         check("git.example.com:", Some("git.example.com"));
         check("git.example.com:8443", Some("git.example.com"));
         check("[::1]:8443", Some("::1"));

@@ -7,6 +7,7 @@
 pub mod compile;
 pub mod decide;
 pub mod document;
+pub mod grants;
 pub mod judge;
 pub mod snapshot;
 pub mod tokens;

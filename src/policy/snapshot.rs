@@ -1,12 +1,12 @@
 //! Everything that came from policy files, compiled. Immutable; swapped whole.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 
-use crate::domain::grant::Grant;
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::token::{TokenDigest, TokenFormat};
+use crate::policy::grants::Grant;
+use crate::policy::grants::table::TokenTable;
 use crate::policy::upstream::UpstreamPolicy;
 
 /// One compiled state of all policy files.
@@ -21,31 +21,9 @@ pub struct Snapshot {
     /// Organizations with a policy, by lower-case name.
     pub organizations: HashMap<String, Organization>,
     /// Declared tokens.
-    pub tokens: TokenMap,
+    pub tokens: TokenTable,
     /// What tokens look like.
     pub format: TokenFormat,
-}
-
-/// Digest to grant.
-pub type TokenMap = HashMap<TokenDigest, Arc<Grant>, BuildHasherDefault<DigestHasher>>;
-
-/// A digest is already evenly spread; its first eight bytes are the hash.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 ^= u64::from_le_bytes(*first);
-        }
-    }
-
-    /// The length that slices hash before their bytes says nothing here.
-    fn write_usize(&mut self, _length: usize) {}
 }
 
 /// Whether a rule is acted on.
@@ -95,7 +73,7 @@ impl Organization {
         if self.owners.iter().any(|owner| owner.eq_ignore_ascii_case(user)) {
             return Some(Level::Admin);
         }
-        members.get(&user.to_ascii_lowercase()).copied()
+        members.get(&*lower_case(user)).copied()
     }
 }
 
@@ -105,11 +83,20 @@ impl Snapshot {
         if self.organizations.is_empty() {
             return None;
         }
-        self.organizations.get(&name.to_ascii_lowercase())
+        self.organizations.get(&*lower_case(name))
     }
 
     /// The declared token with this digest.
-    pub fn token(&self, digest: &TokenDigest) -> Option<&Arc<Grant>> {
+    pub fn token(&self, digest: &TokenDigest) -> Option<Grant<'_>> {
         self.tokens.get(digest)
+    }
+}
+
+/// `name` in lower case; most come so.
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
     }
 }

@@ -161,9 +161,11 @@ impl UpstreamPolicy {
         Ok(())
     }
 
-    /// How it answers to `host` (lower case, without port); `None` where it does not.
+    /// How it answers to `host` (without port, in any case); `None` where it does not.
     pub fn answers_to(&self, host: &str) -> Option<HostMatch> {
-        let of = |wanted: &str, found| self.hosts.iter().any(|known| known == wanted).then_some(found);
+        let of = |wanted: &str, found| {
+            self.hosts.iter().any(|known| known.eq_ignore_ascii_case(wanted)).then_some(found)
+        };
         of(host, HostMatch::Named).or_else(|| of("*", HostMatch::Any))
     }
 

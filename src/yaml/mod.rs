@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_yaml::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
@@ -39,6 +39,18 @@ const MAX_SCALAR_BYTES: usize = 1 << 30;
 /// The first thing that is no YAML or does not fit `T`, with its place and what was expected. An empty document fits
 /// no type with fields, not even one whose fields are all optional.
 pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Fault> {
+    parse_seed(file, text, PhantomData::<T>)
+}
+
+/// Reads one document as [`parse`] does, by `seed`, which may take values as they come.
+///
+/// # Errors
+/// As [`parse`] has them. What comes after it has not been seen, so what `seed` took before means nothing then.
+pub fn parse_seed<'t, S: DeserializeSeed<'t>>(
+    file: &Path,
+    text: &'t str,
+    seed: S,
+) -> Result<S::Value, Fault> {
     let options = serde_yaml::options! {
         budget: serde_yaml::budget! {
             max_aliases: 0,
@@ -58,16 +70,22 @@ pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Fault> {
         reject_tagged_field_names: true,
         with_snippet: false,
     };
-    serde_yaml::from_str_with_options(text, options).map_err(|error| {
-        let at = error.location();
-        let place = at.map_or_else(Place::default, |at| Place { line: at.line(), column: at.column() });
-        Fault::new(file, place, wording::of(&error, text), text)
-    })
+    serde_yaml::with_deserializer_from_str_with_options(text, options, |document| seed.deserialize(document))
+        .map_err(|error| {
+            let at = error.location();
+            let place = at.map_or_else(Place::default, |at| Place { line: at.line(), column: at.column() });
+            Fault::new(file, place, wording::of(&error, text), text)
+        })
 }
 
 /// Where `spanned` stands.
 pub fn place<T>(spanned: &Spanned<T>) -> Place {
     Place { line: spanned.referenced.line(), column: spanned.referenced.column() }
+}
+
+/// `value` as if it stood in a file, in no place that is known.
+pub fn without_place<T>(value: T) -> Spanned<T> {
+    Spanned::new(value, serde_yaml::Location::UNKNOWN, serde_yaml::Location::UNKNOWN)
 }
 
 /// A mapping in the order of the file, with the places of its keys and values. Duplicate keys are refused.

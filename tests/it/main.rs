@@ -12,6 +12,7 @@ mod clients;
 mod command;
 mod corpus;
 mod dashboards;
+mod cost;
 mod demo;
 mod documentation;
 mod drain;

@@ -1,10 +1,15 @@
-//! Finds the route that a request takes: a trie over path segments, literals by binary search.
+//! Finds the route that a request takes: a trie over path segments, literals by binary search over their hashes.
 //!
 //! The cost grows with the length of the path and the logarithm of the number of siblings, not with the number of
 //! routes. Nothing is allocated unless a segment is percent-encoded.
 
+mod literals;
+
+use std::borrow::Cow;
+
 use http::Method;
 
+use crate::catalog::table::literals::Literals;
 use crate::catalog::template::{Parameter, ParameterKind, Piece, Template};
 use crate::domain::resource::{
     RepositoryName, Resource, owner_name, repository_name, strip_suffix_ignoring_case,
@@ -37,7 +42,7 @@ pub struct Found<'a> {
 
 #[derive(Debug, Clone, Default)]
 struct Node {
-    literals: Vec<(String, Self)>,
+    literals: Literals<Self>,
     parameters: Vec<(Parameter, Self)>,
     here: Methods,
     tail: Methods,
@@ -75,12 +80,12 @@ impl Table {
     pub fn add(&mut self, prefix: &[String], template: &Template, index: usize) -> Result<(), Conflict> {
         let mut node = &mut self.root;
         for segment in prefix {
-            node = node.literal(segment);
+            node = node.literals.put(segment);
         }
         let mut tail = None;
         for piece in &template.pieces {
             match piece {
-                Piece::Literal(text) => node = node.literal(text),
+                Piece::Literal(text) => node = node.literals.put(text),
                 Piece::Parameter(parameter) => node = node.parameter(parameter)?,
                 Piece::Tail(without) => tail = Some(*without),
             }
@@ -128,7 +133,7 @@ impl Table {
     }
 
     fn walk_path<'a>(&self, method: &Method, path: &'a str) -> Result<Option<Hit<'a>>, TargetError> {
-        let mut walk = Walk { method, doubt: Doubt::Refuses, complaint: None };
+        let mut walk = Walk::new(method, path, Doubt::Refuses);
         let hit = walk.descend(&self.root, &Segments::of(path), Captures::default());
         match (hit, walk.complaint) {
             (None, Some(complaint)) => Err(complaint),
@@ -141,7 +146,7 @@ impl Table {
     /// spelling leads around them.
     pub fn covers(&self, method: &Method, target: &CanonicalTarget) -> Option<usize> {
         let covers = |path: &str| {
-            let mut walk = Walk { method, doubt: Doubt::Fits, complaint: None };
+            let mut walk = Walk::new(method, path, Doubt::Fits);
             let hit = walk.descend(&self.root, &Segments::of(path), Captures::default());
             hit.map(|hit| hit.index)
         };
@@ -188,9 +193,21 @@ struct Walk<'m> {
     method: &'m Method,
     doubt: Doubt,
     complaint: Option<TargetError>,
+    /// Whether the path holds an escape anywhere.
+    escaped: bool,
 }
 
-impl Walk<'_> {
+impl<'m> Walk<'m> {
+    fn new(method: &'m Method, path: &str, doubt: Doubt) -> Self {
+        let escaped = memchr::memchr(b'%', path.as_bytes()).is_some();
+        Self { method, doubt, complaint: None, escaped }
+    }
+
+    /// `text` of the path, decoded once.
+    fn decoded<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.escaped { decode_once(text) } else { Cow::Borrowed(text) }
+    }
+
     /// Literals before parameters before the tail; falls back where what follows does not fit.
     fn descend<'a>(
         &mut self,
@@ -202,12 +219,13 @@ impl Walk<'_> {
         let Some(segment) = after.next() else {
             return node.here.find(self.method).map(|index| Hit { index, captures, rest: Rest::None });
         };
-        let below = node.literal_for(segment).and_then(|node| self.descend(node, &after, captures));
+        let decoded = self.decoded(segment);
+        let below = node.literals.find(&decoded).and_then(|node| self.descend(node, &after, captures));
         if below.is_some() {
             return below;
         }
         for (parameter, node) in &node.parameters {
-            let with_value = match (capture(parameter, segment, captures), self.doubt) {
+            let with_value = match (capture(parameter, (segment, &decoded), captures), self.doubt) {
                 (Ok(with_value), _) => with_value,
                 (Err(_), Doubt::Fits) => Some(captures),
                 (Err(complaint), Doubt::Refuses) => {
@@ -221,7 +239,7 @@ impl Walk<'_> {
             }
         }
         let rest = segments.rest().unwrap_or_default();
-        let fits = |without: char| self.doubt == Doubt::Fits || !decode_once(rest).contains(without);
+        let fits = |without: char| self.doubt == Doubt::Fits || !self.decoded(rest).contains(without);
         if !node.tail_without.is_none_or(fits) {
             return None;
         }
@@ -233,13 +251,12 @@ impl Walk<'_> {
     }
 }
 
-/// What the path names once `segment` stands for `parameter`; `None` where it cannot.
+/// What the path names once `segment`, as it came and decoded, stands for `parameter`; `None` where it cannot.
 fn capture<'a>(
     parameter: &Parameter,
-    segment: &'a str,
+    (segment, decoded): (&'a str, &str),
     captures: Captures<'a>,
 ) -> Result<Option<Captures<'a>>, TargetError> {
-    let decoded = decode_once(segment);
     if decoded.len() <= parameter.suffix.len() || !decoded.ends_with(&parameter.suffix) {
         return Ok(None);
     }
@@ -275,25 +292,6 @@ fn wiki_of(name: &str) -> Result<Option<&str>, TargetError> {
 }
 
 impl Node {
-    fn literal(&mut self, text: &str) -> &mut Self {
-        let at = match self.literals.binary_search_by(|(known, _)| known.as_str().cmp(text)) {
-            Ok(at) => at,
-            Err(at) => {
-                self.literals.insert(at, (text.to_owned(), Self::default()));
-                at
-            }
-        };
-        // INVARIANT: `at` is where the text was found or has just been put.
-        #[expect(clippy::indexing_slicing, reason = "`at` was found or inserted above")]
-        &mut self.literals[at].1
-    }
-
-    fn literal_for(&self, segment: &str) -> Option<&Self> {
-        let text = decode_once(segment);
-        let at = self.literals.binary_search_by(|(known, _)| known.as_str().cmp(&text)).ok()?;
-        self.literals.get(at).map(|(_, node)| node)
-    }
-
     fn tail(&mut self, without: Option<char>) -> Result<&mut Methods, Conflict> {
         if !self.tail.0.is_empty() && self.tail_without != without {
             return Err(Conflict::Kinds);

@@ -6,12 +6,13 @@ use crate::command::explain::holder::StandsIn;
 use crate::command::explain::report::{Inquiry, Outcome, RefusalReport, Report, Step, Token};
 use crate::command::moment_text;
 use crate::domain::action::Action;
-use crate::domain::grant::{Grant, GrantState, Selection};
+use crate::domain::grant::GrantState;
 use crate::domain::permission::{PermissionSet, Requirement};
 use crate::domain::refusal::Refusal;
 use crate::domain::resource::Resource;
 use crate::domain::target::CanonicalTarget;
 use crate::policy::decide::{Permit, grantor};
+use crate::policy::grants::{Grant, Selection};
 use crate::policy::judge::Judgment;
 use crate::policy::snapshot::Snapshot;
 
@@ -87,9 +88,9 @@ impl<'a> Facts<'a> {
             at: moment_text(*now),
             upstream: self.upstream().map(str::to_owned),
             token: grant.filter(|_| self.inquiry.stands_in != StandsIn::ForPermissions).map(|grant| Token {
-                name: grant.name.to_string(),
-                user: grant.user.to_string(),
-                expires_at: moment_text(grant.expires_at),
+                name: grant.name().to_string(),
+                user: grant.user().to_string(),
+                expires_at: moment_text(grant.expires_at()),
             }),
             route: self.action.map(|action| action.route.to_owned()),
             resource: self
@@ -155,8 +156,8 @@ impl<'a> Facts<'a> {
         &self.inquiry.loaded.snapshot
     }
 
-    fn grant(&self) -> Option<&'a Grant> {
-        self.judgment.and_then(|judgment| judgment.grant).map(|grant| &**grant)
+    fn grant(&self) -> Option<Grant<'a>> {
+        self.judgment.and_then(|judgment| judgment.grant)
     }
 
     fn upstream(&self) -> Option<&'a str> {
@@ -183,17 +184,17 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn token(&self, grant: &Grant) -> String {
+    fn token(&self, grant: Grant<'_>) -> String {
         if self.inquiry.stands_in == StandsIn::ForPermissions {
-            return format!("any token of {} with these permissions", grant.user);
+            return format!("any token of {} with these permissions", grant.user());
         }
-        let state = match grant.state {
+        let state = match grant.state() {
             GrantState::Active => "active",
             GrantState::Pending => "pending",
             GrantState::Revoked => "revoked",
         };
-        let expires_at = moment_text(grant.expires_at);
-        format!("`{}` of {}, {state}, until {expires_at}", grant.name, grant.user)
+        let expires_at = moment_text(grant.expires_at());
+        format!("`{}` of {}, {state}, until {expires_at}", grant.name(), grant.user())
     }
 
     fn resource(&self) -> Option<String> {
@@ -203,9 +204,8 @@ impl<'a> Facts<'a> {
         }
         let reach: Vec<_> = self
             .grant()?
-            .parts
-            .iter()
-            .map(|part| match &part.selection {
+            .parts()
+            .map(|part| match part.selection {
                 Selection::All => format!("{}/*", part.owner),
                 Selection::Selected(names) if names.is_empty() => part.owner.to_string(),
                 Selection::Selected(names) => {
@@ -227,9 +227,9 @@ impl<'a> Facts<'a> {
         let grant = self.grant()?;
         let mut held = Vec::new();
         if let Some(part) = grant.part_for(&action.resource) {
-            held.extend(self.describe(&part.permissions));
+            held.extend(self.describe(part.permissions));
         }
-        for permission in self.describe(&grant.user_permissions) {
+        for permission in self.describe(grant.user_permissions()) {
             if !held.contains(&permission) {
                 held.push(permission);
             }
@@ -253,7 +253,7 @@ impl<'a> Facts<'a> {
         let Some(organization) = self.snapshot().organization(owner) else {
             return Some(format!("there are no rules for `{owner}`"));
         };
-        let user = &self.grant()?.user;
+        let user = self.grant()?.user();
         let role = match (&organization.members, organization.role(user)) {
             (None, _) => "roles are not declared".to_owned(),
             (Some(_), Some(role)) => format!("{user} has role `{role}`"),
@@ -262,11 +262,11 @@ impl<'a> Facts<'a> {
         Some(format!("rules of organization `{}`; {role}", organization.name))
     }
 
-    fn constraints(&self, grant: &Grant) -> String {
-        if grant.networks.is_empty() {
+    fn constraints(&self, grant: Grant<'_>) -> String {
+        let networks: Vec<_> = grant.networks().map(|network| network.to_string()).collect();
+        if networks.is_empty() {
             return "any network".to_owned();
         }
-        let networks: Vec<_> = grant.networks.iter().map(ToString::to_string).collect();
         format!("{}, and {} asks", shorten(&networks), self.inquiry.peer)
     }
 

@@ -3,8 +3,6 @@
 //! A declared token's text is known to nobody, and permissions have none. A text made up for the question stands in for
 //! it, so that every step is judged as the gateway judges it.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use clap::Args;
 use http::HeaderValue;
@@ -13,9 +11,11 @@ use zeroize::Zeroizing;
 use crate::command::declaration::{Declaration, permissions, reach};
 use crate::command::token::{random_token, read_token};
 use crate::command::{UsageError, moment_text};
-use crate::domain::grant::{Grant, UnixTime};
+use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenDigest;
+use crate::policy::grants::Grant;
+use crate::policy::grants::packed::{Packer, TokenFile};
 use crate::policy::snapshot::Snapshot;
 
 /// Who asks.
@@ -69,15 +69,19 @@ pub fn present(who: &Who, snapshot: &mut Snapshot, now: UnixTime) -> anyhow::Res
     if who.token_stdin {
         return Ok(Holder { authorization: bearer(&read_token()?)?, stands_in: StandsIn::No });
     }
-    let (grant, stands_in) = match (&who.permissions, &who.repositories) {
-        (Some(permissions), Some(repositories)) => {
-            let grant = who.grant(permissions, repositories, snapshot, now)?;
-            (Arc::new(grant), StandsIn::ForPermissions)
-        }
-        _ => (who.declared(snapshot)?, StandsIn::ForToken),
-    };
     let text = random_token(&snapshot.format)?;
-    snapshot.tokens.insert(TokenDigest::of(text.expose()), grant);
+    let digest = TokenDigest::of(text.expose());
+    let (more, stands_in) = match (&who.permissions, &who.repositories) {
+        (Some(permissions), Some(repositories)) => {
+            (who.grant(permissions, repositories, snapshot, (digest, now))?, StandsIn::ForPermissions)
+        }
+        _ => {
+            let mut packer = Packer::default();
+            packer.copy(who.declared(snapshot)?, digest)?;
+            (packer.finish("standing in".into()), StandsIn::ForToken)
+        }
+    };
+    snapshot.tokens = snapshot.tokens.with(more).ok().context("the made-up token exists")?;
     Ok(Holder { authorization: bearer(&text)?, stands_in })
 }
 
@@ -96,11 +100,11 @@ impl Who {
         text: &str,
         repositories: &str,
         snapshot: &Snapshot,
-        now: UnixTime,
-    ) -> Result<Grant, UsageError> {
+        (digest, now): (TokenDigest, UnixTime),
+    ) -> Result<TokenFile, UsageError> {
         let declaration = Declaration {
             name: "permissions".into(),
-            digest: TokenDigest::of(""),
+            digest,
             user: self.user.clone().unwrap_or_default(),
             reach: reach(repositories)?,
             permissions: permissions(text)?,
@@ -112,27 +116,27 @@ impl Who {
     }
 
     /// The declared token that is meant.
-    fn declared(&self, snapshot: &Snapshot) -> Result<Arc<Grant>, UsageError> {
+    fn declared<'s>(&self, snapshot: &'s Snapshot) -> Result<Grant<'s>, UsageError> {
         if let Some(text) = &self.token_sha256 {
             let digest = TokenDigest::from_hex(text)
                 .ok_or_else(|| UsageError::new("`--token-sha256`: expected 64 hexadecimal digits"))?;
-            let grant = snapshot.token(&digest).cloned();
+            let grant = snapshot.token(&digest);
             return grant.ok_or_else(|| UsageError(format!("no declared token has the digest `{digest}`")));
         }
         let name = self.token_name.as_deref().unwrap_or_default();
-        let of_user = |grant: &Grant| {
+        let of_user = |grant: &Grant<'_>| {
             let user = self.user.as_deref();
-            user.is_none_or(|user| user.eq_ignore_ascii_case(&grant.user))
+            user.is_none_or(|user| user.eq_ignore_ascii_case(grant.user()))
         };
-        let mut found = snapshot.tokens.values().filter(|grant| *grant.name == *name && of_user(grant));
+        let mut found = snapshot.tokens.grants().filter(|grant| grant.name() == name && of_user(grant));
         match (found.next(), found.next()) {
-            (Some(grant), None) => Ok(Arc::clone(grant)),
+            (Some(grant), None) => Ok(grant),
             (Some(one), Some(other)) => Err(UsageError(format!(
                 "more than one token is called `{name}` (of {}, until {}; of {}, until {}); add `--user`, or use `--token-sha256`",
-                one.user,
-                moment_text(one.expires_at),
-                other.user,
-                moment_text(other.expires_at)
+                one.user(),
+                moment_text(one.expires_at()),
+                other.user(),
+                moment_text(other.expires_at())
             ))),
             (None, _) => Err(UsageError(format!(
                 "no declared token is called `{name}`{}; see `name` in `policies/tokens/`",

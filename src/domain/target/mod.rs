@@ -147,14 +147,17 @@ impl<'a> Iterator for Segments<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let rest = self.rest?;
-        if let Some((segment, tail)) = rest.split_once('/') {
-            self.rest = Some(tail);
-            Some(segment)
-        } else {
-            self.rest = None;
-            Some(rest)
-        }
+        let (segment, tail) = cut(rest, b'/');
+        self.rest = tail;
+        Some(segment)
     }
+}
+
+/// What stands before the first `delimiter`, which is ASCII, and what behind it. The pieces of a target are short: to
+/// look byte by byte costs less than to set up a search.
+pub fn cut(text: &str, delimiter: u8) -> (&str, Option<&str>) {
+    let parts = text.bytes().position(|byte| byte == delimiter).and_then(|at| text.split_at_checked(at));
+    parts.map_or((text, None), |(before, after)| (before, after.get(1..)))
 }
 
 /// Whether `segment` encodes a delimiter (`/`, `?`, `#`, `%`), which only opted-in parameters may hold.
@@ -225,9 +228,9 @@ fn check(target: &str) -> Result<(), TargetError> {
     if memchr::memchr(b'#', target.as_bytes()).is_some() {
         return Err(TargetError::Fragment);
     }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) = cut(target, b'?');
     check_path(path.as_bytes())?;
-    check_query(query.as_bytes())
+    check_query(query.unwrap_or_default().as_bytes())
 }
 
 /// What has been seen of the segment that is being read.

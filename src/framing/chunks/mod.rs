@@ -35,11 +35,11 @@ pub struct Chunks {
 
 /// How far [`Chunks::advance`] came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Progress {
+pub struct Progress {
     /// How many of the bytes belong to the body.
-    pub(super) used: usize,
+    pub used: usize,
     /// Whether the body ended behind them.
-    pub(super) ended: bool,
+    pub ended: bool,
 }
 
 /// What [`Chunks::next`] came to.
@@ -69,7 +69,8 @@ impl Place {
 }
 
 impl Chunks {
-    pub(super) fn new(limits: HeadLimits) -> Self {
+    /// Reads what a client sends. `limits` bound the trailers.
+    pub fn of_client(limits: HeadLimits) -> Self {
         Self::of(Sender::Client, limits)
     }
 
@@ -90,7 +91,7 @@ impl Chunks {
         }
     }
 
-    /// The trailer fields of a host, once the body has ended. Those of clients are checked and not kept.
+    /// The trailer fields, once the body has ended.
     pub fn take_trailers(&mut self) -> Option<HeaderMap> {
         Some(std::mem::take(&mut self.trailers)).filter(|trailers| !trailers.is_empty())
     }
@@ -99,7 +100,7 @@ impl Chunks {
     ///
     /// # Errors
     /// [`FramingError::Chunk`], whatever is wrong.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Progress, FramingError> {
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<Progress, FramingError> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let piece = self.next(rest)?;
@@ -183,10 +184,10 @@ impl Chunks {
         if self.trailer_count > self.limits.header_count {
             return Err(FramingError::Chunk);
         }
-        match self.sender {
-            Sender::Client => check_trailer(line).map_err(|_| FramingError::Chunk)?,
-            Sender::Host => self.keep_trailer(line).ok_or(FramingError::Chunk)?,
+        if self.sender == Sender::Client {
+            check_trailer(line).map_err(|_| FramingError::Chunk)?;
         }
+        self.keep_trailer(line).ok_or(FramingError::Chunk)?;
         Ok(false)
     }
 

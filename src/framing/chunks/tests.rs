@@ -8,8 +8,8 @@ const LIMITS: HeadLimits = HeadLimits { header_bytes: 64, header_count: 2, targe
 #[track_caller]
 fn check(body: &str, want: Option<usize>) {
     let want = want.map(|used| Progress { used, ended: true }).ok_or(FramingError::Chunk);
-    assert_eq!(Chunks::new(LIMITS).advance(body.as_bytes()), want, "{body:?} at once");
-    let mut chunks = Chunks::new(LIMITS);
+    assert_eq!(Chunks::of_client(LIMITS).advance(body.as_bytes()), want, "{body:?} at once");
+    let mut chunks = Chunks::of_client(LIMITS);
     let mut result = Err(FramingError::Host);
     for (at, byte) in body.as_bytes().iter().enumerate() {
         result = chunks
@@ -92,7 +92,7 @@ fn a_trailer_neither_frames_nor_routes_nor_authenticates() {
 
 #[test]
 fn the_largest_chunk_is_counted() {
-    let mut chunks = Chunks::new(LIMITS);
+    let mut chunks = Chunks::of_client(LIMITS);
     let all = Ok(Progress { used: 17, ended: false });
     assert_eq!(chunks.advance(b"fffffffffffffff\r\n"), all);
     assert_eq!(chunks.place, Place::Bytes { left: (1 << 60) - 1 });

@@ -1,10 +1,14 @@
 //! The head of a request, checked to the letter (RFC 9112 sections 2 to 6).
 //!
-//! Pure. What passes here has one reading only, so hyper, the host and whatever stands between them cut the byte
-//! stream at the same place. Where the RFC lets a recipient be lenient, this file is not.
+//! Pure. What passes here has one reading only, so the host and whatever stands before it cut the byte stream at the
+//! same place. Where the RFC lets a recipient be lenient, this file is not.
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
 use thiserror::Error;
 
@@ -17,8 +21,11 @@ static HEAD_END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Fi
 /// Room for the method, the version and the white space of a request line, beside the target.
 const REQUEST_LINE_ROOM: usize = 64;
 
-/// The longest target and the longest field name that hyper's `http` types hold; over it hyper would answer by itself.
+/// The longest target and the longest field name that the types of `http` hold.
 const LONGEST_TEXT: usize = 65_534;
+
+/// How many fields most requests have, with room.
+const USUAL_FIELDS: usize = 16;
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,32 +108,65 @@ pub fn head_end(bytes: &[u8], searched: usize, limits: &HeadLimits) -> Result<Op
     Ok(None)
 }
 
-/// Checks a complete head, from the method to the empty line.
+/// A head that passes.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// Method, target, version and fields, as they came.
+    pub parts: Parts,
+    /// How the body is delimited.
+    pub body: BodyFraming,
+    /// Whether the client may send another request behind this one.
+    pub persistent: bool,
+    /// Whether the client waits to be told that it shall send the body.
+    pub expects_continue: bool,
+    /// Whether the client can do something with trailers.
+    pub takes_trailers: bool,
+}
+
+/// Reads a complete head, from the method to the empty line.
 ///
 /// # Errors
 /// The first fault in the order of the bytes; what concerns the head as a whole (no `Host`, a length beside
 /// `Transfer-Encoding`) comes last.
-pub fn check_head(head: &[u8], limits: &HeadLimits) -> Result<BodyFraming, HeadFault> {
-    let (request_line, mut rest) = split_line(head).ok_or(FramingError::LineEnd)?;
-    let version = check_request_line(request_line, limits)?;
+pub fn read_head(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, HeadFault> {
+    let (line, mut rest) = split_line(head).ok_or(FramingError::LineEnd)?;
+    let line = read_request_line(line, limits)?;
     if head.len() > limits.header_bytes {
         return Err(Limit::HeaderBytes.into());
     }
     let mut fields = Fields::default();
+    let mut headers = HeaderMap::with_capacity(USUAL_FIELDS);
     loop {
-        let (line, after) = split_line(rest).ok_or(FramingError::LineEnd)?;
-        if line.is_empty() {
+        let (field, after) = split_line(rest).ok_or(FramingError::LineEnd)?;
+        if field.is_empty() {
             break;
         }
         rest = after;
-        fields.count += 1;
-        if fields.count > limits.header_count {
+        if headers.len() >= limits.header_count {
             return Err(Limit::HeaderCount.into());
         }
-        let (name, value) = split_field(line)?;
+        let (name, value) = split_field(field)?;
         fields.take(name, value)?;
+        let name = HeaderName::from_bytes(name).map_err(|_| FramingError::FieldName)?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(value.trim_ascii()))
+            .map_err(|_| FramingError::FieldValue)?;
+        headers.append(name, value);
     }
-    Ok(fields.framing(version)?)
+    let body = fields.framing(line.version)?;
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = Method::from_bytes(line.method).map_err(|_| FramingError::RequestLine)?;
+    parts.uri = PathAndQuery::from_maybe_shared(head.slice_ref(line.target))
+        .map(Uri::from)
+        .map_err(|_| TargetError::InvalidCharacter)?;
+    parts.version = line.version;
+    parts.headers = headers;
+    Ok(RequestHead {
+        parts,
+        body,
+        persistent: if line.version == Version::HTTP_11 { !fields.close } else { fields.keep_alive },
+        expects_continue: fields.expects_continue && line.version == Version::HTTP_11,
+        takes_trailers: fields.takes_trailers,
+    })
 }
 
 /// Checks one line of a trailer section, without its end. What frames, routes or authenticates a message may not
@@ -152,11 +192,12 @@ pub fn check_trailer(line: &[u8]) -> Result<(), FramingError> {
     Ok(())
 }
 
-/// The two versions that are spoken here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    Http10,
-    Http11,
+/// A request line.
+#[derive(Debug, Clone, Copy)]
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    version: Version,
 }
 
 /// The first line and what stands behind its CR LF. `None` where a line ends in a bare LF or not at all.
@@ -166,7 +207,7 @@ fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line.strip_suffix(b"\r")?, rest.get(1..)?))
 }
 
-fn check_request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, HeadFault> {
+fn read_request_line<'a>(line: &'a [u8], limits: &HeadLimits) -> Result<RequestLine<'a>, HeadFault> {
     if memchr2(b'\r', 0, line).is_some() {
         return Err(FramingError::LineEnd.into());
     }
@@ -174,8 +215,8 @@ fn check_request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, HeadF
     let (method, rest) = split_at_byte(line, memchr(b' ', line)).ok_or(malformed)?;
     let (target, version) = split_at_byte(rest, memrchr(b' ', rest)).ok_or(malformed)?;
     let version = match version {
-        b"HTTP/1.1" => Version::Http11,
-        b"HTTP/1.0" => Version::Http10,
+        b"HTTP/1.1" => Version::HTTP_11,
+        b"HTTP/1.0" => Version::HTTP_10,
         _ => return Err(malformed.into()),
     };
     if !is_token(method) || target.is_empty() || memchr(b' ', target).is_some() {
@@ -185,13 +226,13 @@ fn check_request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, HeadF
         return Err(Limit::TargetLength.into());
     }
     check_target(method, target)?;
-    Ok(version)
+    Ok(RequestLine { method, target, version })
 }
 
-/// Keeps out what hyper would cut or refuse by itself. What the target means is judged by
+/// Keeps out what the types of `http` would cut or do not hold. What the target means is judged by
 /// [`CanonicalTarget`](crate::domain::target::CanonicalTarget).
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), TargetError> {
-    // CONNECT has no origin form (RFC 9112 section 3.2.3), and behind it hyper would leave HTTP.
+    // CONNECT has no origin form (RFC 9112 section 3.2.3), and its answer leaves HTTP.
     if !target.starts_with(b"/") || method == b"CONNECT" {
         return Err(TargetError::NotOriginForm);
     }
@@ -234,13 +275,17 @@ pub(super) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
     Ok((name, value))
 }
 
-/// What the fields of one head say about its framing.
+/// What the fields of one head say about its framing and its connection.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says that one field stood there")]
 struct Fields {
-    count: usize,
     host: bool,
     length: Option<u64>,
     chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    takes_trailers: bool,
 }
 
 impl Fields {
@@ -249,8 +294,19 @@ impl Fields {
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value),
             14 if folds_to(name, b"content-length") => self.take_length(name, value),
             17 if folds_to(name, b"transfer-encoding") => self.take_encoding(name, value),
-            6 if name.eq_ignore_ascii_case(b"expect") => ascii(value),
-            10 if name.eq_ignore_ascii_case(b"connection") => ascii(value),
+            2 if name.eq_ignore_ascii_case(b"te") => {
+                self.takes_trailers |= has_word(value, b"trailers");
+                Ok(())
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue |= has_word(value, b"100-continue");
+                ascii(value)
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.close |= has_word(value, b"close");
+                self.keep_alive |= has_word(value, b"keep-alive");
+                ascii(value)
+            }
             13 if name.eq_ignore_ascii_case(b"authorization") => ascii(value),
             _ => Ok(()),
         }
@@ -294,7 +350,7 @@ impl Fields {
             return Err(FramingError::Host);
         }
         match (self.chunked, self.length) {
-            (true, None) if version == Version::Http11 => Ok(BodyFraming::Chunked),
+            (true, None) if version == Version::HTTP_11 => Ok(BodyFraming::Chunked),
             (true, _) => Err(FramingError::TransferEncoding),
             (false, None | Some(0)) => Ok(BodyFraming::Empty),
             (false, Some(length)) => Ok(BodyFraming::Length(length)),
@@ -312,6 +368,11 @@ fn exact_value<'a>(name: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
         return None;
     }
     Some(value.strip_prefix(b" ").unwrap_or(value))
+}
+
+/// Whether a list of words holds `word`.
+pub(super) fn has_word(list: &[u8], word: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
 }
 
 fn ascii(value: &[u8]) -> Result<(), FramingError> {

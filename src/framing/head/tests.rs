@@ -6,7 +6,11 @@ use super::*;
 
 const LIMITS: HeadLimits = HeadLimits { header_bytes: 512, header_count: 4, target_bytes: 128 };
 
-/// What [`head_end`] and [`check_head`] say of a head, once it is complete.
+fn check_head(head: &[u8], limits: &HeadLimits) -> Result<BodyFraming, HeadFault> {
+    read_head(&Bytes::copy_from_slice(head), limits).map(|head| head.body)
+}
+
+/// What [`head_end`] and [`read_head`] say of a head, once it is complete.
 #[track_caller]
 fn check(head: impl AsRef<[u8]>, want: Result<BodyFraming, HeadFault>) {
     let head = head.as_ref();

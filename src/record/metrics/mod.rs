@@ -149,14 +149,18 @@ impl Metrics {
         GaugeGuard::new(&self.families.upstreams.git_children)
     }
 
-    /// The policy with this generation and these tokens came into force `at`.
-    pub fn reload_succeeded(&self, generation: u64, census: Census, at: UnixTime) {
+    /// Has the tokens of the policy in force counted by `census`; the first one that is told stays.
+    pub fn count_tokens_with(&self, census: Box<dyn Census>) {
+        self.census.ask(census);
+    }
+
+    /// The policy with this generation and number of tokens came into force `at`.
+    pub fn reload_succeeded(&self, generation: u64, tokens: usize, at: UnixTime) {
         self.families.snapshot.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-        self.families.snapshot.tokens.set(i64::try_from(census.total()).unwrap_or(i64::MAX));
+        self.families.snapshot.tokens.set(i64::try_from(tokens).unwrap_or(i64::MAX));
         self.families.snapshot.loaded.set(at.0);
         self.families.snapshot.checked.set(at.0);
         self.families.snapshot.stale.set(0);
-        self.census.replace(census);
         self.reloads_accepted.inc();
     }
 

@@ -12,6 +12,7 @@ use crate::domain::refusal::UpstreamError;
 use crate::domain::token::{PublicId, TokenFormat};
 use crate::record::Recorder;
 use crate::record::audit::{Audit, Output, WhenFull};
+use crate::record::census::TokenCounts;
 use crate::record::fixture::{requests, sum};
 use crate::record::labels::StatusClass;
 use crate::record::shard::Decision;
@@ -88,15 +89,15 @@ fn guards_count_what_is_under_way() {
 #[test]
 fn a_refused_reload_makes_the_policy_stale_until_one_succeeds() {
     let metrics = metrics();
-    metrics.reload_succeeded(3, Census::default(), UnixTime(1_800_000_000));
+    metrics.reload_succeeded(3, 40, UnixTime(1_800_000_000));
     check(&metrics, "portcullis_snapshot_generation ", 3);
-    check(&metrics, "portcullis_snapshot_tokens ", 0);
+    check(&metrics, "portcullis_snapshot_tokens ", 40);
     check(&metrics, "portcullis_snapshot_loaded_timestamp_seconds ", 1_800_000_000);
     check(&metrics, "portcullis_snapshot_stale ", 0);
     metrics.reload_refused();
     check(&metrics, "portcullis_snapshot_stale ", 1);
     check(&metrics, "portcullis_snapshot_generation ", 3);
-    metrics.reload_succeeded(4, Census::default(), UnixTime(1_800_000_001));
+    metrics.reload_succeeded(4, 41, UnixTime(1_800_000_001));
     check(&metrics, "portcullis_snapshot_stale ", 0);
     check(&metrics, "portcullis_snapshot_reload_total{result=\"ok\"} ", 2);
     check(&metrics, "portcullis_snapshot_reload_total{result=\"refused\"} ", 1);
@@ -213,7 +214,7 @@ fn certificates_take_the_place_of_those_before() {
 fn files_that_are_refused_are_not_found_to_be_in_force() {
     let metrics = metrics();
     let checked = "portcullis_snapshot_checked_timestamp_seconds ";
-    metrics.reload_succeeded(1, Census::default(), UnixTime(10));
+    metrics.reload_succeeded(1, 2, UnixTime(10));
     check(&metrics, checked, 10);
     metrics.reload_unneeded(UnixTime(11));
     check(&metrics, checked, 11);
@@ -222,6 +223,32 @@ fn files_that_are_refused_are_not_found_to_be_in_force() {
     check(&metrics, checked, 11);
     metrics.reload_took(Duration::from_millis(1_500));
     assert!(metrics.render().contains("\nportcullis_snapshot_load_duration_seconds 1.5\n"), "the duration");
+}
+
+#[test]
+fn tokens_are_counted_when_somebody_asks() {
+    struct Four;
+
+    impl Census for Four {
+        fn states(&self, now: UnixTime) -> TokenCounts {
+            assert!(now.0 > 1_700_000_000);
+            TokenCounts { active: 4, expired: 3, pending: 2, revoked: 1 }
+        }
+
+        fn expiring(&self, _now: UnixTime, seconds: i64) -> usize {
+            usize::try_from(seconds / 86_400).unwrap()
+        }
+    }
+
+    let metrics = metrics();
+    check(&metrics, "portcullis_tokens{", 0);
+    metrics.count_tokens_with(Box::new(Four));
+    for (state, want) in [("active", 4), ("expired", 3), ("pending", 2), ("revoked", 1)] {
+        check(&metrics, &format!("portcullis_tokens{{state=\"{state}\"}} "), want);
+    }
+    for (within, want) in [("1d", 1), ("7d", 7), ("30d", 30)] {
+        check(&metrics, &format!("portcullis_tokens_expiring{{within=\"{within}\"}} "), want);
+    }
 }
 
 fn public_id() -> PublicId {

@@ -1,0 +1,224 @@
+//! The requests of one HTTP/1 connection, one after the other.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::clock;
+use crate::framing::head::{HeadFault, HeadLimits, RequestHead};
+use crate::gateway::body::Received;
+use crate::gateway::client::{Client, ClientBody, Next, Socket, Timeouts};
+use crate::gateway::flow::{Answer, Arrived, Origin, answer};
+use crate::gateway::outflow::{Framing, Outflow, push_field};
+use crate::gateway::worker::Worker;
+
+/// How long a connection may go on without a request while the gateway drains: its client may have sent one before it
+/// could know.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Room for the head of most answers.
+const USUAL_HEAD: usize = 1024;
+
+/// How one exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Another one may follow.
+    Open,
+    /// None may.
+    Closing,
+    /// There is nobody to say anything to.
+    Left,
+}
+
+/// What of a request decides how its answer is written.
+#[derive(Debug)]
+struct Asked {
+    is_head: bool,
+    is_http10: bool,
+    persistent: bool,
+    takes_trailers: bool,
+}
+
+/// Serves one connection until it ends, or until its request is answered after `drain` says so.
+///
+/// # Cancel safety
+/// Dropping it closes the connection; a request under way is recorded as aborted.
+pub async fn serve(
+    worker: Arc<Worker>,
+    socket: Box<dyn Socket>,
+    origin: Origin,
+    drain: watch::Receiver<bool>,
+) {
+    let limits = &worker.gateway.limits;
+    let head = HeadLimits {
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        target_bytes: limits.target_bytes,
+    };
+    let timeouts = Timeouts { head: limits.header_time, idle: limits.idle_time, body: limits.body_idle_time };
+    let client = Client::new(socket, head, timeouts);
+    let mut buffer = Vec::with_capacity(USUAL_HEAD);
+    let mut farewell = pin!(farewell(drain.clone()));
+    let mut is_over = false;
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = client.next() => next,
+            () = &mut farewell, if !is_over => {
+                is_over = true;
+                if client.has_begun() {
+                    continue;
+                }
+                Next::End
+            }
+        };
+        let (arrived, asked) = match next {
+            Next::End => return client.close(false).await,
+            Next::Fault(fault) => faulty(fault),
+            Next::Request(head, body) => arrived(*head, body),
+        };
+        let mut exchange = pin!(async {
+            let response = answer(&worker, &origin, arrived).await;
+            let asked = Asked { persistent: asked.persistent && !*drain.borrow(), ..asked };
+            send(response, &asked, &client, &mut buffer).await
+        });
+        let ended = poll_fn(|context| match exchange.as_mut().poll(context) {
+            Poll::Ready(ended) => Poll::Ready(ended),
+            Poll::Pending => client.poll_left(context).map(|()| Ended::Left),
+        })
+        .await;
+        match ended {
+            Ended::Open if client.is_between() => {}
+            Ended::Open | Ended::Closing => {
+                let is_sending = !client.is_between();
+                return client.close(is_sending).await;
+            }
+            Ended::Left => return,
+        }
+    }
+}
+
+/// Resolves when an idle connection has to end, since the gateway drains, or is gone.
+async fn farewell(mut drain: watch::Receiver<bool>) {
+    if drain.wait_for(|draining| *draining).await.is_err() {
+        tracing::debug!("the worker ended");
+    }
+    sleep(FAREWELL).await;
+}
+
+fn arrived(head: RequestHead, body: ClientBody) -> (Arrived, Asked) {
+    let asked = Asked {
+        is_head: head.parts.method == Method::HEAD,
+        is_http10: head.parts.version == Version::HTTP_10,
+        persistent: head.persistent,
+        takes_trailers: head.takes_trailers,
+    };
+    let request = Request::from_parts(head.parts, Received::Http1(body));
+    (Arrived { request, fault: None, answering: None }, asked)
+}
+
+/// A request of which nothing is known but that it does not pass.
+fn faulty(fault: HeadFault) -> (Arrived, Asked) {
+    let request = Request::new(Received::Http1(ClientBody::NOTHING));
+    let asked = Asked { is_head: false, is_http10: false, persistent: false, takes_trailers: false };
+    (Arrived { request, fault: Some(fault), answering: None }, asked)
+}
+
+/// Sends an answer. `buffer` is where its head is written.
+async fn send(response: Answer, asked: &Asked, client: &Client, buffer: &mut Vec<u8>) -> Ended {
+    let framing = framing(&response, asked);
+    let goes_on = asked.persistent && framing != Framing::Close && client.can_go_on();
+    write_head(buffer, &response, framing, asked, goes_on);
+    let framing = if is_never_sent(response.status(), asked) { Framing::Length(0) } else { framing };
+    let mut outflow = Outflow::new(std::mem::take(buffer), response.into_body(), framing);
+    let mut receiver = client.clone();
+    let sent = poll_fn(|context| outflow.poll_send(&mut receiver, context)).await;
+    *buffer = outflow.into_buffer();
+    match sent {
+        Ok(()) if goes_on => Ended::Open,
+        Ok(()) => Ended::Closing,
+        // What breaks off must not look like what ended.
+        Err(_) => Ended::Left,
+    }
+}
+
+/// Whether HTTP leaves the body out (RFC 9112 section 6.3).
+fn is_never_sent(status: StatusCode, asked: &Asked) -> bool {
+    asked.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// How the body is delimited, or would be.
+fn framing(response: &Answer, asked: &Asked) -> Framing {
+    let declared = || {
+        let length = response.headers().get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok()
+    };
+    let hint = response.body().size_hint().exact();
+    let length =
+        if is_never_sent(response.status(), asked) { declared().or(hint) } else { hint.or_else(declared) };
+    match length {
+        Some(length) => Framing::Length(length),
+        None if asked.is_http10 => Framing::Close,
+        None => Framing::Chunked { trailers: asked.takes_trailers },
+    }
+}
+
+fn write_head<B>(head: &mut Vec<u8>, response: &Response<B>, framing: Framing, asked: &Asked, goes_on: bool) {
+    let status = response.status();
+    head.clear();
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    match response.extensions().get::<hyper::ext::ReasonPhrase>() {
+        Some(phrase) => head.extend_from_slice(phrase.as_bytes()),
+        None => head.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes()),
+    }
+    head.extend_from_slice(b"\r\n");
+    for (name, value) in response.headers() {
+        if !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION) {
+            push_field(head, name.as_str(), &[value.as_bytes()]);
+        }
+    }
+    if !response.headers().contains_key(header::DATE) {
+        push_date(head);
+    }
+    match framing {
+        // The length of a body that is not sent is known only where somebody said it.
+        Framing::Length(0) if is_never_sent(status, asked) => {}
+        Framing::Length(_) if status == StatusCode::NO_CONTENT => {}
+        Framing::Length(length) => push_field(head, "content-length", &[length.to_string().as_bytes()]),
+        Framing::Chunked { .. } if is_never_sent(status, asked) => {}
+        Framing::Chunked { .. } => push_field(head, "transfer-encoding", &[b"chunked"]),
+        Framing::Close => {}
+    }
+    if !goes_on {
+        push_field(head, "connection", &[b"close"]);
+    } else if asked.is_http10 {
+        push_field(head, "connection", &[b"keep-alive"]);
+    }
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Writes `Date`, whose text is made once a second (RFC 9110 section 6.6.1).
+fn push_date(head: &mut Vec<u8>) {
+    thread_local! {
+        static DATE: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = clock::timestamp();
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now.as_second() {
+            *second = now.as_second();
+            *text = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap_or_default();
+        }
+        push_field(head, "date", &[text.as_bytes()]);
+    });
+}
