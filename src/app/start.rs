@@ -93,6 +93,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
+    recorder.metrics.connections_limited(config.limits.connections);
     let (sockets, control_socket) = sockets::open(config, inherited)?;
     let mut listeners = Vec::new();
     for (served, sockets) in served.iter_mut().zip(sockets) {

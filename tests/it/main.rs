@@ -12,6 +12,7 @@ mod bodies;
 mod clients;
 mod command;
 mod corpus;
+mod dashboards;
 mod cost;
 mod demo;
 mod deploy;

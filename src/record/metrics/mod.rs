@@ -123,6 +123,11 @@ impl Metrics {
         self.shards.of(number)
     }
 
+    /// So many connections may be open.
+    pub fn connections_limited(&self, most: usize) {
+        self.families.connections.limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+    }
+
     /// A connection was closed at once because there were too many.
     pub fn connection_refused(&self) {
         self.families.connections.refused.inc();

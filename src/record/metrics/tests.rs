@@ -286,7 +286,7 @@ fn every_family_has_help_type_and_a_description_and_none_is_only_described() {
     let mut rendered = families(&metrics.render());
     // The control listener adds it.
     rendered.insert("portcullis_worker_cpu_seconds_total".to_owned());
-    assert_eq!(rendered.len(), 41);
+    assert_eq!(rendered.len(), 42);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
     let document = fs::read_to_string(path).unwrap();
     let described: BTreeSet<_> = document

@@ -8,6 +8,7 @@ pub(crate) mod nginx;
 pub(crate) mod policy;
 pub(crate) mod process;
 pub(crate) mod relay;
+pub(crate) mod prometheus;
 pub(crate) mod secure;
 pub(crate) mod spy;
 pub(crate) mod wire;
