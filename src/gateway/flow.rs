@@ -98,7 +98,7 @@ async fn pass(
     let body = match needed(parts, &body, &passage.identity) {
         Ok(None) => Inbound::Streamed(body),
         Ok(Some(inspection)) => {
-            let collected = inspect(body, inspection, &passage.validity).await;
+            let collected = Box::pin(inspect(body, inspection, &passage.validity)).await;
             record.waited();
             Inbound::Collected(collected.map_err(|refusal| passage.refused(refusal))?.into())
         }

@@ -119,10 +119,11 @@ async fn to_http(
 
 async fn to_git(git: &GitHost, outgoing: Outgoing<'_>) -> Result<Response<AnswerBody>, Refusal> {
     let caller = Caller { user: outgoing.user, peer: outgoing.peer, push: outgoing.writes };
-    let served = git.serve(outgoing.parts, outgoing.upload, &caller).await.map_err(|error| match error {
-        ServeError::Overloaded => Refusal::Overloaded,
-        ServeError::Upstream(error) => error.into(),
-    })?;
+    let served =
+        Box::pin(git.serve(outgoing.parts, outgoing.upload, &caller)).await.map_err(|error| match error {
+            ServeError::Overloaded => Refusal::Overloaded,
+            ServeError::Upstream(error) => error.into(),
+        })?;
     Ok(served.map(|body| AnswerBody::git(body, outgoing.validity)))
 }
 
