@@ -98,14 +98,16 @@ impl Reloader {
         for (listener, current) in self.config.listeners.iter().zip(&self.gateway.listeners) {
             let Some(current) = current else { continue };
             match tls::server_config(listener) {
-                Ok(new) => current.store(new),
+                Ok(new) => {
+                    current.store(new);
+                    tell_certificates(&self.config, listener, &self.gateway.recorder.metrics);
+                }
                 Err(faults) => {
                     tracing::error!(bind = %listener.bind, "certificate files refused; the last good ones stay in use");
                     tell(&faults);
                 }
             }
         }
-        tell_certificates(&self.config, &self.gateway.recorder.metrics);
         for (upstream, current) in self.config.upstreams.iter().zip(&self.gateway.upstreams) {
             match identity(&upstream.identity) {
                 Ok(new) => current.identity.store(Arc::new(new)),

@@ -78,7 +78,9 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
-    tell_certificates(config, &recorder.metrics);
+    for listener in &config.listeners {
+        tell_certificates(config, listener, &recorder.metrics);
+    }
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
@@ -148,17 +150,12 @@ impl Census for LiveCensus {
     }
 }
 
-/// Tells `metrics` when the certificates in use expire. Their files were read a moment ago; one that cannot be read now is
-/// told of when it can.
-pub fn tell_certificates(config: &Config, metrics: &Metrics) {
-    let mut found = Vec::new();
-    for listener in &config.listeners {
-        for (file, expiry) in tls::expiries(listener) {
-            let name = file.strip_prefix(&config.directory).unwrap_or(&file);
-            found.push((listener.bind.to_string(), name.display().to_string(), expiry));
-        }
+/// Tells `metrics` when the certificates of `listener` expire. Call it when they have just come into use.
+pub fn tell_certificates(config: &Config, listener: &config::Listener, metrics: &Metrics) {
+    for (file, expiry) in tls::expiries(listener) {
+        let name = file.strip_prefix(&config.directory).unwrap_or(&file);
+        metrics.certificate_in_use(&listener.bind.to_string(), &name.display().to_string(), expiry);
     }
-    metrics.certificates(found.iter().map(|(listener, name, expiry)| (&**listener, &**name, *expiry)));
 }
 
 fn recorder(config: &Config) -> Result<Recorder, AppError> {

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -48,9 +48,15 @@ impl Authority {
 
     /// A certificate for `names`.
     pub(crate) fn issue(&self, names: &[&str]) -> Pair {
+        self.issue_until(2060, names)
+    }
+
+    /// As [`Self::issue`], good until the year begins.
+    pub(crate) fn issue_until(&self, year: i32, names: &[&str]) -> Pair {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap();
+        let mut certificate = CertificateParams::new(names).unwrap();
+        certificate.not_after = date_time_ymd(year, 1, 1);
         let certificate = certificate.signed_by(&key, &self.issuer).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
