@@ -29,6 +29,7 @@ pub(super) struct Document {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenerFields {
+    pub(super) name: Option<Spanned<String>>,
     pub(super) bind: Option<Spanned<String>>,
     pub(super) tls: Option<Spanned<OneOrMany<CertificateFields>>>,
 }

@@ -50,9 +50,15 @@ pub struct Config {
     pub drain: Duration,
 }
 
+/// The name of the control plane's socket where a service manager hands sockets over; no listener has it.
+pub const CONTROL_NAME: &str = "control";
+
 /// One address of the data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
+    /// What it is called, and what its socket is called where a service manager hands sockets over: 1 to 40 of `a-z`,
+    /// `0-9`, `-`, not [`CONTROL_NAME`], distinct.
+    pub name: Option<String>,
     /// The address. Port 0 lets the system choose.
     pub bind: SocketAddr,
     /// The certificates, of which the first is the default; none means plain HTTP.

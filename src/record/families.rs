@@ -45,6 +45,7 @@ impl UpstreamFamilies {
 /// What is counted of connections from callers.
 #[derive(Debug)]
 pub(crate) struct ConnectionFamilies {
+    pub(crate) limit: IntGauge,
     pub(crate) refused: IntCounter,
     pub(crate) handshakes: IntCounterVec,
     pub(crate) certificates: IntGaugeVec,
@@ -53,6 +54,7 @@ pub(crate) struct ConnectionFamilies {
 impl ConnectionFamilies {
     fn new(new: &Builder<'_>) -> Self {
         Self {
+            limit: new.gauge("connections_limit", "Connections from callers that may be open."),
             refused: new.counter(
                 "connections_refused_total",
                 "Connections closed at once because the limit was reached.",

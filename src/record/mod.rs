@@ -233,12 +233,13 @@ impl Record {
         self.worker.queue.is_some() || self.open.as_ref().is_some_and(|open| open.span.is_some())
     }
 
-    /// Tells whoever gets `headers` next of the trace that the request belongs to. Where it was not sampled, what the
-    /// caller said goes on as it came.
-    pub fn tell_trace(&self, headers: &mut HeaderMap) {
-        if let Some(span) = self.open.as_ref().and_then(|open| open.span.as_ref()) {
-            span.tell(headers);
-        }
+    /// The header fields that go on in place of `headers`, where the request was sampled: they tell of the trace that
+    /// it belongs to. `None` where what the caller said goes on as it came.
+    pub fn tell_trace(&self, headers: &HeaderMap) -> Option<HeaderMap> {
+        let span = self.open.as_ref()?.span.as_ref()?;
+        let mut told = headers.clone();
+        span.tell(&mut told);
+        Some(told)
     }
 
     /// The request is for `upstream`.

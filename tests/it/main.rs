@@ -7,12 +7,14 @@
 )]
 
 mod attacks;
+mod bench;
 mod bodies;
 mod clients;
 mod command;
 mod corpus;
 mod cost;
 mod demo;
+mod deploy;
 mod documentation;
 mod drain;
 mod git;
@@ -21,6 +23,7 @@ mod http2;
 mod inspect;
 mod layers;
 mod limits;
+mod listeners;
 mod policy_faults;
 mod reference;
 mod regression;
@@ -32,4 +35,5 @@ mod support;
 mod tidy;
 mod tls;
 mod tracing;
+mod upgrade;
 mod upstreams;

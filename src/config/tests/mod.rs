@@ -81,7 +81,7 @@ fn a_whole_file() {
         certificate: root.join("tls/cert.pem"),
         key: root.join("tls/key.pem"),
     };
-    let listener = |bind: &str, tls| Listener { bind: bind.parse().unwrap(), tls };
+    let listener = |bind: &str, tls| Listener { name: None, bind: bind.parse().unwrap(), tls };
     assert_eq!(
         config.listeners,
         [
@@ -284,6 +284,12 @@ fn listeners() {
     );
     check_listener("bind: :8443", &["4:9: expected an IP address and a port"]);
     check_listener("bind: localhost:8443", &["4:9: not `localhost:8443`"]);
+    check_listener(
+        "name: a\n  bind: 127.0.0.1:1\n- name: a\n  bind: 127.0.0.1:2",
+        &["6:9: another listener has this name"],
+    );
+    check_listener("name: control\n  bind: 127.0.0.1:1", &["4:9: the control plane's socket is called so"]);
+    check_listener("name: A:B\n  bind: 127.0.0.1:1", &["4:9: expected a name of 1 to 40"]);
     check_listener("bind: 127.0.0.1:1\n- bind: 127.0.0.1:1", &["5:9: another listener has this address"]);
     check_listener("bind: 127.0.0.1:1\n- bind: 0.0.0.0:1", &["5:9: another listener has this address"]);
     check_listener("bind: 127.0.0.1:0\n- bind: 127.0.0.1:0", &[]);
@@ -309,6 +315,6 @@ fn listeners() {
     }
     check_listener(
         "{ bind: '127.0.0.1:1', http2: true }",
-        &["4:26: unknown field `http2`; expected `bind` or `tls`"],
+        &["4:26: unknown field `http2`; expected `name`, `bind` or `tls`"],
     );
 }

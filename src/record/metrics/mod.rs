@@ -123,6 +123,11 @@ impl Metrics {
         self.shards.of(number)
     }
 
+    /// So many connections may be open.
+    pub fn connections_limited(&self, most: usize) {
+        self.families.connections.limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+    }
+
     /// A connection was closed at once because there were too many.
     pub fn connection_refused(&self) {
         self.families.connections.refused.inc();
@@ -171,9 +176,14 @@ impl Metrics {
         self.families.snapshot.load_seconds.set(time.as_secs_f64());
     }
 
-    /// The listener's certificate out of this file is in use, and expires then.
-    pub fn certificate_in_use(&self, listener: &str, file: &str, expiry: UnixTime) {
-        self.families.connections.certificates.with_label_values(&[listener, file]).set(expiry.0);
+    /// The certificates in use, each with its listener, its file's name and when it expires. They take the place of
+    /// those told before.
+    pub fn certificates<'a>(&self, certificates: impl IntoIterator<Item = (&'a str, &'a str, UnixTime)>) {
+        let gauges = &self.families.connections.certificates;
+        gauges.reset();
+        for (listener, certificate, expiry) in certificates {
+            gauges.with_label_values(&[listener, certificate]).set(expiry.0);
+        }
     }
 
     /// The policy files did not compile; what was in force stays.

@@ -197,18 +197,18 @@ fn connections_to_upstreams_are_open_until_they_are_dropped() {
 }
 
 #[test]
-fn a_certificate_takes_the_place_of_the_one_out_of_the_same_file() {
+fn certificates_take_the_place_of_those_before() {
     let metrics = metrics();
     let sample = |certificate: &str| {
         format!(
             "portcullis_tls_certificate_expiry_timestamp_seconds{{certificate=\"{certificate}\",listener=\"[::]:8443\"}} "
         )
     };
-    metrics.certificate_in_use("[::]:8443", "a.pem", UnixTime(5));
-    metrics.certificate_in_use("[::]:8443", "b.pem", UnixTime(6));
-    metrics.certificate_in_use("[::]:8443", "a.pem", UnixTime(7));
-    check(&metrics, &sample("a.pem"), 7);
+    metrics.certificates([("[::]:8443", "a.pem", UnixTime(5)), ("[::]:8443", "b.pem", UnixTime(6))]);
     check(&metrics, &sample("b.pem"), 6);
+    metrics.certificates([("[::]:8443", "a.pem", UnixTime(7))]);
+    check(&metrics, &sample("a.pem"), 7);
+    assert!(!metrics.render().contains("b.pem"), "the old one");
 }
 
 #[test]
@@ -280,13 +280,13 @@ fn every_family_has_help_type_and_a_description_and_none_is_only_described() {
     let metrics = Metrics::with_tokens(&["forge".to_owned()], 1);
     Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
     metrics.shard(0).request(&RequestOutcome { git: Some(GitOperation::Fetch), ..outcome(&metrics) });
-    metrics.certificate_in_use("0.0.0.0:8443", "tls/cert.pem", UnixTime(1));
+    metrics.certificates([("0.0.0.0:8443", "tls/cert.pem", UnixTime(1))]);
     let tokens = metrics.worker_tokens(0).unwrap();
     tokens.count(&public_id(), Decision::Allow, None, clock::monotonic());
     let mut rendered = families(&metrics.render());
     // The control listener adds it.
     rendered.insert("portcullis_worker_cpu_seconds_total".to_owned());
-    assert_eq!(rendered.len(), 41);
+    assert_eq!(rendered.len(), 42);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
     let document = fs::read_to_string(path).unwrap();
     let described: BTreeSet<_> = document
