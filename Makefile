@@ -1,6 +1,6 @@
 # Each target does all its own set-up: system packages where it may install them, else it prints the command that does.
 
-.PHONY: help demo test lint bench bench-decision soak build install deb
+.PHONY: help demo test lint bench bench-decision soak build install deb dashboards
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,7 +10,7 @@ demo: ## Serve two repositories with two tokens, and print commands to paste tha
 	cargo run --quiet -- demo $(ARGS)
 
 test: ## Run every test
-	@sh tests/setup.sh git nginx fcgiwrap strace systemd-analyze
+	@sh tests/setup.sh git nginx fcgiwrap strace systemd-analyze prometheus
 	@sh tests/clients/install.sh
 	cargo test
 
@@ -40,3 +40,7 @@ install: build ## Install the binary, completions, manual pages and systemd unit
 
 deb: build ## Build the Debian package: target/debian/portcullis_*.deb
 	@sh deploy/debian/build.sh
+
+dashboards: ## Draw the dashboards anew, from five minutes of load: docs/images
+	@sh tests/setup.sh git prometheus python3
+	CARGO_PROFILE_TEST_OPT_LEVEL=2 PORTCULLIS_DASHBOARDS=$${SECONDS_OF_LOAD:-300} cargo test --test it dashboards::live -- --nocapture

@@ -13,6 +13,7 @@ mod clients;
 mod command;
 mod corpus;
 mod cost;
+mod dashboards;
 mod demo;
 mod deploy;
 mod documentation;

@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod nginx;
 pub(crate) mod policy;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod relay;
 pub(crate) mod secure;
 pub(crate) mod spy;

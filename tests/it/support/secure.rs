@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -48,16 +48,22 @@ impl Authority {
 
     /// A certificate for `names`.
     pub(crate) fn issue(&self, names: &[&str]) -> Pair {
-        self.issue_until(2060, names)
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.sign(&CertificateParams::new(names).unwrap())
     }
 
-    /// As [`Self::issue`], good until the year begins.
-    pub(crate) fn issue_until(&self, year: i32, names: &[&str]) -> Pair {
+    /// As [`Self::issue`], until the beginning of `date`.
+    pub(crate) fn issue_until(&self, names: &[&str], date: jiff::civil::Date) -> Pair {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        let number = |part: i8| u8::try_from(part).unwrap();
+        params.not_after = rcgen::date_time_ymd(date.year().into(), number(date.month()), number(date.day()));
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let mut certificate = CertificateParams::new(names).unwrap();
-        certificate.not_after = date_time_ymd(year, 1, 1);
-        let certificate = certificate.signed_by(&key, &self.issuer).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
