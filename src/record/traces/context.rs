@@ -68,13 +68,13 @@ impl<'a> TraceParent<'a> {
         self.flags & 1 == 1
     }
 
-    /// The span `span_id` below it.
-    pub(crate) fn child(self, span_id: SpanId, headers: &HeaderMap) -> Span {
+    /// The span `id` below it.
+    pub(crate) fn child(self, id: SpanId, headers: &HeaderMap) -> Span {
         let state: Vec<_> =
             headers.get_all(TRACE_STATE).iter().filter_map(|field| field.to_str().ok()).collect();
         let state = Some(state.join(",")).filter(|state| !state.is_empty() && state.len() <= LONGEST_STATE);
         let start = Start::Below { parent: self.span_id.into(), state: state.map(Into::into) };
-        Span { trace_id: self.trace_id.into(), span_id, start }
+        Span { trace_id: self.trace_id.into(), id, start }
     }
 }
 
@@ -82,7 +82,7 @@ impl<'a> TraceParent<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     pub(crate) trace_id: Box<str>,
-    pub(crate) span_id: SpanId,
+    pub(crate) id: SpanId,
     pub(crate) start: Start,
 }
 
@@ -104,7 +104,7 @@ impl Span {
     /// Says in `headers` that what comes next is below this span. `tracestate` goes on as it came, where it belongs to the
     /// same trace.
     pub(crate) fn tell(&self, headers: &mut HeaderMap) {
-        let text = format!("00-{}-{}-01", self.trace_id, self.span_id);
+        let text = format!("00-{}-{}-01", self.trace_id, self.id);
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(TRACE_PARENT, value);
         }

@@ -33,26 +33,26 @@ fn span(finished: &FinishedSpan) -> Value {
     };
     let start = i128::from(line.time) * 1000;
     let end = start + i128::try_from(line.duration.as_nanos()).unwrap_or_default();
-    let mut value = json!({
-        "traceId": span.trace_id,
-        "spanId": span.span_id.to_string(),
-        "name": name,
-        "kind": SERVER,
-        "startTimeUnixNano": start.to_string(),
-        "endTimeUnixNano": end.to_string(),
-        "flags": 1,
-        "attributes": attributes(finished),
-    });
-    if let Start::Below { parent, state } = &span.start {
-        value["parentSpanId"] = json!(parent);
-        value["traceState"] = json!(state.as_deref().unwrap_or_default());
-    }
+    let (parent, state) = match &span.start {
+        Start::Here => (None, None),
+        Start::Below { parent, state } => (Some(parent), state.as_deref()),
+    };
     let has_failed =
         line.effect == Effect::Aborted || line.status.is_some_and(|status| status.is_server_error());
-    if has_failed {
-        value["status"] = json!({ "code": ERROR, "message": line.reason });
-    }
-    value
+    let fields = [
+        ("traceId", Some(json!(span.trace_id))),
+        ("spanId", Some(json!(span.id.to_string()))),
+        ("parentSpanId", parent.map(|parent| json!(parent))),
+        ("traceState", state.map(|state| json!(state))),
+        ("name", Some(json!(name))),
+        ("kind", Some(json!(SERVER))),
+        ("startTimeUnixNano", Some(json!(start.to_string()))),
+        ("endTimeUnixNano", Some(json!(end.to_string()))),
+        ("flags", Some(json!(1))),
+        ("attributes", Some(json!(attributes(finished)))),
+        ("status", has_failed.then(|| json!({ "code": ERROR, "message": line.reason }))),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 fn attributes(finished: &FinishedSpan) -> Vec<Value> {

@@ -154,7 +154,7 @@ impl Sampler {
             return parent.is_sampled().then(|| parent.child(span, headers));
         }
         let is_chosen = number & 0xffff_ffff < self.threshold;
-        is_chosen.then(|| Span { trace_id: id.as_str().into(), span_id: span, start: Start::Here })
+        is_chosen.then(|| Span { trace_id: id.as_str().into(), id: span, start: Start::Here })
     }
 }
 
