@@ -12,6 +12,7 @@ pub(crate) struct Families {
     pub(crate) connections: ConnectionFamilies,
     pub(crate) snapshot: SnapshotFamilies,
     pub(crate) audit: AuditFamilies,
+    pub(crate) traces: TraceFamilies,
 }
 
 impl Families {
@@ -24,6 +25,7 @@ impl Families {
             connections: ConnectionFamilies::new(&new),
             snapshot: SnapshotFamilies::new(&new),
             audit: AuditFamilies::new(&new),
+            traces: TraceFamilies::new(&new),
         }
     }
 }
@@ -122,6 +124,25 @@ impl AuditFamilies {
             refused: new.counter(
                 "audit_refused_total",
                 "Requests refused because the audit log could not take them.",
+            ),
+        }
+    }
+}
+
+/// What the exporter of traces counts.
+#[derive(Debug)]
+pub(crate) struct TraceFamilies {
+    pub(crate) exported: IntCounter,
+    pub(crate) dropped: IntCounter,
+}
+
+impl TraceFamilies {
+    fn new(new: &Builder<'_>) -> Self {
+        Self {
+            exported: new.counter("trace_spans_exported_total", "Spans that the collector took."),
+            dropped: new.counter(
+                "trace_spans_dropped_total",
+                "Spans lost to a full queue, or to a collector that did not take them.",
             ),
         }
     }

@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod bench;
 mod bodies;
 mod clients;
 mod command;
@@ -14,6 +15,7 @@ mod corpus;
 mod cost;
 mod dashboards;
 mod demo;
+mod deploy;
 mod documentation;
 mod drain;
 mod git;
@@ -22,6 +24,7 @@ mod http2;
 mod inspect;
 mod layers;
 mod limits;
+mod listeners;
 mod policy_faults;
 mod reference;
 mod regression;
@@ -32,4 +35,6 @@ mod stalls;
 mod support;
 mod tidy;
 mod tls;
+mod tracing;
+mod upgrade;
 mod upstreams;

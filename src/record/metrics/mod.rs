@@ -210,6 +210,16 @@ impl Metrics {
         register(&self.registry, collector);
     }
 
+    /// Counts spans that the collector took.
+    pub(crate) fn spans_exported(&self) -> IntCounter {
+        self.families.traces.exported.clone()
+    }
+
+    /// Counts spans that were lost.
+    pub(crate) fn spans_dropped(&self) -> IntCounter {
+        self.families.traces.dropped.clone()
+    }
+
     /// Counts requests that the audit log could not take.
     pub(crate) fn audit_refused(&self) -> IntCounter {
         self.families.audit.refused.clone()
