@@ -166,7 +166,7 @@ class Panel:
         samples = [sample for sample in samples if not math.isnan(sample[1])][:10]
         if not samples:
             return [self.empty()]
-        longest = max(width_of(name) for name, _ in samples)
+        longest = max(width_of(name) for name, _ in samples) * 1.1
         left, right = self.x + 14 + longest, self.x + self.w - 70
         height = min(26, (self.h - 40) / len(samples))
         most = max(value for _, value in samples) or 1
@@ -191,16 +191,19 @@ class Panel:
         hidden, names = organize.get("excludeByName", {}), organize.get("renameByName", {})
         columns = [name for name in dict.fromkeys(name for labels, _ in rows for name in labels) if name != "__name__"]
         columns += [] if hidden.get("Value") else ["Value"]
-        column = (self.w - 20) / len(columns)
-        out, y = [], self.y + 40
-        for at, name in enumerate(columns):
-            out.append(text(self.x + 10 + at * column, y, names.get(name, name), 11, FAINT, weight="600"))
-        for labels, value in rows[: int((self.h - 46) / 20)]:
+        cells = [
+            [formatted(value, self.unit, self.decimals) if name == "Value" else labels.get(name, "") for name in columns]
+            for labels, value in rows
+        ]
+        head = [names.get(name, name) for name in columns]
+        needed = [max(map(len, column)) + 3 for column in zip(head, *cells)]
+        places = [self.x + 10 + (self.w - 20) * sum(needed[:at]) / sum(needed) for at in range(len(needed))]
+        y = self.y + 40
+        out = [text(x, y, name, 11, FAINT, weight="600") for x, name in zip(places, head)]
+        for row in cells[: int((self.h - 46) / 20)]:
             y += 20
             out.append(f'<path d="M{self.x + 10:.1f} {y - 14:.1f}h{self.w - 20:.1f}" stroke="{GRID}"/>')
-            for at, name in enumerate(columns):
-                cell = formatted(value, self.unit, self.decimals) if name == "Value" else labels.get(name, "")
-                out.append(text(self.x + 10 + at * column, y, cell, 11.5))
+            out += [text(x, y, cell, 11.5) for x, cell in zip(places, row)]
         return out
 
     def empty(self):
@@ -272,7 +275,7 @@ class Frame:
             self.ticks = [10.0**power for power in range(low, max(high, low + 1) + 1)]
             return
         base = 1024.0 ** math.floor(math.log(highest, 1024)) if highest >= 1024 and defaults["unit"] in ("bytes", "binBps") else 1
-        step = nice(highest / base / 4 or 0.25) * base
+        step = nice(highest / base / 4 or 1) * base
         self.ticks = [step * at for at in range(max(1, math.ceil(highest / step * 0.999)) + 1)]
 
     def at_x(self, moment):

@@ -152,7 +152,7 @@ fn every_query_has_data_under_load() {
         wait_for_data(&prometheus, vec![Query { place: "scrape".into(), expression: "up == 1".into() }]);
     assert!(seen.is_empty(), "no scrape: {}", prometheus.get("/api/v1/targets"));
     if let Some(seconds) = drawn {
-        draw(&load, &prometheus, seconds);
+        return draw(&load, &prometheus, seconds);
     }
     load.crowd();
     load.policy(false);

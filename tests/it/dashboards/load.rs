@@ -27,6 +27,8 @@ const EXPIRED: u8 = 4;
 const ON_TRIAL: u8 = 5;
 const PENDING: u8 = 6;
 const EXPIRES_SOON: u8 = 7;
+/// This one and the next are in nobody's hands.
+const UNUSED: u8 = 9;
 /// In no policy file.
 const UNKNOWN: u8 = 8;
 
@@ -191,7 +193,8 @@ fn gateway(authority: &Authority, root: &str, host: SocketAddr, legacy: SocketAd
 
 fn tokens() -> String {
     let mut text = String::from("tokens:\n");
-    let tonight = (Timestamp::now() + SignedDuration::from_hours(12)).to_string();
+    let in_hours = |hours: i64| (Timestamp::now() + SignedDuration::from_hours(hours)).to_string();
+    let (tonight, this_week, this_month) = (in_hours(12), in_hours(100), in_hours(500));
     for (seed, permission, owner, state, expires_at) in [
         (READER, "read", "acme", "active", "2999-01-01"),
         (WRITER, "write", "acme", "active", "2999-01-01"),
@@ -200,6 +203,8 @@ fn tokens() -> String {
         (ON_TRIAL, "read", "umbrella", "active", "2999-01-01"),
         (PENDING, "read", "acme", "pending", "2999-01-01"),
         (EXPIRES_SOON, "read", "acme", "active", tonight.as_str()),
+        (UNUSED, "read", "acme", "active", this_week.as_str()),
+        (UNUSED + 1, "read", "acme", "active", this_month.as_str()),
     ] {
         let digest = TokenDigest::of(&token(seed));
         writeln!(
