@@ -93,7 +93,6 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
-    recorder.metrics.connections_limited(config.limits.connections);
     let (sockets, control_socket) = sockets::open(config, inherited)?;
     let mut listeners = Vec::new();
     for (served, sockets) in served.iter_mut().zip(sockets) {
@@ -212,6 +211,7 @@ pub(super) fn tell_expiries(directory: &Path, served: &[Served], metrics: &Metri
 fn recorder(config: &Config) -> Result<Recorder, AppError> {
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let metrics = Metrics::with_tokens(&names, config.metrics.tokens);
+    metrics.connections_limited(config.limits.connections);
     let output = match &config.audit {
         AuditOutput::Stdout => Output::Stdout,
         AuditOutput::File(file) => Output::File(file.clone()),

@@ -275,13 +275,9 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if !record.is_described() {
         return;
     }
-    let token_id = judgment.token.map(|token| token.public_id);
-    if token_id.is_some() {
-        record.identified(&Caller {
-            token_id,
-            token_name: judgment.grant.map(|grant| grant.name()),
-            user: judgment.grant.map(|grant| grant.user()),
-        });
+    if let Some(token) = judgment.token {
+        let (token_name, user) = judgment.grant.map(|grant| (grant.name(), grant.user())).unzip();
+        record.identified(&Caller { token_id: Some(token.public_id), token_name, user });
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;

@@ -38,7 +38,7 @@ enum Ended {
 #[derive(Debug)]
 struct Asked {
     is_head: bool,
-    is_http10: bool,
+    version: Version,
     persistent: bool,
     takes_trailers: bool,
 }
@@ -109,7 +109,7 @@ impl From<&RequestHead> for Asked {
     fn from(head: &RequestHead) -> Self {
         Self {
             is_head: head.parts.method == Method::HEAD,
-            is_http10: head.parts.version == Version::HTTP_10,
+            version: head.parts.version,
             persistent: head.persistent,
             takes_trailers: head.takes_trailers,
         }
@@ -150,7 +150,7 @@ fn framing(response: &Answer, asked: &Asked) -> Framing {
         if is_never_sent(response.status(), asked) { declared().or(hint) } else { hint.or_else(declared) };
     match length {
         Some(length) => Framing::Length(length),
-        None if asked.is_http10 => Framing::Close,
+        None if asked.version == Version::HTTP_10 => Framing::Close,
         None => Framing::Chunked { trailers: asked.takes_trailers },
     }
 }
@@ -176,16 +176,15 @@ fn write_head<B>(head: &mut Vec<u8>, response: &Response<B>, framing: Framing, a
     }
     match framing {
         // The length of a body that is not sent is known only where somebody said it.
-        Framing::Length(0) if is_never_sent(status, asked) => {}
+        Framing::Length(0) | Framing::Chunked { .. } if is_never_sent(status, asked) => {}
         Framing::Length(_) if status == StatusCode::NO_CONTENT => {}
         Framing::Length(length) => push_field(head, "content-length", &[length.to_string().as_bytes()]),
-        Framing::Chunked { .. } if is_never_sent(status, asked) => {}
         Framing::Chunked { .. } => push_field(head, "transfer-encoding", &[b"chunked"]),
         Framing::Close => {}
     }
     if !goes_on {
         push_field(head, "connection", &[b"close"]);
-    } else if asked.is_http10 {
+    } else if asked.version == Version::HTTP_10 {
         push_field(head, "connection", &[b"keep-alive"]);
     }
     head.extend_from_slice(b"\r\n");

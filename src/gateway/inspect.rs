@@ -26,7 +26,7 @@ pub fn needed(
     if body.is_end_stream() {
         return Ok(None);
     }
-    Ok(Inspection::needed(&parts.method, &parts.headers, identity)?)
+    Inspection::needed(&parts.method, &parts.headers, identity)
 }
 
 /// The whole of a body, looked into.
