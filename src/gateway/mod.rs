@@ -18,6 +18,8 @@ pub mod outflow;
 pub mod patience;
 pub mod pool;
 pub mod refuse;
+#[cfg(test)]
+mod script;
 pub mod sending;
 pub mod upstream;
 pub mod validity;
