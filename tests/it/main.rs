@@ -10,6 +10,7 @@ mod attacks;
 mod bodies;
 mod clients;
 mod command;
+mod connections;
 mod corpus;
 mod cost;
 mod demo;

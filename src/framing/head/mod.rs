@@ -163,7 +163,7 @@ pub fn read_head(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, HeadF
     Ok(RequestHead {
         parts,
         body,
-        persistent: if line.version == Version::HTTP_11 { !fields.close } else { fields.keep_alive },
+        persistent: !fields.close && (line.version == Version::HTTP_11 || fields.keep_alive),
         expects_continue: fields.expects_continue && line.version == Version::HTTP_11,
         takes_trailers: fields.takes_trailers,
     })
