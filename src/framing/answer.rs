@@ -82,7 +82,8 @@ fn parse(head: &Bytes, to_head_request: bool) -> Result<AnswerHead, Malformed> {
     let status = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, head, &mut fields)
         .map_err(|_| Malformed)?;
-    if status.is_partial() {
+    // Two ends of one head would be two answers.
+    if status != httparse::Status::Complete(head.len()) {
         return Err(Malformed);
     }
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed)?;
@@ -96,7 +97,8 @@ fn parse(head: &Bytes, to_head_request: bool) -> Result<AnswerHead, Malformed> {
     let (body, certain) = framing(status, &headers, to_head_request)?;
     let persistent = match parsed.version {
         Some(1) => !names(&headers, b"close"),
-        _ => names(&headers, b"keep-alive"),
+        // Nobody knew of codings then (RFC 9112 section 6.1).
+        _ => names(&headers, b"keep-alive") && !headers.contains_key(header::TRANSFER_ENCODING),
     };
     Ok(AnswerHead {
         status,
@@ -116,11 +118,12 @@ fn framing(
     let length = length(headers)?;
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let coding = codings.next();
-    if to_head_request
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
+    if to_head_request || matches!(status, StatusCode::NOT_MODIFIED) {
         return Ok((AnswerFraming::Length(0), true));
+    }
+    // Here a body may not even be announced (RFC 9110 section 8.6), and what is announced may come.
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        return Ok((AnswerFraming::Length(0), coding.is_none() && length.unwrap_or(0) == 0));
     }
     match (coding, length) {
         // Any other coding would have to be taken off, for the field that names it ends here.
@@ -191,7 +194,13 @@ mod tests {
             body("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\n"),
             Ok((Length(5), true))
         );
-        assert_eq!(body("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n"), Ok((Length(0), true)));
+        assert_eq!(body("HTTP/1.1 204 No Content\r\n\r\n"), Ok((Length(0), true)));
+        assert_eq!(body("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"), Ok((Length(0), true)));
+        assert_eq!(body("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n"), Ok((Length(0), false)));
+        let chunked = "transfer-encoding: chunked\r\n\r\n";
+        assert_eq!(body(&format!("HTTP/1.1 204 No Content\r\n{chunked}")), Ok((Length(0), false)));
+        let old = format!("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n{chunked}");
+        assert_eq!(body(&old), Ok((Chunked, false)));
         assert_eq!(body("HTTP/1.1 304 Not Modified\r\n\r\n"), Ok((Length(0), true)));
         let head = read("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", true).unwrap().unwrap();
         assert_eq!(head.body, Length(0));

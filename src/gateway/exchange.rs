@@ -148,8 +148,9 @@ impl HostBody {
             AnswerFraming::Chunked => Rest::Chunked(Box::new(Chunks::of_host(TRAILERS))),
             AnswerFraming::Close => Rest::Close,
         };
-        let mut body =
-            Self { pool, exchange: Some(Box::new(exchange)), rest, is_reusable: head.reusable, fault: None };
+        // A host that answered before it took the whole request may not read the rest of it, or not as that.
+        let is_reusable = head.reusable && exchange.sending.is_settled();
+        let mut body = Self { pool, exchange: Some(Box::new(exchange)), rest, is_reusable, fault: None };
         if body.rest.has_ended() {
             body.finish();
         }
@@ -159,8 +160,7 @@ impl HostBody {
     /// The body ended as it should.
     fn finish(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
-        // A host that answered before it took the whole request may still be reading the rest.
-        if self.is_reusable && exchange.sending.has_ended() && exchange.link.inflow.buffer.is_empty() {
+        if self.is_reusable && exchange.link.inflow.buffer.is_empty() {
             self.pool.keep(exchange.link);
         }
     }

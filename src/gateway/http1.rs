@@ -71,6 +71,7 @@ pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin,
                 Next::End
             }
         };
+        let is_faulty = matches!(next, Next::Fault(_));
         let (head, body, fault) = match next {
             Next::End => return client.close(false).await,
             Next::Fault(fault) => (Box::new(RequestHead::default()), ClientBody::NOTHING, Some(fault)),
@@ -88,13 +89,14 @@ pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin,
             Poll::Pending => client.poll_left(context).map(|()| Ended::Left),
         })
         .await;
-        match ended {
-            Ended::Open if client.is_between() => {}
-            Ended::Open | Ended::Closing => {
-                let is_sending = !client.is_between();
-                return client.close(is_sending).await;
-            }
-            Ended::Left => return,
+        if ended == Ended::Left {
+            return;
+        }
+        let is_whole = client.end_exchange();
+        if ended == Ended::Closing || !is_whole {
+            // What nobody will read is on its way, or was read already.
+            let is_sending = is_faulty || !is_whole || client.has_begun();
+            return client.close(is_sending).await;
         }
     }
 }

@@ -1,10 +1,12 @@
 //! One connection to a host.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::task::{Context, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 
 use crate::clock::timer::Timer;
 use crate::gateway::inflow::Inflow;
@@ -37,8 +39,41 @@ impl Link {
     /// Whether the host has neither closed it nor sent anything that nobody asked for.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
-        let mut context = Context::from_waker(Waker::noop());
-        let read = Pin::new(&mut self.inflow.socket).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
-        self.inflow.buffer.is_empty() && read.is_pending()
+        let socket = &mut self.inflow.socket;
+        let reading =
+            poll_fn(|context| Pin::new(&mut *socket).poll_read(context, &mut ReadBuf::new(&mut byte)));
+        // A task that has done much would be told to wait, which looks like silence.
+        let reading = pin!(unconstrained(reading));
+        let is_silent = reading.poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        self.inflow.buffer.is_empty() && is_silent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    use super::*;
+
+    /// What a host says unasked would be taken for the answer to the next request.
+    #[tokio::test]
+    async fn a_host_that_speaks_unasked_is_heard_by_a_busy_task_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut host, _) = listener.accept().await.unwrap();
+        let mut link = Link::new(MaybeTls::Plain(stream), None);
+        assert!(link.is_quiet());
+        host.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+        let MaybeTls::Plain(stream) = &link.inflow.socket else { unreachable!() };
+        stream.readable().await.unwrap();
+        let is_quiet = poll_fn(|context| {
+            while has_budget_remaining() {
+                assert!(pin!(consume_budget()).poll(context).is_ready());
+            }
+            std::task::Poll::Ready(link.is_quiet())
+        });
+        assert!(!is_quiet.await);
     }
 }

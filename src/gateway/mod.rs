@@ -19,6 +19,8 @@ pub mod outflow;
 pub mod patience;
 pub mod pool;
 pub mod refuse;
+#[cfg(test)]
+mod script;
 pub mod sending;
 #[cfg(test)]
 pub(crate) mod trap;

@@ -45,9 +45,11 @@ impl Sending {
         self.method == Method::HEAD
     }
 
-    /// Whether all of it went out.
-    pub fn has_ended(&self) -> bool {
-        self.outflow.has_ended()
+    /// Whether all of it went out, and no host can take a part of it for another request: where HTTP gives a body no
+    /// meaning, some hosts leave it unread (RFC 9110 sections 9.3.1, 9.3.2 and 9.3.5).
+    pub fn is_settled(&self) -> bool {
+        let is_meaningless = self.has_body && (self.method.is_safe() || self.method == Method::DELETE);
+        self.outflow.has_ended() && !is_meaningless
     }
 
     /// From the beginning, for another connection; `None` where the host may have seen it, and might do it twice: all

@@ -11,6 +11,7 @@ mod bench;
 mod bodies;
 mod clients;
 mod command;
+mod connections;
 mod corpus;
 mod cost;
 mod dashboards;

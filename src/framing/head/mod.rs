@@ -176,7 +176,7 @@ pub fn read_head(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, HeadF
     parts.version = line.version;
     parts.headers = headers;
     read.body = body;
-    read.persistent = if line.version == Version::HTTP_11 { !fields.close } else { fields.keep_alive };
+    read.persistent = !fields.close && (line.version == Version::HTTP_11 || fields.keep_alive);
     read.expects_continue = fields.expects_continue && line.version == Version::HTTP_11;
     read.takes_trailers = fields.takes_trailers;
     Ok(read)

@@ -126,13 +126,12 @@ impl<B: Body<Data = Bytes> + Unpin> Outflow<B> {
         let around = self.around.get(self.written..).unwrap_or_default();
         let slices = [IoSlice::new(around), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
         let receiver = Pin::new(receiver);
-        let count = ready!(if self.piece.is_empty() {
-            receiver.poll_write(context, around)
-        } else if receiver.is_write_vectored() {
+        let mut unsent = slices.iter().filter(|slice| !slice.is_empty());
+        let first = unsent.next().map_or(&[][..], |slice| slice);
+        let count = ready!(if unsent.next().is_some() && receiver.is_write_vectored() {
             receiver.poll_write_vectored(context, &slices)
         } else {
-            let first = slices.iter().find(|slice| !slice.is_empty());
-            receiver.poll_write(context, first.map_or(&[], |slice| slice))
+            receiver.poll_write(context, first)
         })?;
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -217,3 +216,6 @@ pub fn push_field(head: &mut Vec<u8>, name: &str, value: &[&[u8]]) {
     }
     head.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests;
