@@ -186,16 +186,25 @@ impl Taking {
 pub async fn while_taken(stream: impl Future, time: Duration) {
     let taking = Arc::<Taking>::default();
     let mut stream = pin!(TAKING.scope(Arc::clone(&taking), stream));
+    let mut patience = Patience::new(time);
     let mut seen = None;
-    loop {
-        if tokio::time::timeout(time, stream.as_mut()).await.is_ok() {
-            return;
+    std::future::poll_fn(|context| {
+        if stream.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
         }
-        let stuck = taking.stuck_at();
-        if stuck.is_some() && stuck == seen {
-            tracing::debug!("a client takes nothing of its answer");
-            return;
+        // Most answers are taken at once: nothing is counted before one is not.
+        while let stuck @ Some(_) = taking.stuck_at() {
+            if patience.poll_over(context).is_pending() {
+                return Poll::Pending;
+            }
+            patience.moved();
+            if stuck == std::mem::replace(&mut seen, stuck) {
+                tracing::debug!("a client takes nothing of its answer");
+                return Poll::Ready(());
+            }
         }
-        seen = stuck;
-    }
+        patience.moved();
+        Poll::Pending
+    })
+    .await;
 }
