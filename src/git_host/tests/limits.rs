@@ -178,7 +178,7 @@ async fn no_more_children_than_allowed() {
     let (_first, body) = Script::new();
     let first = within(host.serve_request(post(FETCH, body), &caller)).await.unwrap();
     let (_second, body) = Script::new();
-    let second = within(host.clone().serve(post(FETCH, body), &caller)).await.unwrap();
+    let second = within(host.clone().serve_request(post(FETCH, body), &caller)).await.unwrap();
     let request = || Request::get("/acme/alpha.git/HEAD").body(Empty::<Bytes>::new()).unwrap();
     let refused = within(host.serve_request(request(), &caller)).await.unwrap_err();
     assert_eq!(refused, ServeError::Overloaded);
