@@ -21,9 +21,9 @@ use crate::live::load::{Effort, Loader, TextDigest};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamSpec;
 
-/// How much reloads let other threads go first: a tenth of the time of a processor that is busy with requests, so that
-/// a token that is taken back on a busy machine stops working soon all the same.
-const NICENESS: i32 = 10;
+/// How much more reloads let other threads go first: they get a quarter of a processor that is busy with requests, so
+/// that a token that is taken back on a busy machine stops working soon all the same.
+const NICENESS: i32 = 5;
 
 /// Where policy comes from, and for whom it is compiled.
 #[derive(Debug, Clone)]
@@ -141,7 +141,8 @@ impl LivePolicy {
         let (done, reloaded) = oneshot::channel();
         let live = Arc::clone(self);
         let run = move || {
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            let nicer = |own: i32| rustix::process::setpriority_process(None, own.saturating_add(NICENESS));
+            if let Err(error) = rustix::process::getpriority_process(None).and_then(nicer) {
                 tracing::debug!(%error, "reloads have the priority of requests");
             }
             // Where nobody waits any more, the process ends.

@@ -29,6 +29,9 @@ const PIECE: u64 = 1 << 20;
 /// The longest line of a file of JSON lines, bytes.
 const LONGEST_LINE: usize = 16 << 20;
 
+/// How much text of tokens is kept while it is compiled, bytes.
+const KEPT: u64 = 16 << 20;
+
 /// How often files that change while they are read are read again.
 const ATTEMPTS: usize = 5;
 
@@ -61,6 +64,8 @@ pub struct Loaded {
     files: Vec<Arc<TokenFile>>,
     /// Tells whether the files say what others said.
     pub texts: TextDigest,
+    /// Whether some files were read while others were compiled already.
+    streamed: bool,
 }
 
 impl Loaded {
@@ -74,59 +79,48 @@ impl Loaded {
     }
 }
 
+/// Policy files as they were at one moment, before anything is compiled.
+#[derive(Debug)]
+struct Texts {
+    files: Vec<PolicyFile>,
+    /// Those that declare no tokens.
+    sources: Vec<Source>,
+    /// Those that declare tokens and take little room; the others are read while they are compiled.
+    of_tokens: HashMap<String, String>,
+}
+
+impl Texts {
+    fn read(directory: &Path) -> Result<Self, Vec<Fault>> {
+        let mut texts =
+            Self { files: files::list(directory)?, sources: Vec::new(), of_tokens: HashMap::new() };
+        let (mut faults, mut left) = (Vec::new(), KEPT);
+        for file in &texts.files {
+            let declares_tokens = Kind::of(&file.name).and_then(Kind::tokens).is_some();
+            if declares_tokens {
+                match left.checked_sub(file.length) {
+                    Some(less) => left = less,
+                    None => continue,
+                }
+            }
+            match fs::read_to_string(&file.path) {
+                Ok(text) if declares_tokens => drop(texts.of_tokens.insert(file.name.clone(), text)),
+                Ok(text) => {
+                    texts.sources.push(Source { name: file.name.clone(), file: file.path.clone(), text });
+                }
+                Err(error) => faults.push(cannot_be_read(file, &error)),
+            }
+        }
+        if faults.is_empty() { Ok(texts) } else { Err(faults) }
+    }
+}
+
 impl Loader {
     /// Reads and compiles the files of `inputs`.
     ///
     /// # Errors
     /// Every file or folder that cannot be read.
     pub fn load(&mut self, inputs: &Inputs, effort: Effort) -> Result<Loaded, Vec<Fault>> {
-        let files = files::list(&inputs.directory)?;
-        let (mut sources, mut unreadable, mut digests) = (Vec::new(), Vec::new(), HashMap::new());
-        let mut of_tokens = Vec::new();
-        for file in &files {
-            if let Some(form) = Kind::of(&file.name).and_then(Kind::tokens) {
-                of_tokens.push(Job { file, form, known: None });
-                continue;
-            }
-            match fs::read_to_string(&file.path) {
-                Ok(text) => {
-                    digests.insert(&*file.name, digest(|context| context.update(text.as_bytes())));
-                    sources.push(Source { name: file.name.clone(), file: file.path.clone(), text });
-                }
-                Err(error) => unreadable.push(cannot_be_read(file, &error)),
-            }
-        }
-        let mut frame = Frame::compile(&sources, &inputs.upstreams);
-        let mut known = std::mem::take(&mut self.known);
-        if self.vocabulary != *frame.vocabulary() {
-            self.vocabulary = frame.vocabulary().clone();
-            known.clear();
-        }
-        for job in &mut of_tokens {
-            job.known = known.remove(&job.file.name);
-        }
-        let mut compiled = Vec::new();
-        for (job, done) in of_tokens.iter().zip(run(&of_tokens, &self.vocabulary, effort)) {
-            match done {
-                Ok((text, file, faults)) => {
-                    if faults.is_empty() {
-                        self.known.insert(job.file.name.clone(), (text, Arc::clone(&file)));
-                    }
-                    digests.insert(&*job.file.name, text);
-                    frame.fault(faults);
-                    compiled.push(file);
-                }
-                Err(error) => unreadable.push(cannot_be_read(job.file, &error)),
-            }
-        }
-        let texts = digest(|context| {
-            for PolicyFile { name, .. } in &files {
-                context.update(&name.len().to_le_bytes());
-                context.update(name.as_bytes());
-                context.update(&digests.get(name.as_str()).map_or([0; 32], |digest| digest.0));
-            }
-        });
-        if unreadable.is_empty() { Ok(Loaded { frame, files: compiled, texts }) } else { Err(unreadable) }
+        self.compile(Texts::read(&inputs.directory)?, inputs, effort)
     }
 
     /// What [`Self::load`] gives, and the stamps of what was read. `None` where the files changed while they were read,
@@ -139,14 +133,67 @@ impl Loader {
     ) -> Option<(Vec<Stamp>, Result<Loaded, Vec<Fault>>)> {
         let mut before = files::stamps(&inputs.directory);
         for _ in 0..ATTEMPTS {
-            let loaded = self.load(inputs, effort);
-            let after = files::stamps(&inputs.directory);
+            let texts = Texts::read(&inputs.directory);
+            let mut after = files::stamps(&inputs.directory);
             if before == after {
-                return Some((after, loaded));
+                let loaded = texts.and_then(|texts| self.compile(texts, inputs, effort));
+                // Only large files are read while others are compiled already, which takes its time.
+                if !loaded.as_ref().is_ok_and(|loaded| loaded.streamed) {
+                    return Some((after, loaded));
+                }
+                after = files::stamps(&inputs.directory);
+                if before == after {
+                    return Some((after, loaded));
+                }
             }
             before = after;
         }
         None
+    }
+
+    fn compile(&mut self, texts: Texts, inputs: &Inputs, effort: Effort) -> Result<Loaded, Vec<Fault>> {
+        let Texts { files, sources, mut of_tokens } = texts;
+        let of_source = |source: &Source| digest(|context| context.update(source.text.as_bytes()));
+        let mut digests: HashMap<_, _> =
+            sources.iter().map(|source| (source.name.clone(), of_source(source))).collect();
+        let mut frame = Frame::compile(&sources, &inputs.upstreams);
+        let mut known = std::mem::take(&mut self.known);
+        if self.vocabulary != *frame.vocabulary() {
+            self.vocabulary = frame.vocabulary().clone();
+            known.clear();
+        }
+        let mut jobs = Vec::new();
+        for file in &files {
+            let Some(form) = Kind::of(&file.name).and_then(Kind::tokens) else { continue };
+            let (text, known) = (of_tokens.remove(&file.name), known.remove(&file.name));
+            jobs.push(Job { file, form, text, known });
+        }
+        let (mut compiled, mut unreadable) = (Vec::new(), Vec::new());
+        for (job, done) in jobs.iter().zip(run(&jobs, &self.vocabulary, effort)) {
+            match done {
+                Ok((text, file, faults)) => {
+                    if faults.is_empty() {
+                        self.known.insert(job.file.name.clone(), (text, Arc::clone(&file)));
+                    }
+                    digests.insert(job.file.name.clone(), text);
+                    frame.fault(faults);
+                    compiled.push(file);
+                }
+                Err(error) => unreadable.push(cannot_be_read(job.file, &error)),
+            }
+        }
+        let streamed = jobs.iter().any(|job| job.text.is_none());
+        let texts = digest(|context| {
+            for PolicyFile { name, .. } in &files {
+                context.update(&name.len().to_le_bytes());
+                context.update(name.as_bytes());
+                context.update(&digests.get(name).map_or([0; 32], |digest| digest.0));
+            }
+        });
+        if !unreadable.is_empty() {
+            return Err(unreadable);
+        }
+        Ok(Loaded { frame, files: compiled, texts, streamed })
     }
 }
 
@@ -166,6 +213,8 @@ fn digest(feed: impl FnOnce(&mut Context)) -> TextDigest {
 struct Job<'f> {
     file: &'f PolicyFile,
     form: TokenForm,
+    /// What it says; `None` where that is still to be read.
+    text: Option<String>,
     known: Option<(TextDigest, Arc<TokenFile>)>,
 }
 
@@ -207,20 +256,25 @@ fn run(jobs: &[Job<'_>], vocabulary: &Vocabulary, effort: Effort) -> Vec<Done> {
 
 impl Job<'_> {
     fn run(&self, vocabulary: &Vocabulary, packer: &mut Packer) -> Done {
+        let said = self.text.as_ref().map(|text| digest(|context| context.update(text.as_bytes())));
         if let Some((text, known)) = &self.known {
-            let now = self.read(|_| {})?;
+            let now = said.map_or_else(|| self.read(|_| {}), Ok)?;
             if now == *text {
                 return Ok((now, Arc::clone(known), Vec::new()));
             }
         }
         let mut compiler = TokenCompiler::new(self.file.path.clone(), vocabulary, packer);
-        let text = match self.form {
-            TokenForm::Document => {
+        let text = match (&self.text, said, self.form) {
+            (Some(text), Some(said), form) => {
+                compiler.take(form, text);
+                said
+            }
+            (_, _, TokenForm::Document) => {
                 let text = fs::read_to_string(&self.file.path)?;
                 compiler.take(self.form, &text);
                 digest(|context| context.update(text.as_bytes()))
             }
-            TokenForm::Lines => {
+            (_, _, TokenForm::Lines) => {
                 let mut lines = Lines { pending: Vec::new(), compiler: &mut compiler, fault: None };
                 let text = self.read(|piece| lines.take(piece))?;
                 lines.end();

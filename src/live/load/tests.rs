@@ -107,13 +107,14 @@ fn a_file_with_a_fault_is_not_taken_for_known() {
 fn lines_are_whole_wherever_a_file_is_cut() {
     let directory = tempfile::tempdir().unwrap();
     let inputs = inputs(directory.path());
-    let count = 2 * usize::try_from(PIECE).unwrap() / line(10_000).len();
+    let count = usize::try_from(KEPT + 2 * PIECE).unwrap() / line(10_000).len();
     let mut text = String::new();
     for number in 0..count {
         write!(text, "{}{}", line(number), if number % 100 == 0 { "\r\n" } else { "" }).unwrap();
     }
     fs::write(directory.path().join("tokens/a.jsonl"), text.trim_end()).unwrap();
     let loaded = Loader::default().load(&inputs, Effort::Whole).unwrap();
+    assert!(loaded.streamed);
     let snapshot = loaded.into_snapshot(&inputs, 1).unwrap_or_else(|faults| panic!("{}", describe(&faults)));
     assert_eq!(snapshot.tokens.len(), count);
     let names = snapshot.tokens.grants().map(|grant| grant.name().to_owned());
@@ -126,7 +127,11 @@ fn what_is_no_text_cannot_be_read() {
     let inputs = inputs(directory.path());
     let file = directory.path().join("tokens/a.jsonl");
     for (bytes, want) in [
-        (b"\xff\n".to_vec(), "cannot be read: the text is not UTF-8"),
+        (b"\xff\n".to_vec(), "cannot be read: stream did not contain valid UTF-8"),
+        (
+            [vec![b'\n'; usize::try_from(KEPT).unwrap()], vec![0xff]].concat(),
+            "cannot be read: the text is not UTF-8",
+        ),
         (vec![b'x'; LONGEST_LINE + 1], "cannot be read: a line is longer than 16 MiB"),
     ] {
         fs::write(&file, bytes).unwrap();

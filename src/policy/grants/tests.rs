@@ -168,9 +168,9 @@ fn every_token_is_found_and_no_other() {
     }
 }
 
-/// Digests that begin alike stand in a row, and differ behind their tag.
+/// Digests that nobody hashed: they differ in a few bits only.
 #[test]
-fn digests_that_collide_are_told_apart() {
+fn digests_that_are_alike_are_told_apart() {
     let near = |last: u8| TokenDigest::from_hex(&format!("{}{last:02x}", "f".repeat(62))).unwrap();
     let mut packer = Packer::default();
     for last in 0..100 {
