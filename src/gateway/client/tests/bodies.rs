@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
 
 use super::{client, request};
-use crate::gateway::client::{Client, ClientBody, Next};
+use crate::gateway::client::{Client, ClientBody, Next, Socket};
 
 const FIRST: &[u8] = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
 const SECOND: &[u8] = b"POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n";
@@ -215,6 +215,10 @@ impl tokio::io::AsyncRead for Late {
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(context, buffer)
     }
+}
+
+impl Socket for Late {
+    fn break_off(&self) {}
 }
 
 impl AsyncWrite for Late {
