@@ -1,6 +1,11 @@
 //! What a decision costs, and what it does not depend on: the number of declared tokens, the number of routes.
 //!
 //! `cargo bench --bench decision`. Everything here is in memory and without the network.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the clock and prints"
+)]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use portcullis::command::output::Output;
 use portcullis::command::{Status, parse, report, run};
 
+/// A request asks for memory some dozen times; this one is faster at it, and gives more of it back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut output = Output::default();
     let status = start(&mut output);

@@ -1,12 +1,17 @@
 #!/bin/sh
-# Installs the programs that are named: git, nginx, fcgiwrap. Starts nothing. Does nothing where all of them are there;
-# on other systems than Debian's, or without the right to install, it says what is missing.
+# Installs the programs that are named, such as git, nginx, wrk, systemd-analyze. Starts nothing. Does nothing where all of
+# them are there; on other systems than Debian's, or without the right to install, it says what is missing.
 set -eu
 
 missing=
 PATH="$PATH:/usr/sbin:/sbin"
 for program in "$@"; do
-    case "$program" in nginx) package=nginx-light ;; *) package=$program ;; esac
+    case "$program" in
+    nginx) package=nginx-light ;;
+    h2load) package=nghttp2-client ;;
+    systemd-analyze) package=systemd ;;
+    *) package=$program ;;
+    esac
     command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
@@ -17,7 +22,7 @@ if [ "$(id -u)" -ne 0 ]; then
     sudo -n true >/dev/null 2>&1 || as_root=none
 fi
 if [ "$as_root" = none ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "missing:$missing; tests that need them are skipped. On Debian: sudo apt-get install --no-install-recommends$missing" >&2
+    echo "missing:$missing; what needs them is skipped, or fails. On Debian: sudo apt-get install --no-install-recommends$missing" >&2
     exit 0
 fi
 

@@ -1,25 +1,29 @@
 //! From a checked configuration to running threads.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::TcpListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_rustls::TlsConnector;
 
-use crate::app::reload::Reloader;
+use crate::app::certificates::{self, Served};
+use crate::app::inherit::Inherited;
+use crate::app::reload::{Reloaded, Reloader};
+use crate::app::sockets::{self, Listening};
+use crate::app::workers::Crew;
 use crate::app::{AppError, Running};
 use crate::config::credential::read_credential;
 use crate::config::{self, AuditOutput, Config, Host};
-use crate::control::process::WORKER_THREAD;
 use crate::control::readiness::Readiness;
 use crate::control::{self, ControlState};
 use crate::domain::fault::Fault;
@@ -27,7 +31,6 @@ use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
 use crate::gateway::pool::{Destination, Pool};
 use crate::gateway::upstream::Backend;
-use crate::gateway::worker::{self, Worker};
 use crate::gateway::{Gateway, Upstream};
 use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
@@ -37,6 +40,7 @@ use crate::record::Recorder;
 use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
+use crate::record::traces::{Collector, TraceSettings, Traces};
 use crate::record::worker::WorkerRecorder;
 use crate::{clock, tls};
 
@@ -67,64 +71,110 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
 /// # Errors
 /// [`AppError`].
 pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
+    start_on(config, file, Inherited::default())
+}
+
+/// As [`start`], on the sockets of `inherited` as far as they are for what `config` names.
+///
+/// # Errors
+/// [`AppError`].
+pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Result<Running, AppError> {
     let recorder = Arc::new(recorder(config)?);
     let started = clock::monotonic();
     let live = LivePolicy::load(inputs(config, file));
     recorder.metrics.reload_took(clock::monotonic().saturating_duration_since(started));
-    let gateway = Arc::new(gateway(config, live, &recorder)?);
+    let (gateway, mut served) = gateway(config, live, &recorder)?;
+    let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
-    tell_certificates(config, &recorder.metrics);
+    tell_expiries(&config.directory, &served, &recorder.metrics);
     let hosts =
         config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
-    let (listeners, sockets) = listen(config)?;
-    let control = config.control.map(listen_control).transpose()?;
-    let control_address = control.as_ref().and_then(|listener| listener.local_addr().ok());
-    let state = Arc::new(ControlState { recorder: Arc::clone(&recorder), readiness: Readiness::new() });
-    let (drain, draining) = watch::channel(false);
-    let mut workers = Vec::new();
-    for (number, sockets) in sockets.into_iter().enumerate() {
-        let recorder = WorkerRecorder::new(&recorder, number)
-            .map_err(|source| AppError::System { what: "seeding request ids".into(), source })?;
-        let backends = hosts.iter().map(|host| host.backend(&recorder)).collect();
-        let worker = Worker { gateway: Arc::clone(&gateway), recorder, backends };
-        let (draining, drain_time) = (draining.clone(), config.drain);
-        workers.push(spawn(format!("{WORKER_THREAD}{number}"), move || {
-            worker::run(worker, sockets, draining, drain_time)
-        })?);
+    let (sockets, control_socket) = sockets::open(config, inherited)?;
+    let mut listeners = Vec::new();
+    for (served, sockets) in served.iter_mut().zip(sockets) {
+        let system =
+            |source| AppError::System { what: format!("listening on {}", served.config.bind), source };
+        let listener = Arc::clone(&served.listener);
+        let listening = Listening::on(sockets, served.config.name.as_ref(), listener).map_err(system)?;
+        served.address = listening.address;
+        listeners.push(listening);
     }
+    let addresses: Vec<_> = served.iter().map(|served| served.address).collect();
+    let control = control_socket.as_ref().and_then(|socket| socket.local_addr().ok());
+    let crew =
+        Crew { gateway: Arc::clone(&gateway), hosts, listeners, size: config.workers, drain: config.drain };
+    let supervision = crew.start()?;
+    let state = Arc::new(ControlState { recorder, readiness: Readiness::new() });
     let (reload, reloads) = mpsc::channel(1);
-    let reloader = Reloader::new(gateway, config.clone(), reloads);
-    let background_state = Arc::clone(&state);
-    let background = spawn("control".into(), move || background(control, background_state, reloader))?;
+    let listening = Arc::new(ArcSwap::from_pointee(addresses.clone()));
+    let reloaded = Reloaded {
+        gateway,
+        served,
+        addresses: Arc::clone(&listening),
+        supervisor: supervision.events.clone(),
+    };
+    let reloads = Reloader::new(reloaded, config.clone(), file.to_owned(), reloads);
+    // The control plane is asked as soon as it listens.
     state.readiness.snapshot_loaded();
+    let (leave_control, leaves) = watch::channel(false);
+    let system = |source| AppError::System { what: "starting the control plane".into(), source };
+    let socket = control_socket.as_ref().map(StdListener::try_clone).transpose().map_err(system)?;
+    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves };
+    let run = move || background(control_plane, reloads);
+    let background = thread::Builder::new().name("control".into()).spawn(run).map_err(system)?;
     let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len());
-    tracing::info!(?listeners, control = ?control_address, upstreams, tokens, "serving");
-    Ok(Running { listeners, control: control_address, live, state, drain, reload, workers, background })
+    tracing::info!(listeners = ?addresses, ?control, upstreams, tokens, "serving");
+    Ok(Running {
+        listeners: addresses,
+        control,
+        addresses: listening,
+        control_socket,
+        live,
+        state,
+        reload,
+        leave_control,
+        supervision,
+        background,
+    })
+}
+
+/// The control listener, and when it ends before the reloads do.
+struct ControlPlane {
+    socket: Option<StdListener>,
+    state: Arc<ControlState>,
+    leaves: watch::Receiver<bool>,
 }
 
 /// What runs beside the data plane, on a thread of its own: the control listener, and the reloads, with whose end it
 /// ends.
-fn background(control: Option<StdListener>, state: Arc<ControlState>, reloader: Reloader) -> io::Result<()> {
+fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
+    let ControlPlane { socket, state, mut leaves } = control;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
-        match control {
-            Some(listener) => control::serve(TcpListener::from_std(listener)?, state, reloader.run()).await,
-            None => reloader.run().await,
-        }
+        let (ended, end) = oneshot::channel::<()>();
+        let reloads = async move {
+            reloader.run().await;
+            drop(ended);
+        };
+        let listener = socket.map(TcpListener::from_std).transpose()?;
+        let serving = async move {
+            let told = async {
+                tokio::select! {
+                    _ = end => {}
+                    _ = leaves.wait_for(|leaves| *leaves) => {}
+                }
+            };
+            if let Some(listener) = listener {
+                control::serve(listener, state, told).await;
+            }
+        };
+        tokio::join!(serving, reloads);
         Ok(())
     })
-}
-
-fn spawn(
-    name: String,
-    run: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> Result<JoinHandle<io::Result<()>>, AppError> {
-    let what = format!("starting thread `{name}`");
-    thread::Builder::new().name(name).spawn(run).map_err(|source| AppError::System { what, source })
 }
 
 /// Counts the tokens of the policy in force.
@@ -146,14 +196,13 @@ impl Census for LiveCensus {
     }
 }
 
-/// Tells `metrics` when the certificates in use expire. Their files were read a moment ago; one that cannot be read now is
-/// told of when it can.
-pub fn tell_certificates(config: &Config, metrics: &Metrics) {
+/// Tells `metrics` when the certificates in use expire; their files by their names below `directory`.
+pub(super) fn tell_expiries(directory: &Path, served: &[Served], metrics: &Metrics) {
     let mut found = Vec::new();
-    for listener in &config.listeners {
-        for (file, expiry) in tls::expiries(listener) {
-            let name = file.strip_prefix(&config.directory).unwrap_or(&file);
-            found.push((listener.bind.to_string(), name.display().to_string(), expiry));
+    for served in served {
+        for (file, expiry) in &served.expiries {
+            let name = file.strip_prefix(directory).unwrap_or(file);
+            found.push((served.config.bind.to_string(), name.display().to_string(), *expiry));
         }
     }
     metrics.certificates(found.iter().map(|(listener, name, expiry)| (&**listener, &**name, *expiry)));
@@ -162,6 +211,7 @@ pub fn tell_certificates(config: &Config, metrics: &Metrics) {
 fn recorder(config: &Config) -> Result<Recorder, AppError> {
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let metrics = Metrics::with_tokens(&names, config.metrics.tokens);
+    metrics.connections_limited(config.limits.connections);
     let output = match &config.audit {
         AuditOutput::Stdout => Output::Stdout,
         AuditOutput::File(file) => Output::File(file.clone()),
@@ -173,7 +223,29 @@ fn recorder(config: &Config) -> Result<Recorder, AppError> {
     };
     let audit = Audit::open(output, when_full, &metrics)
         .map_err(|source| AppError::System { what: "opening the audit log".into(), source })?;
-    Ok(Recorder { metrics, audit })
+    let traces = match &config.tracing {
+        None => Traces::off(),
+        Some(tracing) => traces(tracing, &metrics)?,
+    };
+    Ok(Recorder { metrics, audit, traces })
+}
+
+fn traces(tracing: &config::Tracing, metrics: &Metrics) -> Result<Traces, AppError> {
+    let tls = tracing.tls.as_ref().map(connector).transpose()?;
+    let (authority, path) = (tracing.authority.clone(), tracing.path.clone());
+    let settings = TraceSettings {
+        collector: Collector { authority, path, tls },
+        sample: tracing.sample,
+        service: tracing.service.clone(),
+    };
+    Traces::start(settings, metrics)
+        .map_err(|source| AppError::System { what: "starting the exporter of traces".into(), source })
+}
+
+fn connector(settings: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), AppError> {
+    let faults = |fault| AppError::Faults(vec![fault]);
+    let connector = TlsConnector::from(tls::client_config(settings).map_err(faults)?);
+    Ok((connector, tls::server_name(settings).map_err(faults)?))
 }
 
 /// What workers share; tells the faults of policy, credentials and certificates together.
@@ -181,7 +253,7 @@ fn gateway(
     config: &Config,
     live: Result<LivePolicy, Vec<Fault>>,
     recorder: &Arc<Recorder>,
-) -> Result<Gateway, AppError> {
+) -> Result<(Gateway, Vec<Served>), AppError> {
     let mut faults = Vec::new();
     let live = live.map_err(|found| faults.extend(found)).ok();
     let mut upstreams = Vec::new();
@@ -194,29 +266,25 @@ fn gateway(
             Err(fault) => faults.push(fault),
         }
     }
-    let mut listeners = Vec::new();
+    let mut served = Vec::new();
     for listener in &config.listeners {
-        if listener.tls.is_empty() {
-            listeners.push(None);
-            continue;
-        }
-        match tls::server_config(listener) {
-            Ok(tls) => listeners.push(Some(ArcSwap::new(tls))),
+        match certificates::load(listener) {
+            Ok(loaded) => served.push(Served::new(listener.clone(), loaded)),
             Err(found) => faults.extend(found),
         }
     }
     let Some(live) = live.filter(|_| faults.is_empty()) else {
         return Err(AppError::Faults(faults));
     };
-    Ok(Gateway {
+    let gateway = Gateway {
         live: Arc::new(live),
         recorder: Arc::clone(recorder),
         limits: config.limits,
         places: Arc::new(Semaphore::new(config.limits.connections)),
         under_way: Arc::new(Semaphore::new(config.limits.connections)),
         upstreams,
-        listeners,
-    })
+    };
+    Ok((gateway, served))
 }
 
 /// Reads what an upstream is told by.
@@ -251,13 +319,16 @@ fn authorization(file: &Path, value: impl Fn(&Secret) -> String) -> Result<Heade
 }
 
 /// Out of which each worker makes its own way to a host.
-enum HostPlan {
+#[derive(Debug)]
+pub(super) enum HostPlan {
+    /// An HTTP server.
     Http { destination: Destination, host: Option<HeaderValue> },
+    /// The embedded git host.
     Git(GitHost),
 }
 
 impl HostPlan {
-    fn backend(&self, recorder: &Arc<WorkerRecorder>) -> Backend {
+    pub(super) fn backend(&self, recorder: &Arc<WorkerRecorder>) -> Backend {
         match self {
             Self::Http { destination, host } => Backend::Http {
                 pool: Arc::new(Pool::new(destination.clone(), Arc::clone(recorder))),
@@ -271,14 +342,7 @@ impl HostPlan {
 fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, AppError> {
     match &upstream.host {
         Host::Http { authority, tls: settings, preserve_host } => {
-            let faults = |fault| AppError::Faults(vec![fault]);
-            let tls = match settings {
-                None => None,
-                Some(settings) => {
-                    let connector = TlsConnector::from(tls::client_config(settings).map_err(faults)?);
-                    Some((connector, tls::server_name(settings).map_err(faults)?))
-                }
-            };
+            let tls = settings.as_ref().map(connector).transpose()?;
             let destination = Destination {
                 authority: authority.clone(),
                 tls,
@@ -321,30 +385,4 @@ fn allow_sockets(connections: usize) {
             "too few open files for `limits.connections`; raise the hard limit, or lower it"
         );
     }
-}
-
-/// The addresses, and for each worker one socket a listener; port 0 becomes one port for all workers.
-fn listen(config: &Config) -> Result<(Vec<SocketAddr>, Vec<Vec<StdListener>>), AppError> {
-    let mut addresses = Vec::new();
-    let mut sockets: Vec<Vec<StdListener>> = (0..config.workers).map(|_| Vec::new()).collect();
-    for listener in &config.listeners {
-        let system = |source| AppError::System { what: format!("listening on {}", listener.bind), source };
-        // With a shared port a second gateway would bind without a word, and take half of the requests.
-        drop(StdListener::bind(listener.bind).map_err(system)?);
-        let mut address = listener.bind;
-        for sockets in &mut sockets {
-            let socket = worker::bind(address).map_err(system)?;
-            address = socket.local_addr().map_err(system)?;
-            sockets.push(socket);
-        }
-        addresses.push(address);
-    }
-    Ok((addresses, sockets))
-}
-
-fn listen_control(address: SocketAddr) -> Result<StdListener, AppError> {
-    let system = |source| AppError::System { what: format!("listening on {address} for control"), source };
-    let listener = StdListener::bind(address).map_err(system)?;
-    listener.set_nonblocking(true).map_err(system)?;
-    Ok(listener)
 }

@@ -9,7 +9,7 @@ use crate::command::{UsageError, moment_text};
 use crate::domain::grant::UnixTime;
 use crate::domain::permission::Vocabulary;
 use crate::domain::token::TokenDigest;
-use crate::policy::grants::packed::TokenFile;
+use crate::policy::grants::packed::{Packer, TokenFile};
 use crate::policy::tokens::{TokenCompiler, TokenForm};
 
 /// What YAML could take for something other than text.
@@ -82,7 +82,8 @@ impl Declaration {
     /// # Errors
     /// [`UsageError`] with everything that no policy file could say.
     pub fn compile(&self, vocabulary: &Vocabulary) -> Result<TokenFile, UsageError> {
-        let mut compiler = TokenCompiler::new(PathBuf::from("arguments"), vocabulary);
+        let mut packer = Packer::default();
+        let mut compiler = TokenCompiler::new(PathBuf::from("arguments"), vocabulary, &mut packer);
         compiler.take(TokenForm::Document, &self.yaml());
         let (file, faults) = compiler.finish();
         if faults.is_empty() {

@@ -1,20 +1,27 @@
 //! `portcullis serve`.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::IsTerminal;
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::app::inherit::TAKE_OVER;
 use crate::app::{self, AppError};
 use crate::command::load::and_policy;
 use crate::command::output::Output;
 use crate::command::{ConfigFile, Status, UsageError, warnings};
 use crate::config;
 use crate::domain::fault::describe;
+use crate::gateway::worker::message;
 
 /// How to serve.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Policy files are watched: a change is in force within a second, and a bad one is refused as a
-whole while the last good state stays. SIGHUP reads them again. SIGTERM finishes what has begun, then stops.
+whole while the last good state stays. SIGHUP reads them again, and the listeners in the configuration. SIGUSR2
+starts the program anew and hands the sockets over without a refused connection. SIGTERM finishes what has
+begun, then stops.
 
 Examples:
   portcullis serve
@@ -44,6 +51,9 @@ pub struct Arguments {
         hide_env_values = true
     )]
     log_format: LogFormat,
+    /// The sockets that the process hands over which has started this one
+    #[arg(long, value_name = "NAMES", env = TAKE_OVER, hide = true, hide_env = true)]
+    take_over: Option<String>,
 }
 
 /// How log lines look.
@@ -61,6 +71,7 @@ pub enum LogFormat {
 /// The log filter cannot be read, or the gateway fails.
 pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status> {
     start_log(arguments)?;
+    log_panics();
     let file = &arguments.config.file;
     let config = match config::load(file) {
         Ok(config) => config,
@@ -72,7 +83,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
     for warning in warnings::of_config(&config) {
         tracing::warn!("{warning}");
     }
-    match app::run(&config, file) {
+    match app::run(&config, file, arguments.take_over.as_deref()) {
         Ok(()) => Ok(Status::Fine),
         Err(AppError::Faults(faults)) => {
             output.message(format_args!("{}", describe(&faults)));
@@ -86,10 +97,25 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
         UsageError::new(format!("`--log {}`: {error}; expected such as `info`", arguments.log))
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A journal or a file keeps colours as noise.
+    let terminal = std::io::stderr().is_terminal();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     let started = match arguments.log_format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(anyhow::Error::from_boxed)
+}
+
+/// Has panics told in the log, as everything else is, with the place and, where `RUST_BACKTRACE` asks for it, the way to it.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = message(panic.payload());
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        tracing::error!(thread = thread.name(), place, backtrace, "panicked: {text}");
+    }));
 }

@@ -20,6 +20,7 @@ pub(super) struct Document {
     pub(super) limits: Option<LimitFields>,
     pub(super) audit: Option<Spanned<AuditField>>,
     pub(super) metrics: Option<MetricsFields>,
+    pub(super) tracing: Option<Spanned<TracingFields>>,
     pub(super) workers: Option<Spanned<u64>>,
     pub(super) token_prefix: Option<Spanned<String>>,
     pub(super) drain: Option<Spanned<String>>,
@@ -28,6 +29,7 @@ pub(super) struct Document {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenerFields {
+    pub(super) name: Option<Spanned<String>>,
     pub(super) bind: Option<Spanned<String>>,
     pub(super) tls: Option<Spanned<OneOrMany<CertificateFields>>>,
 }
@@ -140,6 +142,15 @@ impl<'de> Deserialize<'de> for AuditField {
 
         deserializer.deserialize_any(AuditVisitor)
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TracingFields {
+    pub(super) otlp: Option<Spanned<String>>,
+    pub(super) ca: Option<Spanned<String>>,
+    pub(super) sample: Option<Spanned<f64>>,
+    pub(super) service: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,6 +6,7 @@
 mod check;
 pub mod credential;
 mod document;
+mod tracing;
 mod upstream;
 mod validate;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub when_full: WhenFull,
     /// How much metrics tell.
     pub metrics: MetricsLimits,
+    /// Where traces go; `None` where there are none.
+    pub tracing: Option<Tracing>,
     /// Worker threads, 1 to 256.
     pub workers: usize,
     /// The text form of the tokens that this gateway issues.
@@ -47,9 +50,15 @@ pub struct Config {
     pub drain: Duration,
 }
 
+/// The name of the control plane's socket where a service manager hands sockets over; no listener has it.
+pub const CONTROL_NAME: &str = "control";
+
 /// One address of the data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
+    /// What it is called, and what its socket is called where a service manager hands sockets over: 1 to 40 of `a-z`,
+    /// `0-9`, `-`, not [`CONTROL_NAME`], distinct.
+    pub name: Option<String>,
     /// The address. Port 0 lets the system choose.
     pub bind: SocketAddr,
     /// The certificates, of which the first is the default; none means plain HTTP.
@@ -217,6 +226,21 @@ pub enum WhenFull {
     Drop,
     /// It is refused before it reaches the host.
     Refuse,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// `host:port` of the collector, always with the port.
+    pub authority: String,
+    /// The path that takes spans.
+    pub path: String,
+    /// `None` speaks plain HTTP.
+    pub tls: Option<UpstreamTls>,
+    /// The share of requests without a trace of their own that get one, 0 to 1.
+    pub sample: f64,
+    /// What the gateway is called in traces.
+    pub service: String,
 }
 
 /// How much metrics tell.

@@ -238,15 +238,19 @@ fn http_host(url: &Spanned<String>, fields: &UpstreamFields, checker: &mut Check
     })
 }
 
-/// The parts of an upstream's URL.
-struct Origin {
-    authority: String,
-    host: String,
-    secure: bool,
+/// The parts of a URL without a path.
+pub(super) struct Origin {
+    /// `host:port`, always with the port.
+    pub(super) authority: String,
+    /// The host, without brackets.
+    pub(super) host: String,
+    /// Whether it is `https`.
+    pub(super) secure: bool,
 }
 
 impl Origin {
-    fn parse(url: &str) -> Option<Self> {
+    /// `scheme://host:port`, maybe with a slash.
+    pub(super) fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let (secure, default_port) = match scheme {
             "http" => (false, 80),

@@ -12,7 +12,8 @@ use crate::config::document::{
 };
 use crate::config::upstream::{self, host_name};
 use crate::config::{
-    AuditOutput, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream, WhenFull,
+    AuditOutput, CONTROL_NAME, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream,
+    WhenFull, tracing,
 };
 use crate::domain::fault::{Fault, Place};
 use crate::domain::token::TokenFormat;
@@ -49,6 +50,7 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
         governed_policies(policies, upstreams, place(field), &mut checker);
     }
     let audit = audit(document.audit.as_ref(), &mut checker);
+    let tracing = tracing::tracing(document.tracing.as_ref(), &mut checker);
     let tokens_told = document.metrics.as_ref().and_then(|metrics| metrics.tokens.as_ref());
     let tokens_told = checker.number(tokens_told, 0..=MAX_TOKENS_TOLD, MetricsLimits::default().tokens);
     let workers = checker.number(document.workers.as_ref(), 1..=MAX_WORKERS, default_workers());
@@ -69,6 +71,7 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
             audit: audit?,
             when_full: when_full(document.audit.as_ref()),
             metrics: MetricsLimits { tokens: tokens_told? },
+            tracing: tracing?,
             workers: workers?,
             tokens: tokens?,
             drain: drain?,
@@ -92,21 +95,40 @@ fn listeners(
     }
     let mut listeners: Vec<(Listener, Place)> = Vec::new();
     for fields in &field.value {
+        let name = match &fields.value.name {
+            None => Some(None),
+            Some(name) => listener_name(name, &listeners, checker).map(Some),
+        };
         let bind = checker.required(fields.value.bind.as_ref(), "bind", place(fields));
         let address = bind.and_then(|bind| checker.address(bind));
         let tls = match &fields.value.tls {
             None => Some(Vec::new()),
             Some(tls) => certificates(tls, checker),
         };
-        let (Some(bind), Some(address), Some(tls)) = (bind, address, tls) else {
+        let (Some(name), Some(bind), Some(address), Some(tls)) = (name, bind, address, tls) else {
             continue;
         };
         if listeners.iter().any(|(other, _)| overlap(other.bind, address)) {
             checker.fault::<()>(place(bind), "another listener has this address; expected a distinct port");
         }
-        listeners.push((Listener { bind: address, tls }, place(bind)));
+        listeners.push((Listener { name, bind: address, tls }, place(bind)));
     }
     Some(listeners)
+}
+
+fn listener_name(
+    name: &Spanned<String>,
+    others: &[(Listener, Place)],
+    checker: &mut Checker<'_>,
+) -> Option<String> {
+    let accepted = checker.name(name)?;
+    if accepted == CONTROL_NAME {
+        return checker.fault(place(name), "the control plane's socket is called so; expected another name");
+    }
+    if others.iter().any(|(other, _)| other.name.as_ref() == Some(&accepted)) {
+        return checker.fault(place(name), "another listener has this name; expected a distinct one");
+    }
+    Some(accepted)
 }
 
 fn certificates(

@@ -10,6 +10,7 @@ use super::*;
 use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::fixture::DEADLINE;
 use crate::record::metrics::Metrics;
+use crate::record::traces::Traces;
 
 struct Server {
     address: SocketAddr,
@@ -22,7 +23,7 @@ async fn start() -> Server {
     let metrics = Metrics::new(&["forge".to_owned()]);
     let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
     let state = Arc::new(ControlState {
-        recorder: Arc::new(Recorder { metrics, audit }),
+        recorder: Arc::new(Recorder { metrics, audit, traces: Traces::off() }),
         readiness: Readiness::new(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -103,9 +103,6 @@ pub fn strip_suffix_ignoring_case<'a>(text: &'a str, suffix: &str) -> Option<&'a
 
 /// The order in which names are kept: bytes, ASCII case folded.
 pub fn compare_names(left: &str, right: &str) -> Ordering {
-    if left == right {
-        return Ordering::Equal;
-    }
     let right = right.bytes().map(|byte| byte.to_ascii_lowercase());
     left.bytes().map(|byte| byte.to_ascii_lowercase()).cmp(right)
 }

@@ -13,10 +13,9 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -25,8 +24,9 @@ use crate::gateway::busy::Requests;
 use crate::gateway::flow::{Arrived, Origin, answer};
 use crate::gateway::http1;
 use crate::gateway::linger::{Lent, lend};
+use crate::gateway::listener::Listener;
 use crate::gateway::patience::{PatientBody, PatientSocket, while_taken};
-use crate::gateway::worker::Worker;
+use crate::gateway::worker::{Contained, Worker};
 use crate::record::labels::Handshake;
 use crate::tasks;
 
@@ -37,30 +37,24 @@ const CONCURRENT_STREAMS: u32 = 128;
 /// number, 400 KiB, would be 50 MiB a connection.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// How long a connection without a request may go on without one while the gateway drains: its client may have sent
-/// one before the listener closed.
+/// How long an HTTP/2 connection without a request may go on without one while its listener drains: its client may have
+/// sent one before.
 const FIRST_REQUEST_TIME: Duration = Duration::from_millis(500);
 
-/// Serves one connection until it ends, or until its requests are answered after `drain` says so.
+/// Serves one connection of `listener` until it ends, or until its requests are answered after the listener drains.
 ///
 /// # Cancel safety
 /// Dropping it closes the connection; requests under way are recorded as aborted.
-pub async fn serve(
-    worker: Arc<Worker>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
-    drain: watch::Receiver<bool>,
-) {
+pub async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a client left before it was served");
         return;
     }
     let patience = worker.gateway.limits.body_idle_time;
-    let Some(config) = tls else {
+    let Some(config) = listener.tls.load_full() else {
         let origin = Origin { peer, peer_text: peer.ip().into(), scheme: "http", server_name: None };
         let socket = Box::new(PatientSocket::new(Lent::given(stream), patience));
-        return http1::serve(worker, socket, origin, drain).await;
+        return http1::serve(worker, socket, origin, &listener).await;
     };
     let metrics = &worker.gateway.recorder.metrics;
     let (stream, owner) = lend(stream);
@@ -89,14 +83,14 @@ pub async fn serve(
     let speaks_http2 = session.alpn_protocol() == Some(b"h2");
     let origin = Origin { peer, peer_text: peer.ip().into(), scheme: "https", server_name };
     if speaks_http2 {
-        serve_http2(worker, stream, origin, drain).await;
+        serve_http2(worker, stream, origin, &listener).await;
         owner.linger().await;
     } else {
-        http1::serve(worker, Box::new(stream), origin, drain).await;
+        http1::serve(worker, Box::new(stream), origin, &listener).await;
     }
 }
 
-async fn serve_http2<S>(worker: Arc<Worker>, stream: S, origin: Origin, drain: watch::Receiver<bool>)
+async fn serve_http2<S>(worker: Arc<Worker>, stream: S, origin: Origin, listener: &Listener)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -106,14 +100,18 @@ where
     let requests = Requests::default();
     let came = Arc::new(Notify::new());
     let (shared, first) = (requests.clone(), Arc::clone(&came));
+    let tasks = Tasks { patience: limits.body_idle_time, worker: Arc::clone(&worker) };
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, origin) = (Arc::clone(&worker), Arc::clone(&origin));
         first.notify_one();
-        let request = request.map(|body| Received::Http2(PatientBody::new(body, limits.body_idle_time)));
-        let arrived = Arrived { request, fault: None, answering: Some(shared.answering()) };
-        async move { Ok::<_, Infallible>(answer(&worker, &origin, arrived).await) }
+        let answering = Some(shared.answering());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = Received::Http2(PatientBody::new(body, limits.body_idle_time));
+            let arrived = Arrived { body, fault: None, answering };
+            Ok::<_, Infallible>(answer(&worker, &origin, &parts, arrived).await)
+        }
     });
-    let tasks = Tasks { patience: limits.body_idle_time };
     let mut builder = http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
@@ -124,33 +122,43 @@ where
         .keep_alive_interval(limits.idle_time)
         .keep_alive_timeout(limits.header_time);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let ends = Ends { drain, came: &came, farewell: limits.header_time };
-    drive(connection, peer, ends, requests.idle(limits.idle_time)).await;
+    // A connection to which no request came yet waits a moment for its first one, since hyper would close it at once.
+    let drained = async {
+        listener.drained().await;
+        if timeout(FIRST_REQUEST_TIME, came.notified()).await.is_err() {
+            tracing::debug!("a connection without a request ends");
+        }
+    };
+    let ends = Ends { drained, idle: requests.idle(limits.idle_time), farewell: limits.header_time };
+    drive(connection, peer, ends).await;
 }
 
 /// What ends a connection beside itself.
-struct Ends<'a> {
-    drain: watch::Receiver<bool>,
-    /// Notified when a request comes.
-    came: &'a Notify,
+struct Ends<D, I> {
+    /// Resolves when it is to end because its listener drains.
+    drained: D,
+    /// Resolves when it was idle for too long.
+    idle: I,
     /// How long the farewell to an idle client may take.
     farewell: Duration,
 }
 
 /// Runs a connection to its end. Told to drain, or idle, it takes no more requests and ends when those under way are
 /// answered.
-async fn drive<C>(connection: C, peer: SocketAddr, mut ends: Ends<'_>, idle: impl Future<Output = ()>)
+async fn drive<C, D, I>(connection: C, peer: SocketAddr, ends: Ends<D, I>)
 where
     C: GracefulConnection<Error = hyper::Error>,
+    D: Future<Output = ()>,
+    I: Future<Output = ()>,
 {
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = told_to_drain(&mut ends) => {
+        () = ends.drained => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-        () = idle => {
+        () = ends.idle => {
             connection.as_mut().graceful_shutdown();
             // The farewell wants an answer, which a client that has gone silent does not give.
             timeout(ends.farewell, connection).await.unwrap_or(Ok(()))
@@ -161,17 +169,6 @@ where
     }
 }
 
-/// Resolves when the process drains; also when whoever could say so is gone. A connection to which no request came yet
-/// waits a moment longer for its first one, since hyper would close it at once.
-async fn told_to_drain(ends: &mut Ends<'_>) {
-    if ends.drain.wait_for(|draining| *draining).await.is_err() {
-        tracing::debug!("the worker ended");
-    }
-    if timeout(FIRST_REQUEST_TIME, ends.came.notified()).await.is_err() {
-        tracing::debug!("a connection without a request ends");
-    }
-}
-
 /// The most that hyper takes of a header list before it answers by itself, without a record: more than we take, so
 /// that what is a little too large is refused with its reason.
 fn longest_header_list(header_bytes: usize) -> u32 {
@@ -179,10 +176,12 @@ fn longest_header_list(header_bytes: usize) -> u32 {
 }
 
 /// Starts the tasks of HTTP/2 streams on the worker's own runtime.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Tasks {
     /// How long a client may take nothing of its answer.
     patience: Duration,
+    /// Whose panics are counted.
+    worker: Arc<Worker>,
 }
 
 impl<F> Executor<F> for Tasks
@@ -191,6 +190,11 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        drop(tasks::spawn("stream", while_taken(future, self.patience)));
+        let contained = Contained(Arc::clone(&self.worker));
+        let patience = self.patience;
+        drop(tasks::spawn("stream", async move {
+            while_taken(future, patience).await;
+            drop(contained);
+        }));
     }
 }

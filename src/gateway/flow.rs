@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, Version, header};
+use http::{HeaderName, HeaderValue, Response, Version, header};
 
 use crate::catalog::errors::ErrorStyle;
 use crate::domain::permission::Level;
@@ -14,7 +14,7 @@ use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
 use crate::gateway::body::{AnswerBody, Inbound, Received, Upload};
 use crate::gateway::busy::Answering;
-use crate::gateway::inspect::inspect;
+use crate::gateway::inspect::{inspect, needed};
 use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::{Outgoing, client_host};
 use crate::gateway::validity::{Asked, Validity};
@@ -46,12 +46,12 @@ pub struct Origin {
     pub server_name: Option<Arc<str>>,
 }
 
-/// A request as it came off its connection.
+/// What came of a request beside its head.
 #[derive(Debug)]
 pub struct Arrived {
-    /// The request.
-    pub request: Request<Received>,
-    /// Why it does not pass, where that is known already; `request` is empty then.
+    /// The body.
+    pub body: Received,
+    /// Why it does not pass, where that is known already; the head is made up then.
     pub fault: Option<HeadFault>,
     /// Keeps the connection from counting as idle.
     pub answering: Option<Answering>,
@@ -63,17 +63,14 @@ pub type Answer = Response<RecordedBody<AnswerBody>>;
 /// Answers one request. Every way through it ends in an answer that carries the record.
 ///
 /// # Cancel safety
-/// hyper drops the future when the client leaves; the record then closes itself as aborted.
-pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answer {
-    let Arrived { request, fault, answering } = arrived;
-    let (parts, body) = request.into_parts();
-    let mut record = Record::open(&worker.recorder, &record_head(origin, &parts, fault));
-    let request_id = record.request_id().clone();
+/// It is dropped when the client leaves; the record then closes itself as aborted.
+pub async fn answer(worker: &Worker, origin: &Origin, parts: &Parts, arrived: Arrived) -> Answer {
+    let Arrived { body, fault, answering } = arrived;
+    let mut record = Record::open(&worker.recorder, &record_head(origin, parts, fault));
     let body = CountedBody::new(body, &record);
-    let request = Request::from_parts(parts, body);
     let answered = match fault {
         Some(fault) => Err(Refused::early(fault.into())),
-        None => pass(worker, origin, request, &mut record).await,
+        None => pass(worker, origin, parts, body, &mut record).await,
     };
     let response = match answered {
         Ok(response) => {
@@ -83,7 +80,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
         Err(Refused { refusal, style, accepted }) => {
             record.refused(refusal.reason());
             record.answered(refusal.status());
-            refuse(&refusal, &style, accepted.as_ref(), request_id.as_header())
+            refuse(&refusal, &style, accepted.as_ref(), record.request_id().as_header())
         }
     };
     RecordedBody::attach(response.map(|body| body.while_answering(answering)), record)
@@ -93,16 +90,21 @@ pub async fn answer(worker: &Worker, origin: &Origin, arrived: Arrived) -> Answe
 async fn pass(
     worker: &Worker,
     origin: &Origin,
-    request: Request<CountedBody<Received>>,
+    parts: &Parts,
+    body: CountedBody<Received>,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
-    let (parts, body) = request.into_parts();
-    let passage = judge_request(worker, origin, &parts, record)?;
-    let request = Request::from_parts(parts, body);
-    let request = inspect(request, &passage.identity, &passage.validity)
-        .await
-        .map_err(|refusal| passage.refused(refusal))?;
-    forward(worker, origin, passage, request, record).await
+    let passage = judge_request(worker, origin, parts, record)?;
+    let body = match needed(parts, &body, &passage.identity) {
+        Ok(None) => Inbound::Streamed(body),
+        Ok(Some(inspection)) => {
+            let collected = Box::pin(inspect(body, inspection, &passage.validity)).await;
+            record.waited();
+            Inbound::Collected(collected.map_err(|refusal| passage.refused(refusal))?.into())
+        }
+        Err(refusal) => return Err(passage.refused(refusal)),
+    };
+    forward(worker, origin, passage, (parts, body), record).await
 }
 
 fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) -> RecordHead<'a> {
@@ -110,6 +112,7 @@ fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) 
     RecordHead {
         method: shown.map(|parts| &parts.method).filter(|method| method.as_str().len() <= LONGEST_METHOD),
         path: shown.and_then(raw_target).map(RequestPath::of),
+        headers: shown.map(|parts| &parts.headers),
         peer: origin.peer.ip(),
     }
 }
@@ -269,16 +272,12 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if let Some(operation) = judgment.matched.and_then(|matched| matched.needed.git) {
         record.is_git(operation);
     }
-    if !record.is_audited() {
+    if !record.is_described() {
         return;
     }
-    let token_id = judgment.token.map(|token| token.public_id);
-    if token_id.is_some() {
-        record.identified(&Caller {
-            token_id,
-            token_name: judgment.grant.map(|grant| grant.name()),
-            user: judgment.grant.map(|grant| grant.user()),
-        });
+    if let Some(token) = judgment.token {
+        let (token_name, user) = judgment.grant.map(|grant| (grant.name(), grant.user())).unzip();
+        record.identified(&Caller { token_id: Some(token.public_id), token_name, user });
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;
@@ -296,7 +295,7 @@ async fn forward(
     worker: &Worker,
     origin: &Origin,
     passage: Passage,
-    request: Request<Inbound>,
+    (parts, body): (&Parts, Inbound),
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refused> {
     let Ok(place) = Arc::clone(&worker.gateway.under_way).try_acquire_owned() else {
@@ -309,14 +308,14 @@ async fn forward(
     let Some(backend) = worker.backends.get(passage.upstream) else {
         return Err(passage.refused(Refusal::NoUpstream));
     };
-    if matches!(request.body(), Inbound::Collected(_)) {
-        record.waited();
-    }
+    let traced = record.tell_trace(&parts.headers);
     let request_id = record.request_id().as_header().clone();
-    let request = request.map(|body| Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity)));
-    let progress = request.body().progress();
+    let upload = Upload::new(body, Arc::clone(&validity), Arc::clone(&passage.identity));
+    let progress = upload.progress();
     let outgoing = Outgoing {
-        request,
+        parts,
+        headers: traced.as_ref().unwrap_or(&parts.headers),
+        upload,
         validity: Arc::clone(&validity),
         user: &passage.user,
         writes: passage.writes,

@@ -5,25 +5,20 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{Method, Response, StatusCode, Version, header};
 use http_body::Body;
 use jiff::fmt::rfc2822::DateTimePrinter;
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::framing::head::{HeadFault, HeadLimits, RequestHead};
+use crate::framing::head::{HeadLimits, RequestHead};
 use crate::gateway::body::Received;
 use crate::gateway::client::{Client, ClientBody, Next, Socket, Timeouts};
 use crate::gateway::flow::{Answer, Arrived, Origin, answer};
+use crate::gateway::listener::Listener;
 use crate::gateway::outflow::{Framing, Outflow, push_field};
 use crate::gateway::worker::Worker;
-
-/// How long a connection may go on without a request while the gateway drains: its client may have sent one before it
-/// could know.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Room for the head of most answers.
 const USUAL_HEAD: usize = 1024;
@@ -43,21 +38,16 @@ enum Ended {
 #[derive(Debug)]
 struct Asked {
     is_head: bool,
-    is_http10: bool,
+    version: Version,
     persistent: bool,
     takes_trailers: bool,
 }
 
-/// Serves one connection until it ends, or until its request is answered after `drain` says so.
+/// Serves one connection until it ends, or until its request is answered after `listener` drains.
 ///
 /// # Cancel safety
 /// Dropping it closes the connection; a request under way is recorded as aborted.
-pub async fn serve(
-    worker: Arc<Worker>,
-    socket: Box<dyn Socket>,
-    origin: Origin,
-    drain: watch::Receiver<bool>,
-) {
+pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin, listener: &Listener) {
     let limits = &worker.gateway.limits;
     let head = HeadLimits {
         header_bytes: limits.header_bytes,
@@ -67,7 +57,7 @@ pub async fn serve(
     let timeouts = Timeouts { head: limits.header_time, idle: limits.idle_time, body: limits.body_idle_time };
     let client = Client::new(socket, head, timeouts);
     let mut buffer = Vec::with_capacity(USUAL_HEAD);
-    let mut farewell = pin!(farewell(drain.clone()));
+    let mut farewell = pin!(farewell(listener));
     let mut is_over = false;
     loop {
         let next = tokio::select! {
@@ -82,14 +72,16 @@ pub async fn serve(
             }
         };
         let is_faulty = matches!(next, Next::Fault(_));
-        let (arrived, asked) = match next {
+        let (head, body, fault) = match next {
             Next::End => return client.close(false).await,
-            Next::Fault(fault) => faulty(fault),
-            Next::Request(head, body) => arrived(*head, body),
+            Next::Fault(fault) => (Box::new(RequestHead::default()), ClientBody::NOTHING, Some(fault)),
+            Next::Request(head, body) => (head, body, None),
         };
+        let asked = Asked::from(&*head);
         let mut exchange = pin!(async {
-            let response = answer(&worker, &origin, arrived).await;
-            let asked = Asked { persistent: asked.persistent && !*drain.borrow(), ..asked };
+            let arrived = Arrived { body: Received::Http1(body), fault, answering: None };
+            let response = answer(&worker, &origin, &head.parts, arrived).await;
+            let asked = Asked { persistent: asked.persistent && !listener.is_draining(), ..asked };
             send(response, &asked, &client, &mut buffer).await
         });
         let ended = poll_fn(|context| match exchange.as_mut().poll(context) {
@@ -109,30 +101,21 @@ pub async fn serve(
     }
 }
 
-/// Resolves when an idle connection has to end, since the gateway drains, or is gone.
-async fn farewell(mut drain: watch::Receiver<bool>) {
-    if drain.wait_for(|draining| *draining).await.is_err() {
-        tracing::debug!("the worker ended");
+/// Resolves when an idle connection has to end, since its listener drains. Until then it is answered once more and told
+/// to close: a client must not send a request into a socket that is being closed.
+async fn farewell(listener: &Listener) {
+    sleep(listener.drained().await.patience).await;
+}
+
+impl From<&RequestHead> for Asked {
+    fn from(head: &RequestHead) -> Self {
+        Self {
+            is_head: head.parts.method == Method::HEAD,
+            version: head.parts.version,
+            persistent: head.persistent,
+            takes_trailers: head.takes_trailers,
+        }
     }
-    sleep(FAREWELL).await;
-}
-
-fn arrived(head: RequestHead, body: ClientBody) -> (Arrived, Asked) {
-    let asked = Asked {
-        is_head: head.parts.method == Method::HEAD,
-        is_http10: head.parts.version == Version::HTTP_10,
-        persistent: head.persistent,
-        takes_trailers: head.takes_trailers,
-    };
-    let request = Request::from_parts(head.parts, Received::Http1(body));
-    (Arrived { request, fault: None, answering: None }, asked)
-}
-
-/// A request of which nothing is known but that it does not pass.
-fn faulty(fault: HeadFault) -> (Arrived, Asked) {
-    let request = Request::new(Received::Http1(ClientBody::NOTHING));
-    let asked = Asked { is_head: false, is_http10: false, persistent: false, takes_trailers: false };
-    (Arrived { request, fault: Some(fault), answering: None }, asked)
 }
 
 /// Sends an answer. `buffer` is where its head is written.
@@ -174,7 +157,7 @@ fn framing(response: &Answer, asked: &Asked) -> Framing {
         if is_never_sent(response.status(), asked) { declared().or(hint) } else { hint.or_else(declared) };
     match length {
         Some(length) => Framing::Length(length),
-        None if asked.is_http10 => Framing::Close,
+        None if asked.version == Version::HTTP_10 => Framing::Close,
         None => Framing::Chunked { trailers: asked.takes_trailers },
     }
 }
@@ -200,16 +183,15 @@ fn write_head<B>(head: &mut Vec<u8>, response: &Response<B>, framing: Framing, a
     }
     match framing {
         // The length of a body that is not sent is known only where somebody said it.
-        Framing::Length(0) if is_never_sent(status, asked) => {}
+        Framing::Length(0) | Framing::Chunked { .. } if is_never_sent(status, asked) => {}
         Framing::Length(_) if status == StatusCode::NO_CONTENT => {}
         Framing::Length(length) => push_field(head, "content-length", &[length.to_string().as_bytes()]),
-        Framing::Chunked { .. } if is_never_sent(status, asked) => {}
         Framing::Chunked { .. } => push_field(head, "transfer-encoding", &[b"chunked"]),
         Framing::Close => {}
     }
     if !goes_on {
         push_field(head, "connection", &[b"close"]);
-    } else if asked.is_http10 {
+    } else if asked.version == Version::HTTP_10 {
         push_field(head, "connection", &[b"keep-alive"]);
     }
     head.extend_from_slice(b"\r\n");

@@ -48,12 +48,17 @@ impl<S: AsyncRead + Unpin> Inflow<S> {
         read
     }
 
-    /// Gives back the memory that a large body took.
+    /// Between two messages: gives back the memory that a large body took, and begins at the front of the buffer, where
+    /// the processor has it at hand.
     pub fn rest(&mut self) {
-        if self.read_size > SMALLEST_READ && self.buffer.is_empty() {
+        if !self.buffer.is_empty() {
+            return;
+        }
+        if self.read_size > SMALLEST_READ {
             self.read_size = SMALLEST_READ;
             self.buffer = BytesMut::new();
         }
+        self.buffer.reserve(SMALLEST_READ);
     }
 }
 

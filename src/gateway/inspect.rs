@@ -3,50 +3,52 @@
 //! Few bodies need that, and what does not need it streams. What was looked into is what is sent.
 
 use bytes::{Bytes, BytesMut};
-use http::Request;
+use http::request::Parts;
 use http_body::Body;
 use http_body_util::BodyExt;
 
 use crate::domain::refusal::{Limit, Refusal, UpstreamError};
-use crate::gateway::body::{Inbound, Received, client_fault};
+use crate::gateway::body::{Received, client_fault};
 use crate::gateway::validity::Validity;
 use crate::headers::identity::Identity;
 use crate::protocol::{Inspection, LONGEST};
 use crate::record::body::CountedBody;
 
-/// The same request, with a body that was looked into where that is needed for a host that is told by `identity` who
-/// calls.
+/// What has to be looked for in a body, for a host that is told by `identity` who calls.
 ///
 /// # Errors
-/// The body holds what it must not, cannot be looked into, is too large or too slow, or breaks off; or the request may
+/// The body cannot be looked into.
+pub fn needed(
+    parts: &Parts,
+    body: &CountedBody<Received>,
+    identity: &Identity,
+) -> Result<Option<Inspection>, Refusal> {
+    if body.is_end_stream() {
+        return Ok(None);
+    }
+    Inspection::needed(&parts.method, &parts.headers, identity)
+}
+
+/// The whole of a body, looked into.
+///
+/// # Errors
+/// The body holds what it must not, is too large or too slow, or breaks off; or the request may
 /// no longer pass when all of it is there.
 ///
 /// # Cancel safety
 /// Dropping the future drops what was read.
 pub async fn inspect(
-    request: Request<CountedBody<Received>>,
-    identity: &Identity,
+    body: CountedBody<Received>,
+    inspection: Inspection,
     validity: &Validity,
-) -> Result<Request<Inbound>, Refusal> {
-    let (parts, body) = request.into_parts();
-    let needed = if body.is_end_stream() {
-        None
-    } else {
-        Inspection::needed(&parts.method, &parts.headers, identity)?
-    };
-    let body = match needed {
-        None => Inbound::Streamed(body),
-        Some(inspection) => {
-            let bytes = collect(body).await?;
-            inspection.check(&bytes)?;
-            // That may have taken a while.
-            if let Some(refusal) = validity.withdrawn() {
-                return Err(refusal.clone());
-            }
-            Inbound::Collected(bytes.into())
-        }
-    };
-    Ok(Request::from_parts(parts, body))
+) -> Result<Bytes, Refusal> {
+    let bytes = collect(body).await?;
+    inspection.check(&bytes)?;
+    // That may have taken a while.
+    match validity.withdrawn() {
+        Some(refusal) => Err(refusal.clone()),
+        None => Ok(bytes),
+    }
 }
 
 /// All of a body but its trailers, which no message with a length has.

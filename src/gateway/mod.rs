@@ -14,6 +14,7 @@ pub mod inflow;
 pub mod inspect;
 pub mod linger;
 pub mod link;
+pub mod listener;
 pub mod outflow;
 pub mod patience;
 pub mod pool;
@@ -21,6 +22,8 @@ pub mod refuse;
 #[cfg(test)]
 mod script;
 pub mod sending;
+#[cfg(test)]
+pub(crate) mod trap;
 pub mod upstream;
 pub mod validity;
 pub mod worker;
@@ -28,7 +31,6 @@ pub mod worker;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use tokio::sync::Semaphore;
 
 use crate::config::Limits;
@@ -52,8 +54,6 @@ pub struct Gateway {
     pub under_way: Arc<Semaphore>,
     /// What belongs to each upstream, in the order of the configuration.
     pub upstreams: Vec<Upstream>,
-    /// What belongs to each listener, in the order of the configuration.
-    pub listeners: Vec<ListenerTls>,
 }
 
 /// What all workers share of one upstream.
@@ -64,6 +64,3 @@ pub struct Upstream {
     /// How it learns who calls; replaced when a credential file changes.
     pub identity: ArcSwap<Identity>,
 }
-
-/// The TLS state of one listener; replaced when a certificate changes. `None` is plain HTTP.
-pub type ListenerTls = Option<ArcSwap<ServerConfig>>;

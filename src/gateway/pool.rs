@@ -124,7 +124,8 @@ impl Pool {
             let may_repeat = kept.is_some();
             let link = match kept {
                 Some(link) => link,
-                None => self.connect().await?,
+                // Rare, and large: on the heap, so that each request is smaller.
+                None => Box::pin(self.connect()).await?,
             };
             let answered = Exchange::new(link, sending).answer(self.destination.timeouts.response, &progress);
             match answered.await {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use serde_json::{Map, Value};
+use serde::Serializer;
+use serde::ser::SerializeMap as _;
 
 use crate::catalog::errors::{ErrorFormat, ErrorStyle};
 use crate::domain::refusal::Refusal;
@@ -11,6 +12,12 @@ use crate::headers::forward::REQUEST_ID;
 
 const ACCEPTED: HeaderName = HeaderName::from_static("x-accepted-permissions");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"Portcullis\"");
+
+/// Stands for the status in a host's own fields.
+const STATUS: &str = "{status}";
+
+/// Room for most bodies.
+const USUAL_BODY: usize = 512;
 
 /// The answer to a refused request; `accepted` is what would have been enough, where a route was found.
 pub fn refuse(
@@ -44,24 +51,41 @@ pub fn refuse(
 
 /// The host's own sentence where clients compare it, ours beside it.
 fn json(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
+    let mut body = Vec::with_capacity(USUAL_BODY);
+    let mut serializer = serde_json::Serializer::new(&mut body);
+    if let Err(error) = write_json(&mut serializer, refusal, style, id) {
+        // Memory takes everything, and text is always JSON.
+        tracing::error!(%error, "a refusal has no words");
+    }
+    body.into()
+}
+
+fn write_json<S: Serializer>(
+    serializer: S,
+    refusal: &Refusal,
+    style: &ErrorStyle,
+    id: &str,
+) -> Result<(), S::Error> {
     let reason = refusal.reason();
     let detail = refusal.public_message();
-    let message = style.messages.get(&reason).unwrap_or(&detail);
-    let status = refusal.status().as_u16().to_string();
-    let mut body = Map::new();
-    body.insert("message".into(), message.as_str().into());
+    let mut body = serializer.serialize_map(None)?;
+    body.serialize_entry("message", style.messages.get(&reason).unwrap_or(&detail))?;
     for (name, value) in &style.fields {
-        body.insert(name.clone(), value.replace("{status}", &status).into());
+        if value.contains(STATUS) {
+            body.serialize_entry(name, &value.replace(STATUS, refusal.status().as_str()))?;
+        } else {
+            body.serialize_entry(name, value)?;
+        }
     }
-    body.insert("reason".into(), reason.as_str().into());
-    body.insert("detail".into(), detail.clone().into());
+    body.serialize_entry("reason", reason.as_str())?;
+    body.serialize_entry("detail", &detail)?;
     if let Some(missing) = refusal.missing() {
-        body.insert("missing".into(), missing.needs.clone().into());
-        body.insert("accepted".into(), missing.accepted.clone().into());
-        body.insert("ask".into(), missing.grantor.clone().into());
+        body.serialize_entry("missing", &missing.needs)?;
+        body.serialize_entry("accepted", &missing.accepted)?;
+        body.serialize_entry("ask", &missing.grantor)?;
     }
-    body.insert("request_id".into(), id.into());
-    Bytes::from(Value::Object(body).to_string())
+    body.serialize_entry("request_id", id)?;
+    body.end().map(drop)
 }
 
 /// Lines that git prints behind `remote:`.
@@ -75,6 +99,7 @@ fn text(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use serde_json::Value;
 
     use super::*;
     use crate::domain::refusal::{CredentialError, Missing};

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Response, Uri, header};
 
 use crate::domain::refusal::{Refusal, UpstreamError};
 use crate::gateway::body::{AnswerBody, Upload};
@@ -37,8 +38,12 @@ pub enum Backend {
 /// A permitted request on its way out.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// The request as it came, with the upload that is passed on.
-    pub request: Request<Upload>,
+    /// The head as it came.
+    pub parts: &'a Parts,
+    /// The header fields to pass on, instead of those of the head.
+    pub headers: &'a HeaderMap,
+    /// The body that is passed on.
+    pub upload: Upload,
     /// Whether the permit goes on standing.
     pub validity: Arc<Validity>,
     /// On whose behalf.
@@ -85,8 +90,7 @@ async fn to_http(
     host: Option<&HeaderValue>,
     outgoing: Outgoing<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let Outgoing { request, validity, .. } = outgoing;
-    let (parts, upload) = request.into_parts();
+    let Outgoing { parts, upload, validity, .. } = outgoing;
     let hop = Hop {
         peer: outgoing.peer_text,
         scheme: outgoing.scheme,
@@ -102,27 +106,30 @@ async fn to_http(
     {
         head.extend_from_slice(part.as_bytes());
     }
-    to_upstream(&parts.headers, &hop, |name, value| push_field(&mut head, name, value)).map_err(|error| {
-        tracing::error!(%error, user = outgoing.user, "not forwarded");
-        UpstreamError::Failed
-    })?;
+    to_upstream(outgoing.headers, &hop, |name, value| push_field(&mut head, name, value)).map_err(
+        |error| {
+            tracing::error!(%error, user = outgoing.user, "not forwarded");
+            UpstreamError::Failed
+        },
+    )?;
     let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
-    let response = pool.send(HostRequest { method: parts.method, head, has_length, upload }).await?;
+    let response = pool.send(HostRequest { method: parts.method.clone(), head, has_length, upload }).await?;
     Ok(response.map(|body| AnswerBody::upstream(body, validity)))
 }
 
 async fn to_git(git: &GitHost, outgoing: Outgoing<'_>) -> Result<Response<AnswerBody>, Refusal> {
     let caller = Caller { user: outgoing.user, peer: outgoing.peer, push: outgoing.writes };
-    let served = git.serve(outgoing.request, &caller).await.map_err(|error| match error {
-        ServeError::Overloaded => Refusal::Overloaded,
-        ServeError::Upstream(error) => error.into(),
-    })?;
+    let served =
+        Box::pin(git.serve(outgoing.parts, outgoing.upload, &caller)).await.map_err(|error| match error {
+            ServeError::Overloaded => Refusal::Overloaded,
+            ServeError::Upstream(error) => error.into(),
+        })?;
     Ok(served.map(|body| AnswerBody::git(body, outgoing.validity)))
 }
 
 /// The host name that a client asks for: `Host`, or `:authority` in HTTP/2. `None` where there is none, or where the
 /// two differ.
-pub fn client_host(uri: &Uri, headers: &http::HeaderMap) -> Option<HeaderValue> {
+pub fn client_host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
     let mut fields = headers.get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body::Body;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -158,7 +158,8 @@ impl GitHost {
     /// Dropping the future, or the body of the answer, stops git and all that it started.
     pub async fn serve<B>(
         &self,
-        request: Request<B>,
+        parts: &Parts,
+        body: B,
         caller: &Caller<'_>,
     ) -> Result<Response<CgiBody>, ServeError>
     where
@@ -166,12 +167,11 @@ impl GitHost {
         B::Error: Display + Send,
     {
         let permit = self.permit().await?;
-        let (parts, body) = request.into_parts();
-        let Some(place) = self.find(&parts).await else {
+        let Some(place) = self.find(parts).await else {
             return Ok(not_found());
         };
-        let input = Input { length: length(&parts, &body), body };
-        let command = self.command(&parts, &place, caller, input.length);
+        let input = Input { length: length(parts, &body), body };
+        let command = self.command(parts, &place, caller, input.length);
         let mut answer = child::start(command, input, permit).map_err(|error| {
             tracing::warn!(%error, "git http-backend does not start");
             UpstreamError::Unreachable

@@ -5,11 +5,12 @@
 //! `Connection` cannot name a field of the gateway.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::headers::fold;
 use crate::headers::identity::{Identity, UserNameError};
+use crate::headers::{fold, folds_to};
 
 /// The id of a request, to the host and back to the client.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -80,6 +81,36 @@ const CLIENT_MAY_NOT_BEGIN: [&str; 20] = [
     "x-ssl-client-",
     "x-webauth-",
 ];
+
+/// The names above that begin with the same byte: whole ones that concern one connection, whole ones, and beginnings.
+#[derive(Debug, Default)]
+struct Ending {
+    at_hop: Vec<&'static str>,
+    whole: Vec<&'static str>,
+    beginnings: Vec<&'static str>,
+}
+
+/// By that byte, since every field of every request is looked up.
+static ENDING: LazyLock<Vec<Ending>> = LazyLock::new(|| {
+    let names = |list: &[&'static str], first: u8| {
+        list.iter().copied().filter(|name| name.bytes().next() == Some(first)).collect()
+    };
+    let of = |first| Ending {
+        at_hop: names(&HOP_BY_HOP, first),
+        whole: names(&CLIENT_MAY_NOT_SAY, first),
+        beginnings: names(&CLIENT_MAY_NOT_BEGIN, first),
+    };
+    (0..=u8::MAX).map(of).collect()
+});
+
+/// What may be wrong with fields that begin like `name`.
+fn ending(name: &str) -> Option<&'static Ending> {
+    ENDING.get(usize::from(*name.as_bytes().first()?))
+}
+
+fn ends_at_hop(name: &str) -> bool {
+    ending(name).is_some_and(|ending| ending.at_hop.contains(&name))
+}
 
 /// A client's address as text.
 #[derive(Debug, Clone)]
@@ -155,9 +186,9 @@ pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue) {
         headers.remove(header::CONTENT_LENGTH);
     }
     let named = connection_names(headers);
-    let ends = |name: &&HeaderName| {
-        HOP_BY_HOP.contains(&name.as_str()) || named.iter().any(|field| field == name.as_str())
-    };
+    headers.remove(header::CONNECTION);
+    let ends =
+        |name: &&HeaderName| ends_at_hop(name.as_str()) || named.iter().any(|field| field == name.as_str());
     let ending: Vec<HeaderName> = headers.keys().filter(ends).cloned().collect();
     for name in ending {
         headers.remove(name);
@@ -201,9 +232,10 @@ fn passes_to_upstream(name: &str, named: &[String], identity: &Identity) -> bool
     let name = name.as_ref();
     // The body is framed anew, and a server that folds names would read a second length.
     !(name == header::CONTENT_LENGTH.as_str()
-        || HOP_BY_HOP.contains(&name)
-        || CLIENT_MAY_NOT_SAY.contains(&name)
-        || CLIENT_MAY_NOT_BEGIN.iter().any(|start| name.starts_with(start))
+        || ends_at_hop(name)
+        || ending(name).is_some_and(|ending| {
+            ending.whole.contains(&name) || ending.beginnings.iter().any(|start| name.starts_with(start))
+        })
         || identity.could_be(name)
         || named.iter().any(|connection_name| connection_name == name))
 }
@@ -215,8 +247,9 @@ fn connection_names(headers: &HeaderMap) -> Vec<String> {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| str::from_utf8(name).ok())
-        .map(|name| fold(name.trim()).into_owned())
-        .filter(|name| !name.is_empty() && name != "close" && name != "keep-alive")
+        .map(str::trim)
+        .filter(|name| !name.is_empty() && !folds_to(name, "close") && !folds_to(name, "keep-alive"))
+        .map(|name| fold(name).into_owned())
         .collect()
 }
 

@@ -97,13 +97,13 @@ impl LivePolicy {
     /// All faults of all files.
     pub fn load(inputs: Inputs) -> Result<Self, Vec<Fault>> {
         let mut loader = Loader::default();
-        let Some((stamps, loaded)) = loader.load_at_rest(&inputs, Effort::Whole) else {
+        let Some((stamps, read)) = loader.load_at_rest(&inputs, Effort::Whole) else {
             let message = "changes all the time; wait until its files are written, and start again";
             return Err(vec![Fault::of_file(&inputs.directory, message)]);
         };
-        let loaded = loaded?;
-        let texts = loaded.texts;
-        let snapshot = loaded.into_snapshot(&inputs, 1)?;
+        let read = read?;
+        let texts = read.texts;
+        let snapshot = read.into_snapshot(&inputs, 1)?;
         let seen = Mutex::new(Seen {
             stamps,
             last: Some(texts),
@@ -223,6 +223,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -250,6 +252,47 @@ mod tests {
         assert!(matches!(live.reload(Look::AtStamps), Reload::Replaced(_)));
         live.seen.lock().unwrap().could_not_read(fault());
         assert!(matches!(live.reload(Look::AtStamps), Reload::Restored));
+    }
+
+    /// A live policy of `directory`, and its file of deny rules.
+    fn live(directory: &Path) -> (Arc<LivePolicy>, PathBuf) {
+        let inputs =
+            Inputs { directory: directory.into(), upstreams: Vec::new(), format: TokenFormat::default() };
+        let file = directory.join("deny.yaml");
+        std::fs::write(&file, "deny: []\n").unwrap();
+        (Arc::new(LivePolicy::load(inputs).unwrap()), file)
+    }
+
+    #[test]
+    fn a_retired_snapshot_is_let_go_by_a_look_and_not_by_the_last_request() {
+        let directory = tempfile::tempdir().unwrap();
+        let (live, file) = live(directory.path());
+        let held = live.snapshot();
+        std::fs::write(&file, "deny: []   # changed\n").unwrap();
+        assert!(matches!(live.reload(Look::AtTexts), Reload::Replaced(_)));
+        assert!(matches!(live.reload(Look::AtStamps), Reload::Unchanged));
+        let watched = Arc::downgrade(&held);
+        assert_eq!(watched.strong_count(), 2, "the request and the live policy");
+        drop(held);
+        assert_eq!(watched.strong_count(), 1, "the live policy alone");
+        assert!(matches!(live.reload(Look::AtStamps), Reload::Unchanged));
+        assert_eq!(watched.strong_count(), 0);
+        assert_eq!(live.peek().generation, 2);
+    }
+
+    #[tokio::test]
+    async fn a_reload_aside_leaves_the_priority_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let (live, file) = live(directory.path());
+        let priority = || rustix::process::getpriority_process(None).unwrap();
+        let before = priority();
+        assert!(matches!(live.reload_aside(Look::AtStamps).await, Reload::Unchanged));
+        std::fs::write(&file, "deny: []   # changed\n").unwrap();
+        assert!(matches!(live.reload_aside(Look::AtTexts).await, Reload::Replaced(_)));
+        assert!(matches!(live.reload_aside(Look::AtTexts).await, Reload::Unchanged));
+        std::fs::write(&file, "deny: x\n").unwrap();
+        assert!(matches!(live.reload_aside(Look::AtTexts).await, Reload::Refused(_)));
+        assert_eq!((priority(), live.peek().generation), (before, 2));
     }
 
     #[test]

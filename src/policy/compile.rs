@@ -13,7 +13,7 @@ use crate::domain::permission::{Level, Permission, PermissionId, Vocabulary};
 use crate::domain::resource::owner_name;
 use crate::domain::token::TokenFormat;
 use crate::policy::document::{DenyDocument, DenyRuleDocument, OrganizationDocument};
-use crate::policy::grants::packed::TokenFile;
+use crate::policy::grants::packed::{Packer, TokenFile};
 use crate::policy::grants::table::{Duplicate, TokenTable, Twice};
 use crate::policy::snapshot::{Access, Mode, Organization, Snapshot};
 use crate::policy::tokens::permission::{PermissionFault, permission_level};
@@ -153,10 +153,10 @@ pub fn compile(
     generation: u64,
 ) -> Result<Snapshot, Vec<Fault>> {
     let mut frame = Frame::compile(sources, upstreams);
-    let mut files = Vec::new();
+    let (mut files, mut packer) = (Vec::new(), Packer::default());
     for source in sources {
         let Some(form) = Kind::of(&source.name).and_then(Kind::tokens) else { continue };
-        let mut compiler = TokenCompiler::new(source.file.clone(), frame.vocabulary());
+        let mut compiler = TokenCompiler::new(source.file.clone(), frame.vocabulary(), &mut packer);
         compiler.take(form, &source.text);
         let (file, faults) = compiler.finish();
         files.push(Arc::new(file));

@@ -140,12 +140,11 @@ fn find_upstream<'a>(
 /// The whole field goes on to the host, so what stands behind the name must be a port: another reader might take a
 /// name out of it (`git.example.com:x@evil.example`).
 fn host_name(host: &str) -> Option<&str> {
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').filter(|(name, _)| name.contains(':'))?,
-        None => {
-            let end = host.bytes().position(|byte| byte == b':').unwrap_or(host.len());
-            host.split_at_checked(end)?
-        }
+    let (name, port) = if let Some(rest) = host.strip_prefix('[') {
+        rest.split_once(']').filter(|(name, _)| name.contains(':'))?
+    } else {
+        let end = host.bytes().position(|byte| byte == b':').unwrap_or(host.len());
+        host.split_at_checked(end)?
     };
     let is_port = port.is_empty()
         || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));

@@ -235,8 +235,13 @@ impl Sums<'_> {
         for (index, name) in self.names.iter().enumerate() {
             let parts = self.parts(index);
             for (group, decision, reason) in groups() {
+                let counted: Vec<_> = parts.iter().filter_map(|part| part.group(group)).collect();
+                if counted.is_empty() {
+                    continue;
+                }
                 for (place, method, status) in places() {
-                    let count: u64 = parts.iter().map(|part| part.requests(group, place)).sum();
+                    let count: u64 =
+                        counted.iter().filter_map(|group| group.get(place)).map(Counter::get).sum();
                     let labels = [
                         (UPSTREAM, &**name),
                         ("decision", decision.as_str()),

@@ -12,6 +12,7 @@ pub(crate) struct Families {
     pub(crate) connections: ConnectionFamilies,
     pub(crate) snapshot: SnapshotFamilies,
     pub(crate) audit: AuditFamilies,
+    pub(crate) traces: TraceFamilies,
 }
 
 impl Families {
@@ -24,6 +25,7 @@ impl Families {
             connections: ConnectionFamilies::new(&new),
             snapshot: SnapshotFamilies::new(&new),
             audit: AuditFamilies::new(&new),
+            traces: TraceFamilies::new(&new),
         }
     }
 }
@@ -43,6 +45,7 @@ impl UpstreamFamilies {
 /// What is counted of connections from callers.
 #[derive(Debug)]
 pub(crate) struct ConnectionFamilies {
+    pub(crate) limit: IntGauge,
     pub(crate) refused: IntCounter,
     pub(crate) handshakes: IntCounterVec,
     pub(crate) certificates: IntGaugeVec,
@@ -51,6 +54,7 @@ pub(crate) struct ConnectionFamilies {
 impl ConnectionFamilies {
     fn new(new: &Builder<'_>) -> Self {
         Self {
+            limit: new.gauge("connections_limit", "Connections from callers that may be open."),
             refused: new.counter(
                 "connections_refused_total",
                 "Connections closed at once because the limit was reached.",
@@ -120,6 +124,25 @@ impl AuditFamilies {
             refused: new.counter(
                 "audit_refused_total",
                 "Requests refused because the audit log could not take them.",
+            ),
+        }
+    }
+}
+
+/// What the exporter of traces counts.
+#[derive(Debug)]
+pub(crate) struct TraceFamilies {
+    pub(crate) exported: IntCounter,
+    pub(crate) dropped: IntCounter,
+}
+
+impl TraceFamilies {
+    fn new(new: &Builder<'_>) -> Self {
+        Self {
+            exported: new.counter("trace_spans_exported_total", "Spans that the collector took."),
+            dropped: new.counter(
+                "trace_spans_dropped_total",
+                "Spans lost to a full queue, or to a collector that did not take them.",
             ),
         }
     }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::record::audit::{Audit, Flushed, Output, WhenFull};
 use crate::record::line::RequestPath;
 use crate::record::metrics::{Metrics, UpstreamId};
+use crate::record::traces::Traces;
 use crate::record::worker::WorkerRecorder;
 use crate::record::{Record, RecordHead, Recorder};
 
@@ -32,7 +33,7 @@ impl Fixture {
         let metrics = Metrics::with_tokens(&["forge".to_owned(), "billing".to_owned()], 10);
         let output = Output::File(directory.path().join("audit"));
         let audit = Audit::open(output, WhenFull::Drop, &metrics).unwrap();
-        let recorder = Arc::new(Recorder { metrics, audit });
+        let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
         let worker = WorkerRecorder::new(&recorder, 0).unwrap();
         Self { recorder, worker, directory }
     }
@@ -87,6 +88,7 @@ pub(crate) fn head<'a>(method: &'a Method, target: &'a PathAndQuery) -> RecordHe
     RecordHead {
         method: Some(method),
         path: Some(RequestPath::of(target)),
+        headers: None,
         peer: IpAddr::from([192, 0, 2, 7]),
     }
 }

@@ -100,7 +100,7 @@ impl Span {
 }
 
 /// The texts of a line, as they became known. No `Debug`: a path may hold a token that only `json` takes out.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Text(String);
 
 impl Text {
@@ -120,7 +120,7 @@ impl fmt::Debug for Text {
 }
 
 /// What is kept of one request beside its texts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Line {
     /// When the request arrived, in microseconds since 1970.
     pub(crate) time: i64,

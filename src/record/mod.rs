@@ -20,6 +20,7 @@ mod sample;
 mod shard;
 mod sink;
 mod token_requests;
+pub mod traces;
 pub mod worker;
 
 #[cfg(test)]
@@ -30,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock;
 use crate::domain::action::GitOperation;
@@ -45,6 +46,8 @@ use crate::record::metrics::{Metrics, RequestOutcome, UpstreamId};
 use crate::record::queue::{Full, Place};
 use crate::record::request_id::RequestId;
 use crate::record::shard::{decision, reason_of};
+use crate::record::traces::context::Span;
+use crate::record::traces::{FinishedSpan, Traces};
 use crate::record::worker::WorkerRecorder;
 
 /// The last step of the decision; what has a higher one happens after it.
@@ -57,6 +60,8 @@ pub struct Recorder {
     pub metrics: Metrics,
     /// What is written.
     pub audit: Audit,
+    /// What is told to a collector of traces.
+    pub traces: Traces,
 }
 
 /// What is known of a request when it arrives.
@@ -66,6 +71,8 @@ pub struct RecordHead<'a> {
     pub method: Option<&'a Method>,
     /// Its path; `None` where it could not be read.
     pub path: Option<RequestPath<'a>>,
+    /// Its header fields, which may say what trace it belongs to; `None` where they could not be read.
+    pub headers: Option<&'a HeaderMap>,
     /// The caller's address.
     pub peer: IpAddr,
 }
@@ -163,6 +170,8 @@ struct Open {
     token: Option<PublicId>,
     git: Option<GitOperation>,
     place: Place,
+    /// Where the request was sampled.
+    span: Option<Box<Span>>,
     /// Whether the request asks for a head alone.
     wants_head: bool,
 }
@@ -191,10 +200,12 @@ impl Record {
             token: None,
             git: None,
             place: Place::Any,
+            span: None,
             wants_head: head.method == Some(&Method::HEAD),
         });
         let request_id = worker.request_ids.next();
-        if worker.queue.is_some() {
+        open.span = head.headers.and_then(|headers| worker.traces().sample(headers, &request_id));
+        if worker.queue.is_some() || open.span.is_some() {
             open.text = Text::new();
             open.set(Field::RequestId, Some(request_id.as_str()));
             open.set(Field::Method, head.method.map(Method::as_str));
@@ -217,17 +228,27 @@ impl Record {
         &self.request_id
     }
 
-    /// Whether audit lines are kept. Where they are not, text that only they need need not be made.
-    pub fn is_audited(&self) -> bool {
-        self.worker.queue.is_some()
+    /// Whether an audit line or a span is kept. Where none is, text that only they need need not be made.
+    pub fn is_described(&self) -> bool {
+        self.worker.queue.is_some() || self.open.as_ref().is_some_and(|open| open.span.is_some())
+    }
+
+    /// The header fields that go on in place of `headers`, where the request was sampled: they tell of the trace that
+    /// it belongs to. `None` where what the caller said goes on as it came.
+    pub fn tell_trace(&self, headers: &HeaderMap) -> Option<HeaderMap> {
+        let span = self.open.as_ref()?.span.as_ref()?;
+        let mut told = headers.clone();
+        span.tell(&mut told);
+        Some(told)
     }
 
     /// The request is for `upstream`.
     pub fn routed(&mut self, upstream: UpstreamId) {
+        let is_described = self.is_described();
         let name = self.worker.metrics().upstream_name(upstream);
         if let Some(open) = &mut self.open {
             open.upstream = Some(upstream);
-            if self.worker.queue.is_some() {
+            if is_described {
                 open.set(Field::Upstream, name);
             }
         }
@@ -420,9 +441,9 @@ impl Record {
         }
     }
 
-    /// As `edit`, for what only the audit log wants to know.
+    /// As `edit`, for what only audit lines and spans want to know.
     fn describe(&mut self, change: impl FnOnce(&mut Open)) {
-        if self.worker.queue.is_some()
+        if self.is_described()
             && let Some(open) = &mut self.open
         {
             change(open);
@@ -432,7 +453,7 @@ impl Record {
     // INVARIANT: what is open is taken here and nowhere else, so whatever ends a record ends it once.
     fn finish(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let Open { mut line, text, started, upstream, failure, method, token, git, place, .. } = *open;
+        let Open { mut line, text, started, upstream, failure, method, token, git, place, span, .. } = *open;
         let (decision, reason) = (decision(line.verdict, failure), reason_of(line.verdict, failure));
         line.reason = decision.reason_word(reason);
         line.request_bytes = self.request_body.bytes.load(Ordering::Relaxed);
@@ -457,6 +478,10 @@ impl Record {
         }
         if let (Some(token), Some(tokens)) = (token, &self.worker.tokens) {
             tokens.count(&token, decision, reason, line.ended);
+        }
+        if let Some(span) = span {
+            let finished = FinishedSpan { span: *span, line: line.clone(), text: text.clone() };
+            self.worker.traces().export(finished);
         }
         self.worker.keep(line, &text, place);
     }

@@ -24,6 +24,12 @@ impl RequestId {
         str::from_utf8(self.0.as_bytes()).unwrap_or_default()
     }
 
+    /// A number that differs from request to request, evenly spread.
+    pub(crate) fn number(&self) -> u64 {
+        let digits = self.as_str().get(LENGTH / 2..).unwrap_or_default();
+        u64::from_str_radix(digits, 16).unwrap_or_default()
+    }
+
     /// The id as the value of a header field.
     pub fn as_header(&self) -> &HeaderValue {
         &self.0
@@ -160,5 +166,6 @@ mod tests {
         let id = RequestIds::new(7).next();
         assert_eq!(id.as_header().to_str().unwrap(), id.as_str());
         assert_eq!(HeaderValue::from(id.clone()), id.as_header());
+        assert!(id.as_str().ends_with(&format!("{:016x}", id.number())), "{id}");
     }
 }

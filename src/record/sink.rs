@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 /// file gets lines for a second at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Within this a write that has begun has grown the file.
+const WRITE_TIME: Duration = Duration::from_millis(20);
+
+/// A pipe takes so much in one piece, which nobody else's lines come into (pipe(7)): while one process succeeds another,
+/// both write.
+const PIPE_PIECE: usize = 4096;
+
 /// Owner only: the lines tell who reads and writes what.
 const FILE_MODE: u32 = 0o600;
 
@@ -37,11 +44,13 @@ pub(crate) struct WriteError {
 pub(crate) struct LineSink<W> {
     output: W,
     torn: bool,
+    /// How many bytes of whole lines are written at a time.
+    piece: usize,
 }
 
 impl<W: Write> LineSink<W> {
     pub(crate) fn new(output: W) -> Self {
-        Self { output, torn: false }
+        Self { output, torn: false, piece: usize::MAX }
     }
 
     fn write(&mut self, lines: &[u8]) -> Result<(), WriteError> {
@@ -60,7 +69,7 @@ impl<W: Write> LineSink<W> {
             self.torn = false;
         }
         while !rest.is_empty() {
-            match self.output.write(rest) {
+            match self.output.write(whole_lines(rest, self.piece)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => *rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -80,7 +89,15 @@ impl<W: Write + Send> Sink for LineSink<W> {
 /// The standard output, without the buffer that the standard library puts before it.
 pub(crate) fn standard_output() -> io::Result<LineSink<File>> {
     let output = io::stdout().as_fd().try_clone_to_owned()?;
-    Ok(LineSink::new(File::from(output)))
+    Ok(LineSink { piece: PIPE_PIECE, ..LineSink::new(File::from(output)) })
+}
+
+/// As many of the first lines as fit into `piece`; at least one.
+fn whole_lines(lines: &[u8], piece: usize) -> &[u8] {
+    let fitting = lines.get(..piece).map_or(Some(lines.len()), |fitting| {
+        memchr::memrchr(b'\n', fitting).or_else(|| memchr::memchr(b'\n', lines)).map(|at| at + 1)
+    });
+    lines.get(..fitting.unwrap_or(lines.len())).unwrap_or(lines)
 }
 
 /// A file, opened anew when its name no longer leads to it.
@@ -130,18 +147,29 @@ impl Sink for FileSink {
 fn open_lines(path: &Path) -> io::Result<LineSink<File>> {
     let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
     let torn = ends_torn(path, &file);
-    Ok(LineSink { output: file, torn })
+    Ok(LineSink { torn, ..LineSink::new(file) })
 }
 
 /// Whether the file ends within a line, as a crash or a full disk leaves it. Where that can't be read, it is taken
 /// to end well: at worst one line is joined to a broken one.
+///
+/// Another process may be writing: its write is one to whoever else appends, but its length is seen while it grows.
 fn ends_torn(path: &Path, file: &File) -> bool {
-    let Some(last) = file.metadata().ok().and_then(|file| file.len().checked_sub(1)) else {
-        return false;
-    };
-    let mut byte = [0];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut byte, last));
-    read.is_ok() && byte != *b"\n"
+    let mut seen = None;
+    loop {
+        let length = file.metadata().map(|file| file.len()).unwrap_or_default();
+        let Some(last) = length.checked_sub(1) else { return false };
+        let mut byte = [0];
+        let read = File::open(path).and_then(|file| file.read_exact_at(&mut byte, last));
+        if read.is_err() || byte == *b"\n" {
+            return false;
+        }
+        if seen == Some(length) {
+            return true;
+        }
+        seen = Some(length);
+        std::thread::sleep(WRITE_TIME);
+    }
 }
 
 fn same_file(path: &Path, file: &File) -> io::Result<bool> {
@@ -229,6 +257,22 @@ mod tests {
         fs::write(&path, "whole\ncut").unwrap();
         write(&mut file_sink(&path), "one\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ncut\none\n");
+    }
+
+    #[test]
+    fn lines_are_written_in_pieces_that_hold_whole_ones() {
+        for (piece, want) in [
+            (usize::MAX, "a\nbb\nccc\n"),
+            (9, "a\nbb\nccc\n"),
+            (8, "a\nbb\n"),
+            (5, "a\nbb\n"),
+            (4, "a\n"),
+            (1, "a\n"),
+        ] {
+            assert_eq!(whole_lines(b"a\nbb\nccc\n", piece), want.as_bytes(), "{piece}");
+        }
+        assert_eq!(whole_lines(b"long\nb\n", 2), b"long\n");
+        assert_eq!(whole_lines(b"torn", 2), b"torn");
     }
 
     /// Takes as many bytes as it has room for, then is full.

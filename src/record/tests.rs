@@ -14,6 +14,7 @@ use crate::record::audit::{Audit, Flushed, Output, WhenFull};
 use crate::record::fixture::{DEADLINE, Fixture, head};
 use crate::record::labels::{Mode, Verdict};
 use crate::record::metrics::Metrics;
+use crate::record::traces::Traces;
 use crate::record::worker::WorkerRecorder;
 use crate::record::{Caller, Judged, Record, RecordHead, Recorder, Subject};
 
@@ -95,7 +96,8 @@ fn a_forwarded_request_has_every_field_in_order() {
 fn what_is_unknown_is_null_and_an_empty_shadow_is_left_out() {
     let fixture = Fixture::new();
     let peer = IpAddr::from([192, 0, 2, 7]);
-    let mut record = Record::open(&fixture.worker, &RecordHead { method: None, path: None, peer });
+    let mut record =
+        Record::open(&fixture.worker, &RecordHead { method: None, path: None, headers: None, peer });
     record.refused(Reason::MalformedRequest);
     record.close();
     let line = fixture.line();
@@ -277,10 +279,10 @@ fn a_handler_that_hyper_drops_leaves_its_record() {
 fn without_an_audit_log_requests_are_counted() {
     let metrics = Metrics::new(&[]);
     let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
-    let recorder = Arc::new(Recorder { metrics, audit });
+    let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let worker = WorkerRecorder::new(&recorder, 0).unwrap();
     let record = Record::open(&worker, &head(&Method::GET, &PathAndQuery::from_static(TARGET)));
-    assert!(!record.is_audited());
+    assert!(!record.is_described());
     record.close();
     let text = recorder.metrics.render();
     assert_eq!(crate::record::fixture::sum(&text, "portcullis_requests_total{"), 1);
@@ -291,7 +293,7 @@ fn without_an_audit_log_requests_are_counted() {
 fn a_request_that_cannot_be_recorded_is_told_so_and_counted() {
     let metrics = Metrics::new(&[]);
     let audit = Audit::open(Output::File("/dev/full".into()), WhenFull::Refuse, &metrics).unwrap();
-    let recorder = Arc::new(Recorder { metrics, audit });
+    let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let worker = WorkerRecorder::new(&recorder, 0).unwrap();
     let open = || Record::open(&worker, &head(&Method::GET, &PathAndQuery::from_static(TARGET)));
     let mut record = open();

@@ -13,6 +13,7 @@ use crate::record::queue::{Place, Queue};
 use crate::record::request_id::RequestIds;
 use crate::record::shard::Shard;
 use crate::record::token_requests::WorkerTokens;
+use crate::record::traces::Traces;
 
 /// One worker's part of a [`Recorder`].
 ///
@@ -53,6 +54,11 @@ impl WorkerRecorder {
     /// The audit log.
     pub(crate) fn audit(&self) -> &Audit {
         &self.recorder.audit
+    }
+
+    /// The way to the collector of traces.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.recorder.traces
     }
 
     /// Puts a line on its way to the audit log.

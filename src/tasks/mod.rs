@@ -4,8 +4,9 @@
 
 use std::future::Future;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument as _;
+use tracing::instrument::Instrumented;
 
 /// Starts `future` as a task called `name` on the current runtime.
 ///
@@ -17,8 +18,21 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    tokio::spawn(named(name, future))
+}
+
+/// As [`spawn`], into `set`, with which it ends.
+pub fn spawn_into<F>(set: &mut JoinSet<F::Output>, name: &'static str, future: F)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    set.spawn(named(name, future));
+}
+
+fn named<F: Future>(name: &'static str, future: F) -> Instrumented<F> {
     // Debug, not info: a span costs on every poll, and a connection is polled often.
-    tokio::spawn(future.instrument(tracing::debug_span!("task", name)))
+    future.instrument(tracing::debug_span!("task", name))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod stream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::pki_types::ServerName;
@@ -19,22 +20,75 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use crate::config::{Listener, UpstreamTls};
 use crate::domain::fault::Fault;
 use crate::domain::grant::UnixTime;
-use crate::tls::resolver::Resolver;
+use crate::tls::pem::Pem;
+use crate::tls::resolver::{PairTexts, Resolver};
 
 /// The protocols that a listener speaks, the preferred one first (RFC 7301).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// The TLS of a listener: HTTP/2 and HTTP/1.1, a certificate by the name that the client asks for, session tickets.
-///
-/// Files are read anew at each call. A client that names no host, or one that no certificate is for, is offered the
-/// first certificate.
+/// What the certificate and key files of a listener say, read once: what is compared is what is used.
+#[derive(Debug)]
+pub struct Texts(Vec<PairTexts>);
+
+/// SHA-256 over some [`Texts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextsDigest([u8; 32]);
+
+impl Texts {
+    /// Reads the files of `listener`.
+    ///
+    /// # Errors
+    /// A fault for each file that cannot be read.
+    pub fn read(listener: &Listener) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut read = |file| Pem::read(file).map_err(|fault| faults.push(fault)).ok();
+        let pairs = listener.tls.iter().filter_map(|pair| {
+            let (certificate, key) = (read(&pair.certificate), read(&pair.key));
+            Some(PairTexts { certificate: certificate?, key: key? })
+        });
+        let pairs = pairs.collect();
+        if faults.is_empty() { Ok(Self(pairs)) } else { Err(faults) }
+    }
+
+    /// Equal where the texts are.
+    pub fn digest(&self) -> TextsDigest {
+        let mut context = Context::new(&SHA256);
+        for file in self.0.iter().flat_map(|pair| [&pair.certificate, &pair.key]) {
+            context.update(&file.bytes().len().to_le_bytes());
+            context.update(file.bytes());
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.finish().as_ref());
+        TextsDigest(bytes)
+    }
+
+    /// When the certificate of each pair of `listener`, whose texts these are, expires, with its file.
+    pub fn expiries(&self, listener: &Listener) -> Vec<(PathBuf, UnixTime)> {
+        let expiry = |texts: &PairTexts| expiry::not_after(texts.certificate.certificates().ok()?.first()?);
+        let pairs = listener.tls.iter().zip(&self.0);
+        pairs.filter_map(|(pair, texts)| Some((pair.certificate.clone(), expiry(texts)?))).collect()
+    }
+}
+
+/// The TLS of a listener as its files are now. See [`server_config_of`].
 ///
 /// # Errors
-/// A fault for each file that cannot be read, holds no certificate or key, or does not fit the other one of its pair;
-/// and where the listener has no certificate.
+/// A fault for each file that cannot be read; and as [`server_config_of`].
 pub fn server_config(listener: &Listener) -> Result<Arc<ServerConfig>, Vec<Fault>> {
+    server_config_of(listener, &Texts::read(listener)?)
+}
+
+/// The TLS of a listener whose files say `texts`: HTTP/2 and HTTP/1.1, a certificate by the name that the client asks
+/// for, session tickets. A client that names no host, or one that no certificate is for, is offered the first certificate.
+///
+/// Tickets of another one of these are not taken, so it is to be made only where something changed.
+///
+/// # Errors
+/// A fault for each file that holds no certificate or key, or does not fit the other one of its pair; and where the
+/// listener has no certificate.
+pub fn server_config_of(listener: &Listener, texts: &Texts) -> Result<Arc<ServerConfig>, Vec<Fault>> {
     let provider = Arc::new(default_provider());
-    let resolver = Resolver::new(listener, &provider)?;
+    let resolver = Resolver::new(listener, &texts.0, &provider)?;
     let broken = |error: rustls::Error| vec![unusable(&error)];
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -46,22 +100,9 @@ pub fn server_config(listener: &Listener) -> Result<Arc<ServerConfig>, Vec<Fault
     Ok(Arc::new(config))
 }
 
-/// The files that [`server_config`] reads, for the watcher: certificate and key of each pair.
+/// The files that [`Texts::read`] reads, for the watcher: certificate and key of each pair.
 pub fn files(listener: &Listener) -> Vec<PathBuf> {
     listener.tls.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]).collect()
-}
-
-/// When the certificate of each pair of `listener` expires, with its file; those that cannot be read are left out.
-pub fn expiries(listener: &Listener) -> Vec<(PathBuf, UnixTime)> {
-    let expiry = |file: &Path| {
-        let chain = pem::certificates(file).ok()?;
-        expiry::not_after(chain.first()?)
-    };
-    listener
-        .tls
-        .iter()
-        .filter_map(|pair| Some((pair.certificate.clone(), expiry(&pair.certificate)?)))
-        .collect()
 }
 
 /// The TLS towards an upstream: HTTP/1.1 without ALPN. Trusts the authorities in [`UpstreamTls::ca`] and no others, or,
@@ -96,7 +137,7 @@ pub fn server_name(tls: &UpstreamTls) -> Result<ServerName<'static>, Fault> {
 
 fn private_roots(file: &Path) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates(file)? {
+    for certificate in Pem::read(file)?.certificates()? {
         roots.add(certificate).map_err(|error| {
             Fault::of_file(file, format!("holds a certificate that no authority can have: {error}"))
         })?;

@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::{Certificate, Listener};
 use crate::domain::fault::Fault;
-use crate::tls::pem;
+use crate::tls::pem::Pem;
 
 /// The certificates of a listener by name (RFC 6066 section 3).
 #[derive(Debug)]
@@ -25,12 +25,16 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    /// Reads the files of `listener`. All faults are gathered.
-    pub(super) fn new(listener: &Listener, provider: &CryptoProvider) -> Result<Self, Vec<Fault>> {
+    /// Of the pairs of `listener`, whose files say what `texts` do. All faults are gathered.
+    pub(super) fn new(
+        listener: &Listener,
+        texts: &[PairTexts],
+        provider: &CryptoProvider,
+    ) -> Result<Self, Vec<Fault>> {
         let mut pairs = Vec::new();
         let mut faults = Vec::new();
-        for pair in &listener.tls {
-            match read_pair(pair, provider) {
+        for (pair, texts) in listener.tls.iter().zip(texts) {
+            match key_pair(pair, texts, provider) {
                 Ok(key) => pairs.push((pair, Arc::new(key))),
                 Err(found) => faults.extend(found),
             }
@@ -72,10 +76,21 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
+/// What the two files of a pair say.
+#[derive(Debug)]
+pub(super) struct PairTexts {
+    pub(super) certificate: Pem,
+    pub(super) key: Pem,
+}
+
 /// A certificate chain and its key, which fit each other.
-fn read_pair(pair: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, Vec<Fault>> {
-    let chain = pem::certificates(&pair.certificate);
-    let key = pem::private_key(&pair.key).and_then(|key| {
+fn key_pair(
+    pair: &Certificate,
+    texts: &PairTexts,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, Vec<Fault>> {
+    let chain = texts.certificate.certificates();
+    let key = texts.key.private_key().and_then(|key| {
         provider.key_provider.load_private_key(key).map_err(|_| {
             let message = "holds a private key that cannot be used; expected RSA of 2048 to 8192 bits, ECDSA or Ed25519";
             Fault::of_file(&pair.key, message)

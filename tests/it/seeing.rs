@@ -308,6 +308,11 @@ fn git_tokens_workers_and_connections_are_counted() {
     ] {
         assert!((got - want).abs() < 0.5, "{got} {want}\n{text}");
     }
+    let of_host =
+        |name: &str| gateway.metric(&format!("portcullis_upstream_connections_{name}{{upstream=\"forge\"}}"));
+    wait_for("connections to be kept", || {
+        of_host("idle") > 0.5 && (of_host("open") - of_host("idle")).abs() < 0.5
+    });
     assert!(gateway.metric("portcullis_snapshot_checked_timestamp_seconds") > 1.7e9);
     assert!(gateway.metric("portcullis_snapshot_load_duration_seconds") > 0.0);
     let body = control(&gateway, "/metrics").1;

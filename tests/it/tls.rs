@@ -74,6 +74,14 @@ fn replaced_certificates_are_used_and_broken_ones_are_not() {
     old.send(request());
     assert_eq!(old.answer().1, "hello");
 
+    let expiry = || {
+        let name = "portcullis_tls_certificate_expiry_timestamp_seconds{certificate=\"tls/a.pem\",listener=\"127.0.0.1:0\"}";
+        gateway.metric(name)
+    };
+    // The first moment of 2061.
+    let (first, year_2061) = (expiry(), 2_871_763_200.0);
+    let is_told = |moment: f64| (expiry() - moment).abs() < 0.5;
+    assert!(first > year_2061, "{first}");
     let folder = gateway.directory.path().join("tls");
     let pair = authority.issue(&["git.example.com"]);
     pair.write(&folder, "a");
@@ -91,13 +99,15 @@ fn replaced_certificates_are_used_and_broken_ones_are_not() {
     gateway.edit("deny.yaml", "deny: [] # again\n");
     assert!(same(&offered(&gateway, &authority, "git.example.com"), &pair));
     // A key that is not the certificate's.
-    let other = authority.issue(&["git.example.com"]);
+    let other = authority.issue_until(&["git.example.com"], jiff::civil::date(2061, 1, 1));
     write(&folder.join("a.pem"), &other.certificate);
     gateway.edit("deny.yaml", "deny: [] # and again\n");
     gateway.edit("deny.yaml", "deny: [] # and once more\n");
     assert!(same(&offered(&gateway, &authority, "git.example.com"), &pair));
+    assert!(is_told(first), "that of a certificate which is not in use");
     write(&folder.join("a.key"), &other.key);
     wait_for("the mended pair", || same(&offered(&gateway, &authority, "git.example.com"), &other));
+    wait_for("the new expiry", || is_told(year_2061));
 }
 
 #[test]

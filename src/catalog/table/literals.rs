@@ -28,7 +28,9 @@ impl<T> Literals<T> {
         let first = self.hashes.partition_point(|known| *known < hash);
         let same = self.hashes.iter().skip(first).take_while(|known| **known == hash);
         let mut entries = same.zip(self.entries.iter().skip(first)).map(|(_, entry)| entry);
-        entries.find(|(known, _)| **known == *text).map(|(_, below)| below)
+        // Texts are a few bytes long: to call for a comparison costs more than to compare.
+        let is_text = |known: &str| known.len() == text.len() && known.bytes().eq(text.bytes());
+        entries.find(|(known, _)| is_text(known)).map(|(_, below)| below)
     }
 }
 

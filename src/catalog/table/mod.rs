@@ -257,10 +257,14 @@ fn capture<'a>(
     (segment, decoded): (&'a str, &str),
     captures: Captures<'a>,
 ) -> Result<Option<Captures<'a>>, TargetError> {
-    if decoded.len() <= parameter.suffix.len() || !decoded.ends_with(&parameter.suffix) {
+    let suffix = parameter.suffix.as_str();
+    if decoded.len() <= suffix.len() || !suffix.is_empty() && !decoded.ends_with(suffix) {
         return Ok(None);
     }
-    let name = || segment.strip_suffix(parameter.suffix.as_str()).ok_or(TargetError::ResourceName);
+    let name = || match suffix {
+        "" => Ok(segment),
+        suffix => segment.strip_suffix(suffix).ok_or(TargetError::ResourceName),
+    };
     let captures = match parameter.kind {
         ParameterKind::Owner => Captures { owner: Some(owner_name(name()?)?), ..captures },
         ParameterKind::Repository if wiki_of(name()?)?.is_some() => return Ok(None),
@@ -279,6 +283,9 @@ fn capture<'a>(
 
 /// The repository whose wiki `name` is, where it is one.
 fn wiki_of(name: &str) -> Result<Option<&str>, TargetError> {
+    if !name.as_bytes().contains(&b'.') {
+        return Ok(None);
+    }
     let name = strip_suffix_ignoring_case(name, ".git").unwrap_or(name);
     let Some(repository) = strip_suffix_ignoring_case(name, ".wiki") else {
         return Ok(None);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use crate::app::Signals;
+use crate::app::signals::Signals;
 use crate::app::start::start;
 use crate::command::output::Output;
 use crate::command::{Status, UsageError};

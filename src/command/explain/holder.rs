@@ -71,16 +71,14 @@ pub fn present(who: &Who, snapshot: &mut Snapshot, now: UnixTime) -> anyhow::Res
     }
     let text = random_token(&snapshot.format)?;
     let digest = TokenDigest::of(text.expose());
-    let (more, stands_in) = match (&who.permissions, &who.repositories) {
-        (Some(permissions), Some(repositories)) => {
+    let (more, stands_in) =
+        if let (Some(permissions), Some(repositories)) = (&who.permissions, &who.repositories) {
             (who.grant(permissions, repositories, snapshot, (digest, now))?, StandsIn::ForPermissions)
-        }
-        _ => {
+        } else {
             let mut packer = Packer::default();
             packer.copy(who.declared(snapshot)?, digest)?;
             (packer.finish("standing in".into()), StandsIn::ForToken)
-        }
-    };
+        };
     snapshot.tokens = snapshot.tokens.with(more).ok().context("the made-up token exists")?;
     Ok(Holder { authorization: bearer(&text)?, stands_in })
 }

@@ -81,7 +81,7 @@ fn a_whole_file() {
         certificate: root.join("tls/cert.pem"),
         key: root.join("tls/key.pem"),
     };
-    let listener = |bind: &str, tls| Listener { bind: bind.parse().unwrap(), tls };
+    let listener = |bind: &str, tls| Listener { name: None, bind: bind.parse().unwrap(), tls };
     assert_eq!(
         config.listeners,
         [
@@ -238,6 +238,15 @@ fn the_top_of_the_file() {
     check_top("audit: { when_full: wait }", &["1:21: unknown word `wait`; expected `drop` or `refuse`"]);
     check_top("audit: { sink: x }", &["1:10: unknown field `sink`"]);
     check_top("audit: [stdout]", &["1:1: found sequence; expected `stdout`, `danger_off`, or a mapping"]);
+    check_top("tracing: { otlp: 'http://collector:4318/v1/traces' }", &[]);
+    check_top("tracing: { otlp: 'https://collector', sample: 1, service: gate }", &[]);
+    check_top("tracing: { sample: 0.5 }", &["1:10: the field `otlp` is missing"]);
+    check_top("tracing: { otlp: 'collector:4318' }", &["1:18: expected `http://` or `https://`"]);
+    check_top("tracing: { otlp: 'http://a/x?y' }", &["1:18: expected `http://` or `https://`"]);
+    check_top("tracing: { otlp: 'http://u:p@a/x' }", &["1:18: expected `http://` or `https://`"]);
+    check_top("tracing: { otlp: 'http://a', sample: 1.5 }", &["1:38: expected a share from 0 to 1"]);
+    check_top("tracing: { otlp: 'http://a', service: '' }", &["1:39: expected a name"]);
+    check_top("tracing: { otlp: 'http://a', ca: tls/ca.pem }", &["1:34: `ca` is for `https://`"]);
     check_top("metrics: { tokens: 0 }", &[]);
     check_top("metrics: { tokens: 10001 }", &["1:20: expected a number from 0 to 10000"]);
     check_top("audit: { file: nowhere/a }", &["1:16: expected a file in an existing directory"]);
@@ -275,6 +284,12 @@ fn listeners() {
     );
     check_listener("bind: :8443", &["4:9: expected an IP address and a port"]);
     check_listener("bind: localhost:8443", &["4:9: not `localhost:8443`"]);
+    check_listener(
+        "name: a\n  bind: 127.0.0.1:1\n- name: a\n  bind: 127.0.0.1:2",
+        &["6:9: another listener has this name"],
+    );
+    check_listener("name: control\n  bind: 127.0.0.1:1", &["4:9: the control plane's socket is called so"]);
+    check_listener("name: A:B\n  bind: 127.0.0.1:1", &["4:9: expected a name of 1 to 40"]);
     check_listener("bind: 127.0.0.1:1\n- bind: 127.0.0.1:1", &["5:9: another listener has this address"]);
     check_listener("bind: 127.0.0.1:1\n- bind: 0.0.0.0:1", &["5:9: another listener has this address"]);
     check_listener("bind: 127.0.0.1:0\n- bind: 127.0.0.1:0", &[]);
@@ -300,6 +315,6 @@ fn listeners() {
     }
     check_listener(
         "{ bind: '127.0.0.1:1', http2: true }",
-        &["4:26: unknown field `http2`; expected `bind` or `tls`"],
+        &["4:26: unknown field `http2`; expected `name`, `bind` or `tls`"],
     );
 }

@@ -123,6 +123,20 @@ pub struct RequestHead {
     pub takes_trailers: bool,
 }
 
+impl Default for RequestHead {
+    /// Stands for a head that was not read.
+    fn default() -> Self {
+        let (parts, ()) = Request::new(()).into_parts();
+        Self {
+            parts,
+            body: BodyFraming::Empty,
+            persistent: false,
+            expects_continue: false,
+            takes_trailers: false,
+        }
+    }
+}
+
 /// Reads a complete head, from the method to the empty line.
 ///
 /// # Errors
@@ -153,20 +167,19 @@ pub fn read_head(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, HeadF
         headers.append(name, value);
     }
     let body = fields.framing(line.version)?;
-    let (mut parts, ()) = Request::new(()).into_parts();
+    let mut read = RequestHead::default();
+    let parts = &mut read.parts;
     parts.method = Method::from_bytes(line.method).map_err(|_| FramingError::RequestLine)?;
     parts.uri = PathAndQuery::from_maybe_shared(head.slice_ref(line.target))
         .map(Uri::from)
         .map_err(|_| TargetError::InvalidCharacter)?;
     parts.version = line.version;
     parts.headers = headers;
-    Ok(RequestHead {
-        parts,
-        body,
-        persistent: !fields.close && (line.version == Version::HTTP_11 || fields.keep_alive),
-        expects_continue: fields.expects_continue && line.version == Version::HTTP_11,
-        takes_trailers: fields.takes_trailers,
-    })
+    read.body = body;
+    read.persistent = !fields.close && (line.version == Version::HTTP_11 || fields.keep_alive);
+    read.expects_continue = fields.expects_continue && line.version == Version::HTTP_11;
+    read.takes_trailers = fields.takes_trailers;
+    Ok(read)
 }
 
 /// Checks one line of a trailer section, without its end. What frames, routes or authenticates a message may not

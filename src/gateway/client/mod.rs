@@ -277,7 +277,7 @@ impl Body for ClientBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |unread| unread.left.clone())
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |unread| unread.left)
     }
 }
 

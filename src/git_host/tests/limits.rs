@@ -66,7 +66,7 @@ async fn a_client_that_leaves_in_the_middle_of_its_request_ends_git() {
     };
     disk.seed("acme/alpha.git", 1, 10);
     let (sender, body) = Script::new();
-    let response = within(host.serve(post(FETCH, body), &alice())).await.unwrap();
+    let response = within(host.serve_request(post(FETCH, body), &alice())).await.unwrap();
     let seen = processes(&disk);
     assert!(!seen.is_empty());
     assert_eq!(host.0.children.available_permits(), 1);
@@ -85,7 +85,7 @@ async fn a_client_that_leaves_in_the_middle_of_the_answer_ends_git() {
     let tip = disk.ok("-C root/acme/alpha.git rev-parse main");
     let want = packet(&format!("want {tip}\n"));
     let request = format!("{}0001{want}{}0000", packet("command=fetch\n"), packet("done\n"));
-    let mut response = within(host.serve(post(FETCH, Full::from(request)), &alice())).await.unwrap();
+    let mut response = within(host.serve_request(post(FETCH, Full::from(request)), &alice())).await.unwrap();
     let mut first = within(response.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(first.split_to(13), "000dpackfile\n");
     // Nobody reads, so git waits.
@@ -128,7 +128,7 @@ async fn a_client_that_leaves_before_the_answer_ends_git() {
     for _ in 0..10 {
         let (_sender, body) = Script::new();
         // Dropped at whatever await it has reached.
-        let serve = host.serve(post(PUSH, body), &caller);
+        let serve = host.serve_request(post(PUSH, body), &caller);
         drop(tokio::time::timeout(Duration::from_millis(1), serve).await);
     }
     all_end(&host, &disk, &[]).await;
@@ -150,7 +150,7 @@ async fn a_push_that_breaks_off_is_not_ended_properly() {
         if let Some(stated) = stated {
             request.headers_mut().insert("content-length", stated.into());
         }
-        let response = within(host.serve(request, &alice())).await.unwrap();
+        let response = within(host.serve_request(request, &alice())).await.unwrap();
         let seen = processes(&disk);
         sender.send(Ok(half.clone())).await.unwrap();
         if stated.is_none() {
@@ -162,7 +162,7 @@ async fn a_push_that_breaks_off_is_not_ended_properly() {
         all_end(&host, &disk, &seen).await;
         assert_eq!(disk.ok("-C root/acme/alpha.git for-each-ref"), "");
     }
-    let response = within(host.serve(post(PUSH, Full::new(whole)), &alice())).await.unwrap();
+    let response = within(host.serve_request(post(PUSH, Full::new(whole)), &alice())).await.unwrap();
     let report = within(response.into_body().collect()).await.unwrap().to_bytes();
     assert!(report.starts_with(b"000eunpack ok\n"), "{report:?}");
     assert!(disk.ok("-C root/acme/alpha.git for-each-ref").ends_with("refs/heads/main"));
@@ -176,15 +176,15 @@ async fn no_more_children_than_allowed() {
     disk.seed("acme/alpha.git", 1, 10);
     let caller = alice();
     let (_first, body) = Script::new();
-    let first = within(host.serve(post(FETCH, body), &caller)).await.unwrap();
+    let first = within(host.serve_request(post(FETCH, body), &caller)).await.unwrap();
     let (_second, body) = Script::new();
-    let second = within(host.clone().serve(post(FETCH, body), &caller)).await.unwrap();
+    let second = within(host.clone().serve_request(post(FETCH, body), &caller)).await.unwrap();
     let request = || Request::get("/acme/alpha.git/HEAD").body(Empty::<Bytes>::new()).unwrap();
-    let refused = within(host.serve(request(), &caller)).await.unwrap_err();
+    let refused = within(host.serve_request(request(), &caller)).await.unwrap_err();
     assert_eq!(refused, ServeError::Overloaded);
     drop((first, second));
     all_end(&host, &disk, &[]).await;
-    let response = within(host.serve(request(), &caller)).await.unwrap();
+    let response = within(host.serve_request(request(), &caller)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
 }
 
@@ -197,13 +197,13 @@ async fn a_request_waits_for_a_slot() {
     disk.seed("acme/alpha.git", 1, 10);
     let caller = alice();
     let (_sender, body) = Script::new();
-    let first = within(host.serve(post(FETCH, body), &caller)).await.unwrap();
+    let first = within(host.serve_request(post(FETCH, body), &caller)).await.unwrap();
     let request = Request::get("/acme/alpha.git/HEAD").body(Empty::<Bytes>::new()).unwrap();
     let leave = async {
         tokio::task::yield_now().await;
         drop(first);
     };
-    let (second, ()) = within(async { tokio::join!(host.serve(request, &caller), leave) }).await;
+    let (second, ()) = within(async { tokio::join!(host.serve_request(request, &caller), leave) }).await;
     let body = within(second.unwrap().into_body().collect()).await.unwrap().to_bytes();
     assert_eq!(body, "ref: refs/heads/main\n");
 }
@@ -219,7 +219,7 @@ async fn children_that_end_by_themselves_are_reaped() {
     for _ in 0..10 {
         let request = Request::get("/acme/alpha.git/info/refs?service=git-upload-pack");
         let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let response = within(host.serve(request, &alice())).await.unwrap();
+        let response = within(host.serve_request(request, &alice())).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         seen.append(&mut processes(&disk));
         assert!(!within(response.into_body().collect()).await.unwrap().to_bytes().is_empty());

@@ -34,6 +34,22 @@ use tokio::task::JoinSet;
 use super::answer::CgiBody;
 use super::{Caller, GitHost, GitHostError, GitHostSettings, ServeError};
 
+impl GitHost {
+    /// Answers a request that comes as a whole.
+    async fn serve_request<B>(
+        &self,
+        request: Request<B>,
+        caller: &Caller<'_>,
+    ) -> Result<Response<CgiBody>, ServeError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::fmt::Display + Send,
+    {
+        let (parts, body) = request.into_parts();
+        self.serve(&parts, body, caller).await
+    }
+}
+
 /// How long a test waits for what must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -255,7 +271,7 @@ impl Site {
         });
         let push = self.push.load(Ordering::SeqCst);
         let caller = Caller { user: "alice", peer, push };
-        self.host.serve(request, &caller).await.unwrap_or_else(|error| {
+        self.host.serve_request(request, &caller).await.unwrap_or_else(|error| {
             let mut response = Response::new(CgiBody::text("failed\n"));
             *response.status_mut() = match error {
                 ServeError::Overloaded => StatusCode::SERVICE_UNAVAILABLE,

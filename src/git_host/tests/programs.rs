@@ -39,7 +39,7 @@ async fn text<B: Body<Data = Bytes, Error = io::Error>>(body: B) -> io::Result<S
 async fn answer(script: &str) -> Result<Response<CgiBody>, ServeError> {
     let disk = Disk::new();
     let host = host(&disk, script, DEADLINE);
-    within(host.serve(post(Empty::<Bytes>::new()), &alice())).await
+    within(host.serve_request(post(Empty::<Bytes>::new()), &alice())).await
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn the_environment_holds_what_is_meant_and_nothing_else() {
         .body(Full::new(Bytes::from_static(b"0000")));
     let peer = "[::ffff:192.0.2.7]:4711".parse().unwrap();
     let caller = Caller { user: "alice", peer, push: false };
-    let response = within(host.serve(request.unwrap(), &caller)).await.unwrap();
+    let response = within(host.serve_request(request.unwrap(), &caller)).await.unwrap();
     let said = text(response.into_body()).await.unwrap();
     // The shell adds these itself.
     let own = |line: &&str| ["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().all(|name| !line.starts_with(name));
@@ -103,7 +103,7 @@ async fn an_anonymous_caller_and_a_request_of_unknown_length_are_told_as_such() 
     sender.send(Ok(Bytes::from_static(b"body\n"))).await.unwrap();
     drop(sender);
     let caller = Caller { user: "", ..alice() };
-    let response = within(host.serve(post(body), &caller)).await.unwrap();
+    let response = within(host.serve_request(post(body), &caller)).await.unwrap();
     let said = text(response.into_body()).await.unwrap();
     assert!(said.starts_with("body\n"), "{said}");
     assert!(said.contains("GIT_CONFIG_VALUE_0=true\n"), "{said}");
@@ -138,10 +138,10 @@ async fn a_program_that_does_not_start_is_unreachable() {
     let disk = Disk::new();
     let host = host(&disk, "exit 0", DEADLINE);
     std::fs::remove_file(disk.home.path().join("programs/git-http-backend")).unwrap();
-    let error = within(host.serve(post(Empty::<Bytes>::new()), &alice())).await.unwrap_err();
+    let error = within(host.serve_request(post(Empty::<Bytes>::new()), &alice())).await.unwrap_err();
     assert_eq!(error, ServeError::Upstream(UpstreamError::Unreachable));
     let user = Caller { user: "al\0ice", ..alice() };
-    let error = within(host.serve(post(Empty::<Bytes>::new()), &user)).await.unwrap_err();
+    let error = within(host.serve_request(post(Empty::<Bytes>::new()), &user)).await.unwrap_err();
     assert_eq!(error, ServeError::Upstream(UpstreamError::Unreachable));
     assert_eq!(host.0.children.available_permits(), 1);
 }
@@ -150,7 +150,7 @@ async fn a_program_that_does_not_start_is_unreachable() {
 async fn an_answer_that_does_not_begin_in_time_is_given_up() {
     let disk = Disk::new();
     let host = host(&disk, "sleep 1000", Duration::from_millis(1));
-    let error = within(host.serve(post(Empty::<Bytes>::new()), &alice())).await.unwrap_err();
+    let error = within(host.serve_request(post(Empty::<Bytes>::new()), &alice())).await.unwrap_err();
     assert_eq!(error, ServeError::Upstream(UpstreamError::Timeout));
     drop(within(host.0.children.acquire_many(1)).await.unwrap());
 }
@@ -159,7 +159,7 @@ async fn an_answer_that_does_not_begin_in_time_is_given_up() {
 async fn a_program_that_is_stopped_can_clean_up() {
     let disk = Disk::new();
     let host = host(&disk, &format!("trap 'echo > cleaned; exit' TERM; {HEAD}; sleep 1000 & wait"), DEADLINE);
-    let response = within(host.serve(post(Empty::<Bytes>::new()), &alice())).await.unwrap();
+    let response = within(host.serve_request(post(Empty::<Bytes>::new()), &alice())).await.unwrap();
     assert!(!disk.root().join("cleaned").exists());
     drop(response);
     drop(within(host.0.children.acquire_many(1)).await.unwrap());
@@ -172,7 +172,7 @@ async fn a_program_need_not_read_all_of_the_request() {
     let script = format!("exec <&-; mkfifo fifo; {HEAD}; head -c 4 fifo");
     let host = host(&disk, &script, DEADLINE);
     let (sender, body) = Script::new();
-    let response = within(host.serve(post(body), &alice())).await.unwrap();
+    let response = within(host.serve_request(post(body), &alice())).await.unwrap();
     sender.send(Ok(Bytes::from(vec![0; 1 << 20]))).await.unwrap();
     within(sender.closed()).await;
     // Open for reading too, so that opening does not wait for a program that has ended.
@@ -205,7 +205,7 @@ async fn what_does_not_stop_is_killed() {
     for script in stubborn {
         let disk = Disk::new();
         let host = host(&disk, &format!("{script} {HEAD}; wait"), DEADLINE);
-        let response = within(host.serve(post(Empty::<Bytes>::new()), &alice())).await.unwrap();
+        let response = within(host.serve_request(post(Empty::<Bytes>::new()), &alice())).await.unwrap();
         processes_are(&disk, 2).await;
         drop(response);
         drop(within(host.0.children.acquire_many(1)).await.unwrap());
@@ -220,7 +220,7 @@ async fn a_request_that_breaks_off_never_looks_as_if_it_ended() {
         // Lives until it is killed, or has read all.
         let host = host(&disk, &format!("trap '' TERM; {HEAD}; cat > /dev/null; echo > ended"), DEADLINE);
         let (sender, body) = Script::new();
-        let response = within(host.serve(post(body), &alice())).await.unwrap();
+        let response = within(host.serve_request(post(body), &alice())).await.unwrap();
         if broken {
             sender.send(Err(io::Error::other("the connection broke"))).await.unwrap();
             assert!(text(response.into_body()).await.is_err());
@@ -240,7 +240,7 @@ fn a_runtime_that_ends_takes_all_with_it() {
     let first = runtime();
     let request = post(Empty::<Bytes>::new());
     let response = first.block_on(async {
-        let response = within(host.serve(request, &alice())).await.unwrap();
+        let response = within(host.serve_request(request, &alice())).await.unwrap();
         processes_are(&disk, 2).await;
         response
     });

@@ -19,7 +19,7 @@ use crate::domain::permission::Vocabulary;
 use crate::live::Inputs;
 use crate::live::files::{self, FILE_LIMIT, PolicyFile, Stamp};
 use crate::policy::compile::{Frame, Kind, Source};
-use crate::policy::grants::packed::TokenFile;
+use crate::policy::grants::packed::{Packer, TokenFile};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::tokens::{TokenCompiler, TokenForm};
 
@@ -178,9 +178,9 @@ fn run(jobs: &[Job<'_>], vocabulary: &Vocabulary, effort: Effort) -> Vec<Done> {
     let next = AtomicUsize::new(0);
     let work = || {
         let take = || order.get(next.fetch_add(1, Ordering::Relaxed));
-        let mut done = Vec::new();
+        let (mut done, mut packer) = (Vec::new(), Packer::default());
         while let Some(at) = take() {
-            done.extend(jobs.get(*at).map(|job| (*at, job.run(vocabulary))));
+            done.extend(jobs.get(*at).map(|job| (*at, job.run(vocabulary, &mut packer))));
         }
         done
     };
@@ -206,14 +206,14 @@ fn run(jobs: &[Job<'_>], vocabulary: &Vocabulary, effort: Effort) -> Vec<Done> {
 }
 
 impl Job<'_> {
-    fn run(&self, vocabulary: &Vocabulary) -> Done {
+    fn run(&self, vocabulary: &Vocabulary, packer: &mut Packer) -> Done {
         if let Some((text, known)) = &self.known {
             let now = self.read(|_| {})?;
             if now == *text {
                 return Ok((now, Arc::clone(known), Vec::new()));
             }
         }
-        let mut compiler = TokenCompiler::new(self.file.path.clone(), vocabulary);
+        let mut compiler = TokenCompiler::new(self.file.path.clone(), vocabulary, packer);
         let text = match self.form {
             TokenForm::Document => {
                 let text = fs::read_to_string(&self.file.path)?;

@@ -90,8 +90,8 @@ fn a_file_with_a_fault_is_not_taken_for_known() {
     fs::write(&file, line(1).replace("contents", "content")).unwrap();
     let mut loader = Loader::default();
     for _ in 0..2 {
-        let loaded = loader.load(&inputs, Effort::Aside).unwrap();
-        let text = describe(&loaded.into_snapshot(&inputs, 1).unwrap_err());
+        let read = loader.load(&inputs, Effort::Aside).unwrap();
+        let text = describe(&read.into_snapshot(&inputs, 1).unwrap_err());
         assert!(text.contains("a.jsonl:1:") && text.contains("unknown permission `content`"), "{text}");
     }
     fs::write(&file, "\n".to_owned() + &line(1) + &line(1)).unwrap();

@@ -163,7 +163,10 @@ impl TokenFile {
 
 impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenFile").field("path", &self.path).field("tokens", &self.len()).finish()
+        f.debug_struct("TokenFile")
+            .field("path", &self.path)
+            .field("tokens", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -323,20 +326,37 @@ impl Packer {
         })
     }
 
-    /// All of them, of the file at `path`.
-    pub fn finish(self, path: PathBuf) -> TokenFile {
+    /// All of them, of the file at `path`. What they were packed in stays, empty, for those of another file: blocks that
+    /// grow and shrink leave holes in memory.
+    pub fn finish(&mut self, path: PathBuf) -> TokenFile {
         let active = self.records.iter().filter(|record| record.state() == GrantState::Active);
         let mut expiries: Box<[u32]> = active.map(|record| seconds(record.expires_at)).collect();
         expiries.sort_unstable();
-        TokenFile {
+        let file = TokenFile {
             path,
-            records: self.records.into(),
-            words: self.words.into(),
-            text: self.text.into(),
-            sets: self.sets.into(),
-            networks: self.networks.into(),
+            records: self.records.as_slice().into(),
+            words: self.words.as_slice().into(),
+            text: self.text.as_str().into(),
+            sets: self.sets.as_slice().into(),
+            networks: self.networks.as_slice().into(),
             census: Census { pending: self.pending, revoked: self.revoked, expiries },
-        }
+        };
+        self.clear();
+        file
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.words.clear();
+        self.text.clear();
+        self.sets.clear();
+        self.networks.clear();
+        self.known_terms.clear();
+        self.known_texts.clear();
+        self.known_sets.clear();
+        self.known_networks.clear();
+        (self.pending, self.revoked) = (0, 0);
     }
 
     /// The terms of `token`, kept once for all tokens that have the same.

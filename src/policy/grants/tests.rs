@@ -90,6 +90,28 @@ fn every_field_is_read_back() {
     assert_eq!(copy.grant(0).unwrap().digest(), &digest(3));
 }
 
+/// One packer packs file after file; nothing of one is seen in the next.
+#[test]
+fn a_packer_forgets_what_it_has_packed() {
+    let mut packer = Packer::default();
+    let networks = ["10.0.0.0/8".parse().unwrap()];
+    let revoked = GrantState::Revoked;
+    let parts = [part("acme", Some(&["alpha"]))];
+    let one = TokenTerms { state: revoked, networks: &networks, ..terms(digest(1), &parts) };
+    packer.push(&one).unwrap();
+    let first = packer.finish("a".into());
+    assert!(packer.is_empty());
+    packer.push(&terms(digest(2), &[part("umbrella", None)])).unwrap();
+    let second = packer.finish("b".into());
+    assert_eq!((first.len(), second.len()), (1, 1));
+    let now = UnixTime(0);
+    assert_eq!((first.states(now).revoked, second.states(now).revoked), (1, 0));
+    let grant = second.grant(0).unwrap();
+    assert_eq!((grant.digest(), grant.name(), grant.networks().count()), (&digest(2), "ci", 0));
+    assert_eq!(grant.parts().map(|part| part.owner).collect::<Vec<_>>(), ["umbrella"]);
+    assert_eq!(first.grant(0).unwrap().networks().collect::<Vec<_>>(), networks);
+}
+
 #[test]
 fn selections_compare_whole_names_without_case() {
     let mut packer = Packer::default();
@@ -166,7 +188,9 @@ fn digests_that_collide_are_told_apart() {
 fn a_digest_that_stands_twice_is_told_with_both_places() {
     let file = |numbers: &[u64]| {
         let mut packer = Packer::default();
-        numbers.iter().for_each(|number| packer.push(&terms(digest(*number), &[])).unwrap());
+        for number in numbers {
+            packer.push(&terms(digest(*number), &[])).unwrap();
+        }
         Arc::new(packer.finish("a".into()))
     };
     let twice = TokenTable::build(vec![file(&[1, 2]), file(&[3, 2, 3])]).unwrap_err();
@@ -188,7 +212,7 @@ fn tokens_are_counted_by_state() {
         (7, GrantState::Active, -1),
     ] {
         let expires_at = UnixTime(expires_at);
-        packer.push(&TokenTerms { state, expires_at, ..terms(digest(number), &[]) }).unwrap();
+        packer.push(&TokenTerms { expires_at, state, ..terms(digest(number), &[]) }).unwrap();
     }
     let table = TokenTable::build(vec![Arc::new(packer.finish("a".into()))]).unwrap();
     let states = table.states(UnixTime(100));

@@ -38,14 +38,24 @@ pub(super) struct Declared<'c, 'p> {
 /// What a token opens at one resource owner, with a place to point at.
 struct Part<'d> {
     owner: &'d Spanned<String>,
-    /// `None` means all.
-    names: Option<Vec<&'d str>>,
+    names: Reach<'d>,
     permissions: PermissionSet,
+}
+
+/// Which repositories.
+enum Reach<'d> {
+    All,
+    /// These, in the order of `compare_names`.
+    Names(Vec<&'d str>),
 }
 
 impl Part<'_> {
     fn terms(&self) -> PartTerms<'_> {
-        PartTerms { owner: &self.owner.value, names: self.names.as_deref(), permissions: self.permissions }
+        let names = match &self.names {
+            Reach::All => None,
+            Reach::Names(names) => Some(names.as_slice()),
+        };
+        PartTerms { owner: &self.owner.value, names, permissions: self.permissions }
     }
 }
 
@@ -176,7 +186,7 @@ impl Declared<'_, '_> {
                 self.fault(owner, "`repositories` is missing: expected `all` or a list of names");
                 return None;
             }
-            None => Some(Vec::new()),
+            None => Reach::Names(Vec::new()),
         };
         Some(Part { owner, names, permissions })
     }
@@ -193,13 +203,9 @@ impl Declared<'_, '_> {
         with_implied(set, self.vocabulary)
     }
 
-    /// The names, or `None` for all repositories.
-    fn selection<'d>(
-        &mut self,
-        repositories: &'d Spanned<RepositoriesDocument>,
-    ) -> Option<Option<Vec<&'d str>>> {
+    fn selection<'d>(&mut self, repositories: &'d Spanned<RepositoriesDocument>) -> Option<Reach<'d>> {
         match &repositories.value {
-            RepositoriesDocument::Word(word) if word == "all" => Some(None),
+            RepositoriesDocument::Word(word) if word == "all" => Some(Reach::All),
             RepositoriesDocument::Word(_) => {
                 self.fault(repositories, "expected `all` or a list of repository names");
                 None
@@ -218,7 +224,7 @@ impl Declared<'_, '_> {
                 }
                 let mut names: Vec<_> = names.iter().map(String::as_str).collect();
                 names.sort_by(|left, right| compare_names(left, right));
-                Some(Some(names))
+                Some(Reach::Names(names))
             }
         }
     }

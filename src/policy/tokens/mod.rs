@@ -38,16 +38,17 @@ pub enum TokenForm {
 pub struct TokenCompiler<'v> {
     path: PathBuf,
     vocabulary: &'v Vocabulary,
-    packer: Packer,
+    packer: &'v mut Packer,
     faults: Vec<Fault>,
     /// How many lines of JSON have been read.
     lines: u64,
 }
 
 impl<'v> TokenCompiler<'v> {
-    /// For the tokens of the file at `path`.
-    pub fn new(path: PathBuf, vocabulary: &'v Vocabulary) -> Self {
-        Self { path, vocabulary, packer: Packer::default(), faults: Vec::new(), lines: 0 }
+    /// For the tokens of the file at `path`, to be packed by `packer`, which forgets what it holds.
+    pub fn new(path: PathBuf, vocabulary: &'v Vocabulary, packer: &'v mut Packer) -> Self {
+        packer.clear();
+        Self { path, vocabulary, packer, faults: Vec::new(), lines: 0 }
     }
 
     /// Takes what `form` says of the file's text.
@@ -80,7 +81,7 @@ impl<'v> TokenCompiler<'v> {
 
     fn token(&mut self, token: &Spanned<TokenDocument>, page: Page<'_>) {
         if self.faults.len() < MOST_FAULTS {
-            let (vocabulary, packer, faults) = (self.vocabulary, &mut self.packer, &mut self.faults);
+            let (vocabulary, packer, faults) = (self.vocabulary, &mut *self.packer, &mut self.faults);
             Declared { vocabulary, packer, page, faults }.token(token);
         }
     }

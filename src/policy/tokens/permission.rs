@@ -39,14 +39,13 @@ pub fn permission_level(
     if known.levels.is_empty() {
         return Err(PermissionFault::Name(format!("`{name}` cannot be granted to a token")));
     }
-    match Level::parse(level).filter(|level| known.levels.contains(level)) {
-        Some(level) => Ok((id, level)),
-        None => {
+    Level::parse(level).filter(|level| known.levels.contains(level)).map(|level| (id, level)).ok_or_else(
+        || {
             let levels: Vec<_> = known.levels.iter().map(|level| format!("`{level}`")).collect();
             let levels = levels.join(" or ");
-            Err(PermissionFault::Level(format!("`{level}` is no level of `{name}`; expected {levels}")))
-        }
-    }
+            PermissionFault::Level(format!("`{level}` is no level of `{name}`; expected {levels}"))
+        },
+    )
 }
 
 /// Names of the vocabulary that look like `name`.

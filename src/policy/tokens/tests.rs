@@ -34,7 +34,8 @@ fn vocabulary() -> Vocabulary {
 
 fn read(text: &str, form: TokenForm) -> (TokenFile, Vec<String>) {
     let vocabulary = vocabulary();
-    let mut compiler = TokenCompiler::new(Path::new("a.jsonl").into(), &vocabulary);
+    let mut packer = Packer::default();
+    let mut compiler = TokenCompiler::new(Path::new("a.jsonl").into(), &vocabulary, &mut packer);
     compiler.take(form, text);
     let (file, faults) = compiler.finish();
     (file, faults.iter().map(ToString::to_string).collect())

@@ -123,6 +123,11 @@ impl Metrics {
         self.shards.of(number)
     }
 
+    /// So many connections may be open.
+    pub fn connections_limited(&self, most: usize) {
+        self.families.connections.limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+    }
+
     /// A connection was closed at once because there were too many.
     pub fn connection_refused(&self) {
         self.families.connections.refused.inc();
@@ -203,6 +208,16 @@ impl Metrics {
     /// Has `collector` asked at each scrape too.
     pub(crate) fn add(&self, collector: Box<dyn Collector>) {
         register(&self.registry, collector);
+    }
+
+    /// Counts spans that the collector took.
+    pub(crate) fn spans_exported(&self) -> IntCounter {
+        self.families.traces.exported.clone()
+    }
+
+    /// Counts spans that were lost.
+    pub(crate) fn spans_dropped(&self) -> IntCounter {
+        self.families.traces.dropped.clone()
     }
 
     /// Counts requests that the audit log could not take.

@@ -16,6 +16,7 @@ use crate::record::census::TokenCounts;
 use crate::record::fixture::{requests, sum};
 use crate::record::labels::StatusClass;
 use crate::record::shard::Decision;
+use crate::record::traces::Traces;
 use crate::record::worker::WorkerRecorder;
 
 fn metrics() -> Metrics {
@@ -73,7 +74,7 @@ fn a_request_is_counted_with_its_labels() {
 fn guards_count_what_is_under_way() {
     let metrics = metrics();
     let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
-    let recorder = Arc::new(Recorder { metrics, audit });
+    let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let workers = [0, 1].map(|number| WorkerRecorder::new(&recorder, number).unwrap());
     let metrics = &recorder.metrics;
     let guards = workers.each_ref().map(|worker| worker.connection_opened());
@@ -157,7 +158,7 @@ fn a_git_operation_is_counted_with_its_decision() {
 fn workers_are_told_apart() {
     let metrics = metrics();
     let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
-    let recorder = Arc::new(Recorder { metrics, audit });
+    let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let [first, second] = [0, 1].map(|number| WorkerRecorder::new(&recorder, number).unwrap());
     let metrics = &recorder.metrics;
     first.shard.request(&outcome(metrics));
@@ -177,7 +178,7 @@ fn connections_to_upstreams_are_open_until_they_are_dropped() {
     let metrics = metrics();
     let forge = metrics.upstream("forge").unwrap();
     let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
-    let recorder = Arc::new(Recorder { metrics, audit });
+    let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let workers = [0, 1].map(|number| WorkerRecorder::new(&recorder, number).unwrap());
     let metrics = &recorder.metrics;
     let open = workers.each_ref().map(|worker| worker.upstream_connected(forge));
@@ -285,7 +286,7 @@ fn every_family_has_help_type_and_a_description_and_none_is_only_described() {
     let mut rendered = families(&metrics.render());
     // The control listener adds it.
     rendered.insert("portcullis_worker_cpu_seconds_total".to_owned());
-    assert_eq!(rendered.len(), 39);
+    assert_eq!(rendered.len(), 42);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
     let document = fs::read_to_string(path).unwrap();
     let described: BTreeSet<_> = document

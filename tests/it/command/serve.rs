@@ -12,8 +12,8 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(site: &Folder) -> Self {
-        let mut command = site.command(&["serve", "--log-format", "json"]);
+    fn start(site: &Folder, format: &str) -> Self {
+        let mut command = site.command(&["serve", "--log-format", format]);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -43,7 +43,7 @@ impl Drop for Serving {
 #[test]
 fn hang_up_reads_the_files_again_and_terminate_drains() {
     let site = Folder::new();
-    let mut serving = Serving::start(&site);
+    let mut serving = Serving::start(&site, "json");
     serving.logs("serving");
     site.write("policies/deny.yaml", "deny: [x]\n");
     serving.signal("HUP");
@@ -64,4 +64,13 @@ fn a_bad_file_at_the_start_ends_it_with_2() {
     site.write("policies/deny.yaml", "deny: [x]\n");
     let finished = site.run(&["serve"]).expect(2);
     assert!(finished.stderr.contains("deny.yaml:1:8"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_log_that_is_no_terminal_has_no_colours() {
+    let site = Folder::new();
+    let mut serving = Serving::start(&site, "text");
+    let mut lines = serving.log.by_ref().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("serving")).unwrap();
+    assert!(!line.contains('\u{1b}'), "{line:?}");
 }

@@ -4,11 +4,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use crate::git::relay::{Direction, Relay};
 use crate::git::{READER, Stage, WRITER, Way, policy};
 use crate::support::gateway::wait_for;
 use crate::support::git::{Said, fingerprint};
 use crate::support::policy::token;
+use crate::support::relay::{Direction, Relay};
 
 /// Larger than all that buffers on the way can hold.
 const SIZE: u64 = 40 << 20;

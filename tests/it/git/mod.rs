@@ -7,7 +7,6 @@ mod embedded;
 mod large;
 mod nginx;
 mod refusals;
-mod relay;
 
 use std::fmt::Write;
 use std::fs;

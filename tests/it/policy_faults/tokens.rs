@@ -102,6 +102,29 @@ fn the_same_digest_twice_is_told_with_both_places() {
     );
 }
 
+/// The same in lines, with quotes, and in one file.
+#[test]
+fn the_same_digest_twice_in_lines_is_told_with_both_places() {
+    let line = |digest: &str| {
+        format!(
+            "{{\"name\": \"é\", \"sha256\": \"{digest}\", \"user\": \"bob\", \"resource_owner\": \"acme\", \"permissions\": {{}}, \"expires_at\": \"2027-01-31\"}}\n"
+        )
+    };
+    let text = format!("{}\n{}", line(&digest(1)), line(&digest(1).to_ascii_uppercase()));
+    let text = describe(&faults_of(&[source("tokens/a.jsonl", text)], &[upstream(&["git"])]));
+    let want = "policies/tokens/a.jsonl:3:25: this digest stands at policies/tokens/a.jsonl:1 already";
+    assert!(text.starts_with(want), "{text}");
+}
+
+/// Lines declare tokens and nothing else.
+#[test]
+fn lines_elsewhere_are_refused() {
+    for name in ["organizations/acme.jsonl", "deny.jsonl", "catalogs/x.jsonl", "x.jsonl"] {
+        let text = describe(&faults_of(&[source(name, "{}\n")], &[upstream(&["git"])]));
+        assert!(text.starts_with(&format!("policies/{name}: unknown policy file")), "{text}");
+    }
+}
+
 #[test]
 fn a_permission_of_a_user_belongs_to_that_user() {
     let catalog = "catalog: people\npermissions:\n  keys: { scope: user, levels: [read] }\nroutes:\n  GET /my/keys: keys=read\n";

@@ -1,4 +1,4 @@
-//! nginx and fcgiwrap around `git http-backend`: a host that serves git as many do, and trusts a header.
+//! nginx and fcgiwrap around `git http-backend`, as the example in `deploy` has them: a host that trusts a header.
 //!
 //! fcgiwrap takes its listening socket as standard input. nginx listens on a port that stays reserved.
 
@@ -20,6 +20,9 @@ use crate::support::gateway::wait_for;
 /// How many requests the host serves at a time.
 const PLACES: usize = 4;
 
+/// The host's configuration as it is shipped.
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/nginx-git/nginx.conf");
+
 /// The field that the host takes the user's name from.
 pub(crate) const USER_FIELD: &str = "X-Remote-User";
 
@@ -39,7 +42,7 @@ impl Nginx {
         let gates = UnixListener::bind(&socket).unwrap();
         let (reserved, address) = reserve();
         let file = directory.path().join("nginx.conf");
-        fs::write(&file, configuration(directory.path(), &socket, root, address)).unwrap();
+        fs::write(&file, configuration(directory.path(), &server(&socket, root, address))).unwrap();
 
         let mut host = Self { address, directory, children: Vec::new(), _reserved: reserved };
         for _ in 0..PLACES {
@@ -112,14 +115,32 @@ fn reserve() -> (Socket, SocketAddr) {
     (socket, address)
 }
 
-/// One process without a master, everything below `directory`, and bodies streamed both ways.
-fn configuration(directory: &Path, socket: &Path, root: &Path, address: SocketAddr) -> String {
+/// The example's `nginx.conf`, with places of this machine.
+fn server(socket: &Path, root: &Path, address: SocketAddr) -> String {
+    let output = Command::new("git").arg("--exec-path").output().unwrap();
+    let backend = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()).join("git-http-backend");
+    let places = [
+        ("listen 127.0.0.1:3000;", format!("listen {address} reuseport;")),
+        ("unix:/run/fcgiwrap.socket;", format!("unix:{};", socket.display())),
+        (
+            "SCRIPT_FILENAME /usr/lib/git-core/git-http-backend;",
+            format!("SCRIPT_FILENAME {};", backend.display()),
+        ),
+        ("GIT_PROJECT_ROOT /srv/git;", format!("GIT_PROJECT_ROOT {};", root.display())),
+    ];
+    let mut text = fs::read_to_string(EXAMPLE).unwrap();
+    for (from, to) in places {
+        assert_eq!(text.matches(from).count(), 1, "{EXAMPLE}: `{from}`");
+        text = text.replace(from, &to);
+    }
+    text
+}
+
+/// One process without a master, everything below `directory`, and `server` in it.
+fn configuration(directory: &Path, server: &str) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("  {name}_temp_path {}/{name};\n", directory.display()))
         .concat();
-    let output = Command::new("git").arg("--exec-path").output().unwrap();
-    let backend = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()).join("git-http-backend");
-    let field = USER_FIELD.to_ascii_lowercase().replace('-', "_");
     format!(
         "daemon off;
 master_process off;
@@ -129,32 +150,10 @@ events {{ worker_connections 64; }}
 http {{
 {temporary}
   access_log {directory}/access.log;
-  client_max_body_size 0;
   keepalive_timeout 60;
-  server {{
-    listen {address} reuseport;
-    location / {{
-      fastcgi_pass unix:{socket};
-      fastcgi_buffering off;
-      fastcgi_request_buffering off;
-      fastcgi_param SCRIPT_FILENAME {backend};
-      fastcgi_param GIT_PROJECT_ROOT {root};
-      fastcgi_param GIT_HTTP_EXPORT_ALL 1;
-      fastcgi_param PATH_INFO $uri;
-      fastcgi_param QUERY_STRING $query_string;
-      fastcgi_param REQUEST_METHOD $request_method;
-      fastcgi_param CONTENT_TYPE $content_type;
-      fastcgi_param CONTENT_LENGTH $content_length;
-      fastcgi_param SERVER_PROTOCOL $server_protocol;
-      fastcgi_param REMOTE_ADDR $remote_addr;
-      fastcgi_param REMOTE_USER $http_{field};
-    }}
-  }}
+{server}
 }}
 ",
         directory = directory.display(),
-        socket = socket.display(),
-        root = root.display(),
-        backend = backend.display(),
     )
 }

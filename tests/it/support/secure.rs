@@ -49,9 +49,21 @@ impl Authority {
     /// A certificate for `names`.
     pub(crate) fn issue(&self, names: &[&str]) -> Pair {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.sign(&CertificateParams::new(names).unwrap())
+    }
+
+    /// As [`Self::issue`], until the beginning of `date`.
+    pub(crate) fn issue_until(&self, names: &[&str], date: jiff::civil::Date) -> Pair {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        let number = |part: i8| u8::try_from(part).unwrap();
+        params.not_after = rcgen::date_time_ymd(date.year().into(), number(date.month()), number(date.day()));
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap();
-        let certificate = certificate.signed_by(&key, &self.issuer).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 

@@ -146,14 +146,22 @@ impl Wire {
     /// Reads `length` bytes and throws them away.
     #[track_caller]
     pub(crate) fn skip(&mut self, length: u64) {
+        self.try_skip(length).unwrap();
+    }
+
+    /// As [`Self::skip`], unless the other end closes before.
+    pub(crate) fn try_skip(&mut self, length: u64) -> io::Result<()> {
         let mut left = length - self.unread.len() as u64;
         self.unread.clear();
         let mut buffer = vec![0; 256 * 1024];
         while left > 0 {
-            let count = self.stream.read(&mut buffer).unwrap() as u64;
-            assert!(count > 0, "closed {left} bytes too early");
+            let count = self.stream.read(&mut buffer)? as u64;
+            if count == 0 {
+                return Err(io::Error::other(format!("closed {left} bytes too early")));
+            }
             left -= count;
         }
+        Ok(())
     }
 
     /// Closes with a reset, as a process that is killed.

@@ -9,15 +9,15 @@ use crate::support::gateway::DEADLINE;
 
 /// Which bytes are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     Down,
     Up,
 }
 
 /// Passes everything on until as many bytes as it was told have gone in one direction, then nothing more in that
 /// direction until it is opened.
-pub(super) struct Relay {
-    pub(super) address: SocketAddr,
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
     gate: Arc<Gate>,
 }
 
@@ -36,7 +36,7 @@ struct State {
 
 impl Relay {
     /// To `gateway`, stopping after `stops_after` bytes.
-    pub(super) fn start(gateway: SocketAddr, direction: Direction, stops_after: u64) -> Self {
+    pub(crate) fn start(gateway: SocketAddr, direction: Direction, stops_after: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let gate =
@@ -59,7 +59,7 @@ impl Relay {
 
     /// Waits until it has stopped.
     #[track_caller]
-    pub(super) fn wait_until_stopped(&self) {
+    pub(crate) fn wait_until_stopped(&self) {
         let state = self.gate.state.lock().unwrap();
         let passing = |state: &mut State| state.passed < self.gate.stops_after;
         let (state, waited) = self.gate.changed.wait_timeout_while(state, DEADLINE, passing).unwrap();
@@ -67,13 +67,13 @@ impl Relay {
     }
 
     /// Lets everything pass.
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         self.gate.state.lock().unwrap().open = true;
         self.gate.changed.notify_all();
     }
 
     /// How many bytes have passed in the direction that is counted.
-    pub(super) fn passed(&self) -> u64 {
+    pub(crate) fn passed(&self) -> u64 {
         self.gate.state.lock().unwrap().passed
     }
 }
