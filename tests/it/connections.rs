@@ -149,8 +149,8 @@ fn an_answer_in_pieces_is_whole_and_one_that_breaks_off_is_not() {
             let at = cut.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let (first, second) = answer.split_at(at / 2);
             wire.send(first);
-            if at % 2 == 0 {
-                // Only what has arrived can be read: the rest comes for itself.
+            if at.is_multiple_of(2) {
+                // So that the rest mostly comes for itself.
                 std::thread::yield_now();
                 wire.send(second);
             }
@@ -160,7 +160,7 @@ fn an_answer_in_pieces_is_whole_and_one_that_breaks_off_is_not() {
             let mut client = Wire::connect(gateway.address());
             client.send(ask("GET", COMMITS, "Connection: close\r\n"));
             let got = heard(&mut client);
-            if at % 2 == 0 {
+            if at.is_multiple_of(2) {
                 assert_eq!(got.as_deref(), Some("helloworld"), "{at}");
             } else {
                 let failed = |got: &String| got.contains("upstream_failed");
