@@ -19,7 +19,7 @@ use crate::domain::fault::{Fault, Place};
 use crate::domain::token::TokenFormat;
 use crate::yaml::{OneOrMany, Spanned, place};
 
-/// Bytes of a request's head. Less than 8 KiB hyper refuses to run with; more than 1 MiB is an attack.
+/// Bytes of a request's head. Less than 8 KiB is less than honest clients send; more than 1 MiB is an attack.
 const HEADER_BYTES: std::ops::RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
 /// Bytes of a request target. The `http` crate holds no longer one than the last number.
 const TARGET_BYTES: std::ops::RangeInclusive<usize> = 256..=65_534;

@@ -132,7 +132,12 @@ async fn send(response: Answer, asked: &Asked, client: &Client, buffer: &mut Vec
         Ok(()) if goes_on => Ended::Open,
         Ok(()) => Ended::Closing,
         // What breaks off must not look like what ended.
-        Err(_) => Ended::Left,
+        Err(_) => {
+            if framing == Framing::Close {
+                client.break_off();
+            }
+            Ended::Left
+        }
     }
 }
 

@@ -59,6 +59,13 @@ impl Lent {
         Self { stream: Some(stream), back: None }
     }
 
+    /// Has the connection end in a reset.
+    pub fn break_off(&self) {
+        if let Some(Err(error)) = self.stream.as_ref().map(TcpStream::set_zero_linger) {
+            tracing::debug!(%error, "a connection that breaks off may look like one that ended");
+        }
+    }
+
     fn poll<T>(
         self: Pin<&mut Self>,
         poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,

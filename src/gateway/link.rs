@@ -66,7 +66,7 @@ mod tests {
         let mut link = Link::new(MaybeTls::Plain(stream), None);
         assert!(link.is_quiet());
         host.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
-        let MaybeTls::Plain(stream) = &link.inflow.socket else { unreachable!() };
+        let MaybeTls::Plain(stream) = &link.inflow.socket else { panic!("no TLS was asked for") };
         stream.readable().await.unwrap();
         let is_quiet = poll_fn(|context| {
             while has_budget_remaining() {

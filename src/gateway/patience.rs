@@ -55,6 +55,11 @@ impl<S> PatientSocket<S> {
         Self { inner, patience: Patience::new(time) }
     }
 
+    /// The socket itself.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
     fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.patience.moved();

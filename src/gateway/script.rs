@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
+use crate::gateway::client::Socket;
 
 /// How a socket cuts what goes through it.
 #[derive(Debug, Clone)]
@@ -120,6 +122,14 @@ impl AsyncRead for Script {
         buffer.put_slice(&piece);
         Poll::Ready(Ok(()))
     }
+}
+
+impl Socket for Script {
+    fn break_off(&self) {}
+}
+
+impl Socket for DuplexStream {
+    fn break_off(&self) {}
 }
 
 impl AsyncWrite for Script {

@@ -149,8 +149,8 @@ fn an_answer_in_pieces_is_whole_and_one_that_breaks_off_is_not() {
             let at = cut.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let (first, second) = answer.split_at(at / 2);
             wire.send(first);
-            if at % 2 == 0 {
-                // Only what has arrived can be read: the rest comes for itself.
+            if at.is_multiple_of(2) {
+                // So that the rest mostly comes for itself.
                 std::thread::yield_now();
                 wire.send(second);
             }
@@ -160,13 +160,35 @@ fn an_answer_in_pieces_is_whole_and_one_that_breaks_off_is_not() {
             let mut client = Wire::connect(gateway.address());
             client.send(ask("GET", COMMITS, "Connection: close\r\n"));
             let got = heard(&mut client);
-            if at % 2 == 0 {
+            if at.is_multiple_of(2) {
                 assert_eq!(got.as_deref(), Some("helloworld"), "{at}");
             } else {
                 let failed = |got: &String| got.contains("upstream_failed");
                 assert!(got.as_ref().is_none_or(failed), "{at}: {got:?}");
             }
         }
+    }
+}
+
+/// Old clients know the end of a body by the end of the connection.
+#[test]
+fn an_old_client_can_tell_an_answer_that_breaks_off_from_a_whole_one() {
+    for (end, is_whole) in [("0\r\n\r\n", true), ("", false), ("5\r\nhel", false), ("x\r\n", false)] {
+        let host = Host::start(move |mut wire, _| {
+            while wire.head().is_some() {
+                wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+                wire.send(end);
+                if !is_whole {
+                    return;
+                }
+            }
+        });
+        let gateway = before(&host);
+        let mut client = Wire::connect(gateway.address());
+        client.send(ask("GET", COMMITS, "").replacen("HTTP/1.1", "HTTP/1.0", 1));
+        let rest = client.rest();
+        assert_eq!(rest.is_ok(), is_whole, "{end:?}: {rest:?}");
+        assert!(rest.is_err() || rest.unwrap().ends_with("\r\n\r\nhello"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What HTTP/2 could bring in past the guard of HTTP/1, and host names that two readers could read differently.
+//! What HTTP/2 could bring in past `framing`, which reads HTTP/1, and host names that two readers could read differently.
 
 use http::Request;
 

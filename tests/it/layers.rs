@@ -25,13 +25,13 @@ const LAYERS: [(&str, World, &[&str]); 21] = [
     // L1: texts and values, in and out; what a request needs, and whether it may pass.
     ("yaml", Pure, &["domain"]),
     ("headers", Pure, &["domain"]),
+    ("framing", Pure, &["domain"]),
     ("protocol", Pure, &["domain", "headers"]),
     ("catalog", Pure, &["domain", "yaml"]),
     ("policy", Pure, &["domain", "catalog", "headers", "units", "yaml"]),
     // L2: the world outside, one kind of thing a module.
     ("clock", Shell, &["domain"]),
     ("tasks", Shell, &[]),
-    ("framing", Shell, &["domain", "clock"]),
     ("config", Shell, &["domain", "units", "yaml"]),
     ("tls", Shell, &["domain", "config"]),
     ("git_host", Shell, &["domain"]),

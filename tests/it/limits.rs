@@ -92,7 +92,7 @@ fn slow_heads_and_idle_connections_end() {
     assert_eq!(idle.rest().unwrap(), "");
     assert_eq!(silent.rest().unwrap(), "");
     let took = start.elapsed();
-    // The guard sets its timer seldom: an idle connection lives for once to twice its time.
+    // The machine is busy.
     assert!((1.9..5.5).contains(&took.as_secs_f64()), "{took:?}");
 }
 

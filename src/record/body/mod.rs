@@ -1,7 +1,7 @@
 //! Bodies that count what passes through them, and tell the record how the answer ended.
 //!
-//! hyper drops a body without asking it for its end where it knows that nothing more follows. So an answer counts
-//! as whole as soon as its last byte was handed over, not only when the end was asked for.
+//! Whoever sends a body drops it without asking for its end where nothing more can follow. So an answer counts as
+//! whole as soon as its last byte was handed over, not only when the end was asked for.
 
 use std::pin::Pin;
 use std::sync::Arc;

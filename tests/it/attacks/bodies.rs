@@ -100,7 +100,7 @@ fn the_body_of_a_refused_request_is_no_request() {
     site.spy.saw_nothing();
 }
 
-/// Lengths, bodies and trailers over HTTP/2, where no guard looks at bytes.
+/// Lengths, bodies and trailers over HTTP/2, where hyper looks at the bytes.
 #[test]
 fn http2_bodies_end_where_they_end() {
     let spy = Spy::start();

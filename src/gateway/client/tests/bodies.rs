@@ -15,7 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
 
 use super::{client, request};
-use crate::gateway::client::{Client, ClientBody, Next};
+use crate::gateway::client::{Client, ClientBody, Next, Socket};
+use crate::tasks;
 
 const FIRST: &[u8] = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
 const SECOND: &[u8] = b"POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n";
@@ -154,7 +155,7 @@ async fn nothing_stands_inside_of_an_answer() {
     let (mut far, client) = pair(64);
     let mut writing = client.clone();
     writing.write_all(&[b'x'; 64]).await.unwrap();
-    let sending = tokio::spawn(async move {
+    let sending = tasks::spawn("test", async move {
         far.write_all(WAITS).await.unwrap();
         far
     });
@@ -187,9 +188,9 @@ async fn a_body_comes_though_another_task_finishes_what_the_client_is_told() {
     writing.write_all(&[b'x'; 70]).await.unwrap();
     far.write_all(WAITS).await.unwrap();
     let (_, body) = request(&client).await;
-    let reading = tokio::spawn(body.collect());
+    let reading = tasks::spawn("test", body.collect());
     tokio::task::yield_now().await;
-    let answering = tokio::spawn(async move { writing.write_all(ANSWER).await.unwrap() });
+    let answering = tasks::spawn("test", async move { writing.write_all(ANSWER).await.unwrap() });
     tokio::task::yield_now().await;
     told(&mut far, &[b'x'; 70]).await;
     told(&mut far, b"HTTP/1.1 100 Continue\r\n\r\n").await;
@@ -215,6 +216,10 @@ impl tokio::io::AsyncRead for Late {
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(context, buffer)
     }
+}
+
+impl Socket for Late {
+    fn break_off(&self) {}
 }
 
 impl AsyncWrite for Late {
@@ -243,7 +248,7 @@ async fn what_the_client_is_told_leaves_the_buffers_too() {
     let client = client(Late { inner: near, kept: Vec::new(), is_stuck: true });
     far.write_all(WAITS).await.unwrap();
     let (_, body) = request(&client).await;
-    let reading = tokio::spawn(body.collect());
+    let reading = tasks::spawn("test", body.collect());
     let heard = timeout(Duration::from_secs(10), told(&mut far, b"HTTP/1.1 100 Continue\r\n\r\n"));
     heard.await.expect("in time");
     far.write_all(b"hello").await.unwrap();

@@ -20,8 +20,7 @@ fn client(socket: impl Socket + 'static) -> Client {
 
 /// The next request's path and body.
 async fn request(client: &Client) -> (String, ClientBody) {
-    match client.next().await {
-        Next::Request(head, body) => (head.parts.uri.to_string(), body),
-        other => panic!("{other:?}"),
-    }
+    let next = client.next().await;
+    let Next::Request(head, body) = next else { panic!("{next:?}") };
+    (head.parts.uri.to_string(), body)
 }

@@ -60,7 +60,7 @@ fn read_all(script: Script, leaves: &[bool]) -> (Vec<Seen>, Option<HeadFault>) {
                 return (seen, None);
             }
         }
-        unreachable!("no end")
+        panic!("no end")
     })
 }
 
