@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_checksum_is_crc32_in_base62() {
-        // CRC-32 of `123456789` is 0xCBF43926 = 3421780262; in base62 that is `3jZUoQ`.
+        // CRC-32 of `123456789` is 0xCBF43926 = 3421780262; in base62 that is `3jZRME`.
         let mut value = 0_u64;
         for digit in checksum_of("123456789") {
             value = value * 62 + ALPHABET.iter().position(|letter| *letter == digit).unwrap() as u64;

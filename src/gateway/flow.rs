@@ -119,7 +119,7 @@ fn record_head<'a>(origin: &Origin, parts: &'a Parts, fault: Option<HeadFault>) 
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place that takes a target off hyper; canonicalized next"
+    reason = "the one place that takes a target off a head; canonicalized next"
 )]
 fn raw_target(parts: &Parts) -> Option<&http::uri::PathAndQuery> {
     parts.uri.path_and_query()
@@ -230,7 +230,7 @@ fn verdict(outcome: &Result<Permit, Refusal>, generation: u64) -> Judged {
     Judged { verdict, mode, policy_generation: generation, shadow }
 }
 
-/// Steps 1 and 2, as far as the guard of HTTP/1 has not taken them; HTTP/2 has no guard.
+/// Steps 1 and 2, as far as reading a head of HTTP/1 has not taken them; HTTP/2 is read by a library.
 fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalTarget), Refusal> {
     let limits = &worker.gateway.limits;
     let target = raw_target(parts).ok_or(TargetError::NotOriginForm)?;
