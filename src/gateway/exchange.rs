@@ -225,7 +225,7 @@ impl Body for HostBody {
     fn size_hint(&self) -> SizeHint {
         match &self.rest {
             Rest::Length(left) => SizeHint::with_exact(*left),
-            Rest::Chunked(_) | Rest::Close => SizeHint::default(),
+            Rest::Chunked(_) | Rest::End(_) | Rest::Close => SizeHint::default(),
         }
     }
 }

@@ -91,6 +91,11 @@ impl Chunks {
         }
     }
 
+    /// Whether a host sends them.
+    pub fn is_of_host(&self) -> bool {
+        self.sender == Sender::Host
+    }
+
     /// The trailer fields, once the body has ended.
     pub fn take_trailers(&mut self) -> Option<HeaderMap> {
         Some(std::mem::take(&mut self.trailers)).filter(|trailers| !trailers.is_empty())
