@@ -60,6 +60,15 @@ pub enum FramingError {
     /// No `Host`, or more than one.
     #[error("the request must have exactly one Host")]
     Host,
+    /// A pseudo-header field of HTTP/2 that is missing, repeated, unknown or behind other fields.
+    #[error("a pseudo-header field is missing, repeated, unknown or not before all other fields")]
+    PseudoField,
+    /// A field about the connection, in HTTP/2.
+    #[error("a header field speaks of the connection, which HTTP/2 has no fields for")]
+    ConnectionField,
+    /// Trailers of HTTP/2 that are malformed, too large, or hold what may not stand there.
+    #[error("the request's trailers are malformed, too large, or hold what may not stand there")]
+    Trailers,
     /// A chunk that is not as RFC 9112 section 7.1 says.
     #[error("the request's chunked body is malformed")]
     Chunk,

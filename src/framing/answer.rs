@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use memchr::memchr_iter;
 
-use crate::framing::head::has_word;
+use crate::framing::head::fields::has_word;
 
 /// The longest head of an answer.
 const LONGEST: usize = 256 * 1024;

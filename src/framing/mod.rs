@@ -5,4 +5,6 @@
 
 pub mod answer;
 pub mod chunks;
+pub mod frames;
 pub mod head;
+pub mod hpack;

@@ -13,10 +13,9 @@ use http_body_util::Full;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::refusal::{FramingError, Limit, Refusal};
-use crate::gateway::busy::Answering;
 use crate::gateway::client::ClientBody;
 use crate::gateway::exchange::HostBody;
-use crate::gateway::patience::{PatientBody, Taking};
+use crate::gateway::http2::upload::StreamBody;
 use crate::gateway::validity::Validity;
 use crate::git_host::answer::CgiBody;
 use crate::headers::forward::{trailers_to_client, trailers_to_upstream};
@@ -41,7 +40,7 @@ pub enum Received {
     /// Over HTTP/1.
     Http1(ClientBody),
     /// Over HTTP/2.
-    Http2(PatientBody),
+    Http2(StreamBody),
 }
 
 impl Body for Received {
@@ -54,7 +53,7 @@ impl Body for Received {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Http1(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
-            Self::Http2(body) => Pin::new(body).poll_frame(context),
+            Self::Http2(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         }
     }
 
@@ -214,9 +213,6 @@ pub struct AnswerBody {
     source: Source,
     /// Where the answer is somebody's data: the permit must go on standing.
     validity: Option<Arc<Validity>>,
-    answering: Option<Answering>,
-    /// Where it goes out over HTTP/2.
-    taking: Option<Arc<Taking>>,
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -230,49 +226,23 @@ enum Source {
 impl AnswerBody {
     /// The gateway's own words.
     pub fn text(text: impl Into<Bytes>) -> Self {
-        Self {
-            source: Source::Text(Full::new(text.into())),
-            validity: None,
-            answering: None,
-            taking: None,
-            place: None,
-        }
+        Self { source: Source::Text(Full::new(text.into())), validity: None, place: None }
     }
 
     /// What a host answers.
     pub fn upstream(body: HostBody, validity: Arc<Validity>) -> Self {
-        Self {
-            source: Source::Upstream(body),
-            validity: Some(validity),
-            answering: None,
-            taking: None,
-            place: None,
-        }
+        Self { source: Source::Upstream(body), validity: Some(validity), place: None }
     }
 
     /// What git answers.
     pub fn git(body: CgiBody, validity: Arc<Validity>) -> Self {
-        Self {
-            source: Source::Git(body),
-            validity: Some(validity),
-            answering: None,
-            taking: None,
-            place: None,
-        }
+        Self { source: Source::Git(body), validity: Some(validity), place: None }
     }
 
     /// Keeps `place` until the answer has ended.
     #[must_use]
     pub fn in_place(mut self, place: OwnedSemaphorePermit) -> Self {
         self.place = Some(place);
-        self
-    }
-
-    /// Keeps `answering` until the answer has ended, and tells the current task how the answer is taken.
-    #[must_use]
-    pub fn while_answering(mut self, answering: Option<Answering>) -> Self {
-        self.answering = answering;
-        self.taking = Taking::of_task();
         self
     }
 }
@@ -285,9 +255,6 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(taking) = &self.taking {
-            taking.asked();
-        }
         let mut frame = ready!(match &mut self.source {
             Source::Text(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Source::Upstream(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
@@ -300,9 +267,6 @@ impl Body for AnswerBody {
             && let Some(trailers) = frame.trailers_mut()
         {
             trailers_to_client(trailers);
-        }
-        if let Some(taking) = &self.taking {
-            taking.given();
         }
         Poll::Ready(frame)
     }

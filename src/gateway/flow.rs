@@ -4,19 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, Version, header};
+use http::{HeaderName, HeaderValue, Response, header};
 
 use crate::catalog::errors::ErrorStyle;
 use crate::domain::permission::Level;
 use crate::domain::reason::Reason;
-use crate::domain::refusal::{FramingError, Limit, Refusal};
+use crate::domain::refusal::{FramingError, Refusal};
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
 use crate::gateway::body::{AnswerBody, Inbound, Received, Upload};
-use crate::gateway::busy::Answering;
 use crate::gateway::inspect::{inspect, needed};
 use crate::gateway::refuse::refuse;
-use crate::gateway::upstream::{Outgoing, client_host};
+use crate::gateway::upstream::Outgoing;
 use crate::gateway::validity::{Asked, Validity};
 use crate::gateway::worker::Worker;
 use crate::headers::forward::{PeerText, to_client};
@@ -53,8 +52,6 @@ pub struct Arrived {
     pub body: Received,
     /// Why it does not pass, where that is known already; the head is made up then.
     pub fault: Option<HeadFault>,
-    /// Keeps the connection from counting as idle.
-    pub answering: Option<Answering>,
 }
 
 /// What answers a client.
@@ -65,7 +62,7 @@ pub type Answer = Response<RecordedBody<AnswerBody>>;
 /// # Cancel safety
 /// It is dropped when the client leaves; the record then closes itself as aborted.
 pub async fn answer(worker: &Worker, origin: &Origin, parts: &Parts, arrived: Arrived) -> Answer {
-    let Arrived { body, fault, answering } = arrived;
+    let Arrived { body, fault } = arrived;
     let mut record = Record::open(&worker.recorder, &record_head(origin, parts, fault));
     let body = CountedBody::new(body, &record);
     let answered = match fault {
@@ -83,7 +80,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, parts: &Parts, arrived: Ar
             refuse(&refusal, &style, accepted.as_ref(), record.request_id().as_header())
         }
     };
-    RecordedBody::attach(response.map(|body| body.while_answering(answering)), record)
+    RecordedBody::attach(response, record)
 }
 
 /// From the first step to the head of the host's answer.
@@ -166,7 +163,7 @@ fn judge_request(
     record: &mut Record,
 ) -> Result<Passage, Refused> {
     let snapshot = worker.gateway.live.snapshot();
-    let (host, target) = check_head(worker, parts).map_err(Refused::early)?;
+    let (host, target) = check_head(parts).map_err(Refused::early)?;
     let question = Question {
         method: &parts.method,
         target: &target,
@@ -230,33 +227,12 @@ fn verdict(outcome: &Result<Permit, Refusal>, generation: u64) -> Judged {
     Judged { verdict, mode, policy_generation: generation, shadow }
 }
 
-/// Steps 1 and 2, as far as reading a head of HTTP/1 has not taken them; HTTP/2 is read by a library.
-fn check_head(worker: &Worker, parts: &Parts) -> Result<(HeaderValue, CanonicalTarget), Refusal> {
-    let limits = &worker.gateway.limits;
+/// Steps 1 and 2, as far as reading the head has not taken them.
+fn check_head(parts: &Parts) -> Result<(HeaderValue, CanonicalTarget), Refusal> {
     let target = raw_target(parts).ok_or(TargetError::NotOriginForm)?;
-    if target.as_str().len() > limits.target_bytes {
-        return Err(Limit::TargetLength.into());
-    }
-    if parts.headers.len() > limits.header_count {
-        return Err(Limit::HeaderCount.into());
-    }
-    let lengths = parts.headers.get_all(header::CONTENT_LENGTH);
-    if lengths.iter().count() > 1 {
-        return Err(FramingError::ContentLength.into());
-    }
-    if parts.version == Version::HTTP_2 && header_bytes(parts, target.as_str()) > limits.header_bytes {
-        return Err(Limit::HeaderBytes.into());
-    }
     let target = CanonicalTarget::from_path_and_query(target)?;
-    let host = client_host(&parts.uri, &parts.headers).ok_or(FramingError::Host)?;
-    Ok((host, target))
-}
-
-/// How many bytes a head of HTTP/2 would be in HTTP/1.1, beside the version and the host.
-fn header_bytes(parts: &Parts, target: &str) -> usize {
-    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    let fields: usize = parts.headers.iter().map(field).sum();
-    parts.method.as_str().len() + target.len() + fields
+    let host = parts.headers.get(header::HOST).ok_or(FramingError::Host)?;
+    Ok((host.clone(), target))
 }
 
 /// Tells the record what was found out.

@@ -1,6 +1,5 @@
 //! The requests of one HTTP/1 connection, one after the other.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,16 +7,16 @@ use std::task::Poll;
 
 use http::{Method, Response, StatusCode, Version, header};
 use http_body::Body;
-use jiff::fmt::rfc2822::DateTimePrinter;
 use tokio::time::sleep;
 
-use crate::clock;
 use crate::framing::head::{HeadLimits, RequestHead};
 use crate::gateway::body::Received;
-use crate::gateway::client::{Client, ClientBody, Next, Socket, Timeouts};
+use crate::gateway::client::{Client, ClientBody, Next, Timeouts};
 use crate::gateway::flow::{Answer, Arrived, Origin, answer};
 use crate::gateway::listener::Listener;
 use crate::gateway::outflow::{Framing, Outflow, push_field};
+use crate::gateway::said::{is_never_sent, with_date};
+use crate::gateway::socket::Socket;
 use crate::gateway::worker::Worker;
 
 /// Room for the head of most answers.
@@ -79,7 +78,7 @@ pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin,
         };
         let asked = Asked::from(&*head);
         let mut exchange = pin!(async {
-            let arrived = Arrived { body: Received::Http1(body), fault, answering: None };
+            let arrived = Arrived { body: Received::Http1(body), fault };
             let response = answer(&worker, &origin, &head.parts, arrived).await;
             let asked = Asked { persistent: asked.persistent && !listener.is_draining(), ..asked };
             send(response, &asked, &client, &mut buffer).await
@@ -123,7 +122,7 @@ async fn send(response: Answer, asked: &Asked, client: &Client, buffer: &mut Vec
     let framing = framing(&response, asked);
     let goes_on = asked.persistent && framing != Framing::Close && client.can_go_on();
     write_head(buffer, &response, framing, asked, goes_on);
-    let framing = if is_never_sent(response.status(), asked) { Framing::Length(0) } else { framing };
+    let framing = if has_no_body(response.status(), asked) { Framing::Length(0) } else { framing };
     let mut outflow = Outflow::new(std::mem::take(buffer), response.into_body(), framing);
     let mut receiver = client.clone();
     let sent = poll_fn(|context| outflow.poll_send(&mut receiver, context)).await;
@@ -141,9 +140,9 @@ async fn send(response: Answer, asked: &Asked, client: &Client, buffer: &mut Vec
     }
 }
 
-/// Whether HTTP leaves the body out (RFC 9112 section 6.3).
-fn is_never_sent(status: StatusCode, asked: &Asked) -> bool {
-    asked.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+/// Whether HTTP leaves the body out.
+fn has_no_body(status: StatusCode, asked: &Asked) -> bool {
+    asked.is_head || is_never_sent(status)
 }
 
 /// How the body is delimited, or would be.
@@ -154,7 +153,7 @@ fn framing(response: &Answer, asked: &Asked) -> Framing {
     };
     let hint = response.body().size_hint().exact();
     let length =
-        if is_never_sent(response.status(), asked) { declared().or(hint) } else { hint.or_else(declared) };
+        if has_no_body(response.status(), asked) { declared().or(hint) } else { hint.or_else(declared) };
     match length {
         Some(length) => Framing::Length(length),
         None if asked.version == Version::HTTP_10 => Framing::Close,
@@ -179,11 +178,11 @@ fn write_head<B>(head: &mut Vec<u8>, response: &Response<B>, framing: Framing, a
         }
     }
     if !response.headers().contains_key(header::DATE) {
-        push_date(head);
+        with_date(|date| push_field(head, "date", &[date.as_bytes()]));
     }
     match framing {
         // The length of a body that is not sent is known only where somebody said it.
-        Framing::Length(0) | Framing::Chunked { .. } if is_never_sent(status, asked) => {}
+        Framing::Length(0) | Framing::Chunked { .. } if has_no_body(status, asked) => {}
         Framing::Length(_) if status == StatusCode::NO_CONTENT => {}
         Framing::Length(length) => push_field(head, "content-length", &[length.to_string().as_bytes()]),
         Framing::Chunked { .. } => push_field(head, "transfer-encoding", &[b"chunked"]),
@@ -195,19 +194,4 @@ fn write_head<B>(head: &mut Vec<u8>, response: &Response<B>, framing: Framing, a
         push_field(head, "connection", &[b"keep-alive"]);
     }
     head.extend_from_slice(b"\r\n");
-}
-
-/// Writes `Date`, whose text is made once a second (RFC 9110 section 6.6.1).
-fn push_date(head: &mut Vec<u8>) {
-    thread_local! {
-        static DATE: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
-    }
-    let now = clock::timestamp();
-    DATE.with_borrow_mut(|(second, text)| {
-        if *second != now.as_second() {
-            *second = now.as_second();
-            *text = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap_or_default();
-        }
-        push_field(head, "date", &[text.as_bytes()]);
-    });
 }

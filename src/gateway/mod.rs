@@ -4,24 +4,25 @@
 //! a request never changes core. `flow` is the way of one request; nothing but `upstream` opens a connection to a host.
 
 pub mod body;
-pub mod busy;
 pub mod client;
 pub mod connection;
 pub mod exchange;
 pub mod flow;
 pub mod http1;
+pub mod http2;
 pub mod inflow;
 pub mod inspect;
-pub mod linger;
 pub mod link;
 pub mod listener;
 pub mod outflow;
 pub mod patience;
 pub mod pool;
 pub mod refuse;
+pub mod said;
 #[cfg(test)]
 mod script;
 pub mod sending;
+pub mod socket;
 #[cfg(test)]
 pub(crate) mod trap;
 pub mod upstream;

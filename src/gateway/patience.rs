@@ -1,22 +1,15 @@
-//! How long a client may leave us waiting: with what it sends, and with what it takes.
+//! How long a client may take nothing of what it is sent.
 //!
-//! Whoever stops in the middle holds a connection, a connection to the host, or a git. HTTP/1 bodies are watched by
-//! `client`; the rest is here, for each layer in which a client can stop: its socket, and the flow control of HTTP/2.
+//! Whoever stops in the middle holds a connection, a connection to the host, or a git. What clients send is watched by
+//! `client` and `http2`, and what the flow control of HTTP/2 holds back by `http2`.
 
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
-
-use crate::gateway::body::BodyError;
 
 /// Counts from when it is first asked until it is told that something moved.
 #[derive(Debug)]
@@ -108,108 +101,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientSocket<S> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
     }
-}
-
-/// What a client uploads over HTTP/2. Where it does not go on for too long while somebody waits for it, that is an error.
-#[derive(Debug)]
-pub struct PatientBody {
-    inner: Incoming,
-    patience: Patience,
-}
-
-impl PatientBody {
-    /// Waits for `time` at most.
-    pub fn new(inner: Incoming, time: Duration) -> Self {
-        Self { inner, patience: Patience::new(time) }
-    }
-}
-
-impl Body for PatientBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = Pin::new(&mut self.inner).poll_frame(context);
-        if frame.is_ready() {
-            self.patience.moved();
-            return frame.map_err(Into::into);
-        }
-        let stalled = || io::Error::new(io::ErrorKind::TimedOut, "the upload does not go on");
-        self.patience.poll_over(context).map(|()| Some(Err(stalled().into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-tokio::task_local! {
-    /// The answer that the task of an HTTP/2 stream sends.
-    static TAKING: Arc<Taking>;
-}
-
-/// How an answer is taken by its client.
-#[derive(Debug, Default)]
-pub struct Taking {
-    pieces: AtomicU64,
-    full: AtomicBool,
-}
-
-impl Taking {
-    /// That of the answer which the current task sends, where the task is an HTTP/2 stream's.
-    pub fn of_task() -> Option<Arc<Self>> {
-        TAKING.try_with(Arc::clone).ok()
-    }
-
-    /// The client has room for another piece.
-    pub fn asked(&self) {
-        self.full.store(false, Ordering::Relaxed);
-    }
-
-    /// A piece is on its way to the client.
-    pub fn given(&self) {
-        self.pieces.fetch_add(1, Ordering::Relaxed);
-        self.full.store(true, Ordering::Relaxed);
-    }
-
-    /// How many pieces were given, as long as the client has not taken the last one.
-    fn stuck_at(&self) -> Option<u64> {
-        let full = self.full.load(Ordering::Relaxed);
-        full.then(|| self.pieces.load(Ordering::Relaxed))
-    }
-}
-
-/// Runs the task of an HTTP/2 stream, and drops it, which resets the stream, when its client takes nothing of the
-/// answer for `time`, or up to twice as long.
-pub async fn while_taken(stream: impl Future, time: Duration) {
-    let taking = Arc::<Taking>::default();
-    let mut stream = pin!(TAKING.scope(Arc::clone(&taking), stream));
-    let mut patience = Patience::new(time);
-    let mut seen = None;
-    std::future::poll_fn(|context| {
-        if stream.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        // Most answers are taken at once: nothing is counted before one is not.
-        while let stuck @ Some(_) = taking.stuck_at() {
-            if patience.poll_over(context).is_pending() {
-                return Poll::Pending;
-            }
-            patience.moved();
-            if stuck == std::mem::replace(&mut seen, stuck) {
-                tracing::debug!("a client takes nothing of its answer");
-                return Poll::Ready(());
-            }
-        }
-        patience.moved();
-        Poll::Pending
-    })
-    .await;
 }

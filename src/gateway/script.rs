@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use crate::gateway::client::Socket;
+use crate::gateway::socket::Socket;
 
 /// How a socket cuts what goes through it.
 #[derive(Debug, Clone)]

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 
 use crate::domain::refusal::{Refusal, UpstreamError};
 use crate::gateway::body::{AnswerBody, Upload};
@@ -100,7 +99,7 @@ async fn to_http(
         user: outgoing.user,
         identity: outgoing.identity,
     };
-    // In origin form, for what was judged; HTTP/2 has the client's authority in the URI.
+    // What was judged.
     let mut head = Vec::with_capacity(USUAL_HEAD);
     for part in [parts.method.as_str(), " ", validity.target().as_path_and_query().as_str(), " HTTP/1.1\r\n"]
     {
@@ -125,21 +124,4 @@ async fn to_git(git: &GitHost, outgoing: Outgoing<'_>) -> Result<Response<Answer
             ServeError::Upstream(error) => error.into(),
         })?;
     Ok(served.map(|body| AnswerBody::git(body, outgoing.validity)))
-}
-
-/// The host name that a client asks for: `Host`, or `:authority` in HTTP/2. `None` where there is none, or where the
-/// two differ.
-pub fn client_host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut fields = headers.get_all(header::HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
-        return None;
-    }
-    match (uri.authority().map(Authority::as_str), field) {
-        (None, field) => field.cloned(),
-        (Some(authority), None) => HeaderValue::try_from(authority).ok(),
-        (Some(authority), Some(field)) => {
-            field.as_bytes().eq_ignore_ascii_case(authority.as_bytes()).then(|| field.clone())
-        }
-    }
 }

@@ -11,8 +11,9 @@ use crate::clock::timer::Timer;
 use crate::domain::refusal::Limit;
 use crate::framing::chunks::Chunks;
 use crate::framing::head::{BodyFraming, HeadFault, HeadLimits, RequestHead, head_end, read_head};
-use crate::gateway::client::{Socket, Timeouts};
+use crate::gateway::client::Timeouts;
 use crate::gateway::inflow::{Inflow, Rest, Taken};
+use crate::gateway::socket::Socket;
 
 /// What a client that asks for it is told before it sends a body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -14,35 +14,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::timeout;
-use tokio_rustls::server::TlsStream;
 
 use crate::framing::head::{BodyFraming, HeadFault, HeadLimits, RequestHead};
 use crate::gateway::client::connection::Connection;
-use crate::gateway::linger::Lent;
-use crate::gateway::patience::PatientSocket;
+use crate::gateway::socket::Socket;
 
 /// How long a client that is still sending is listened to after the last byte of our answer.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// A socket, with TLS or without.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
-    /// Has the connection end in a reset, not like one over which everything was said.
-    fn break_off(&self);
-}
-
-impl Socket for PatientSocket<Lent> {
-    fn break_off(&self) {
-        self.inner().break_off();
-    }
-}
-
-impl Socket for TlsStream<PatientSocket<Lent>> {
-    fn break_off(&self) {
-        self.get_ref().0.break_off();
-    }
-}
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -100,7 +100,7 @@ fn the_body_of_a_refused_request_is_no_request() {
     site.spy.saw_nothing();
 }
 
-/// Lengths, bodies and trailers over HTTP/2, where hyper looks at the bytes.
+/// Lengths, bodies and trailers over HTTP/2.
 #[test]
 fn http2_bodies_end_where_they_end() {
     let spy = Spy::start();
@@ -143,13 +143,18 @@ fn http2_bodies_end_where_they_end() {
             assert_eq!(spy.seen(), before, "{method} {fields:?}");
         }
     }
-    let before = spy.seen().len();
-    let fields = [("content_length", "50"), ("transfer_encoding", "chunked"), ("content-length", "5")];
-    assert_eq!(send("POST", &fields, Some(b"hello"), &[]), passed());
+    // A host that folds names would read these.
+    let before = spy.seen();
+    for folded in [("content_length", "50"), ("transfer_encoding", "chunked")] {
+        assert_ne!(
+            send("POST", &[folded, ("content-length", "5")], Some(b"hello"), &[]),
+            passed(),
+            "{folded:?}"
+        );
+    }
+    assert_eq!(spy.seen(), before);
+    assert_eq!(send("POST", &[("content-length", "5")], Some(b"hello"), &[]), passed());
     wait_for("the body", || spy.seen().ends_with("\r\n\r\nhello"));
-    let seen = spy.seen_since(before);
-    assert_eq!(seen.matches("content").count(), 1, "{seen}");
-    assert!(!seen.contains("encoding"), "{seen}");
 }
 
 /// CVE-2026-50572: requests that are refused while their body is on its way leave nothing behind.

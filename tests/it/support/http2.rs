@@ -11,13 +11,15 @@ use tempfile::TempDir;
 
 use crate::support::gateway::{DEADLINE, TestGateway, policy_tokens};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const GO_AWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RESET: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GO_AWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// The text above `upstreams:` for a listener with [`certificate`]'s files.
 pub(crate) const TLS: &str =
@@ -25,10 +27,19 @@ pub(crate) const TLS: &str =
 
 /// A gateway as [`TestGateway::before`] makes it, behind TLS, with a certificate for `git.example.com`.
 pub(crate) fn tls_gateway(upstreams: &str, body: &str) -> (TestGateway, CertificateDer<'static>) {
+    tls_gateway_with(TLS, upstreams, body)
+}
+
+/// As [`tls_gateway`], with this above `upstreams:`.
+pub(crate) fn tls_gateway_with(
+    top: &str,
+    upstreams: &str,
+    body: &str,
+) -> (TestGateway, CertificateDer<'static>) {
     let directory = tempfile::tempdir().unwrap();
     let certificate = certificate(&directory);
     let policies = [policy_tokens(&[(1, body)])];
-    let gateway = TestGateway::in_directory(directory, TLS, upstreams, &policies);
+    let gateway = TestGateway::in_directory(directory, top, upstreams, &policies);
     (gateway, certificate)
 }
 
@@ -99,8 +110,13 @@ impl Http2 {
         self.answer(id)
     }
 
-    fn answer(&mut self, id: u32) -> Outcome {
-        let mut body = Vec::new();
+    /// Sends `bytes`, if the gateway still takes any.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
+    }
+
+    /// The next frame but for settings, which are confirmed, and room that is made; `None` at the end of the connection.
+    pub(crate) fn frame(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];
             match self.stream.read_exact(&mut head) {
@@ -108,30 +124,62 @@ impl Http2 {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     panic!("no answer in time")
                 }
-                Err(_) => return Outcome::Broken,
+                Err(_) => return None,
             }
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
             let mut payload = vec![0; length as usize];
             self.stream.read_exact(&mut payload).unwrap();
-            let (kind, flags) = (head[3], head[4]);
-            let same = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) == id;
+            let [_, _, _, kind, flags, id @ ..] = head;
             match kind {
                 SETTINGS if flags & 1 == 0 => {
-                    self.stream.write_all(&frame(SETTINGS, 1, 0, &[])).unwrap();
+                    self.write(&frame(SETTINGS, 1, 0, &[]));
                 }
-                RESET if same => return Outcome::Broken,
-                GO_AWAY => return Outcome::Broken,
-                DATA if same => body.extend(payload),
-                _ => {}
-            }
-            if same && matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
-                return Outcome::Answered(String::from_utf8(body).unwrap());
+                SETTINGS | WINDOW_UPDATE => {}
+                _ => return Some(Frame { kind, flags, id: u32::from_be_bytes(id), payload }),
             }
         }
     }
+
+    /// Why the gateway ends the connection, once all that came before is read.
+    pub(crate) fn blamed(&mut self) -> Option<u32> {
+        let mut code = None;
+        while let Some(frame) = self.frame() {
+            if frame.kind == GO_AWAY {
+                code = Some(u32::from_be_bytes(frame.payload[4..8].try_into().unwrap()));
+            }
+        }
+        code
+    }
+
+    /// What becomes of stream `id`.
+    pub(crate) fn answer(&mut self, id: u32) -> Outcome {
+        let mut body = Vec::new();
+        while let Some(Frame { kind, flags, id: of, payload }) = self.frame() {
+            match kind {
+                RESET if of == id => return Outcome::Broken,
+                GO_AWAY => return Outcome::Broken,
+                DATA if of == id => body.extend(payload),
+                _ => {}
+            }
+            if of == id && matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+                return Outcome::Answered(String::from_utf8(body).unwrap());
+            }
+        }
+        Outcome::Broken
+    }
 }
 
-fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
+/// A frame that the gateway sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) id: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The bytes of a frame.
+pub(crate) fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend(id.to_be_bytes());
@@ -140,7 +188,7 @@ fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Literal fields without indexing, without Huffman coding (RFC 7541 section 6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
         bytes.push(0);

@@ -1,0 +1,188 @@
+//! The work on one stream: its request is answered, and the answer sent.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, header};
+use http_body::Body;
+
+use crate::clock::timer::Timer;
+use crate::framing::frames::ErrorCode;
+use crate::framing::head::{HeadFault, RequestHead};
+use crate::framing::hpack;
+use crate::gateway::body::Received;
+use crate::gateway::flow::{Answer, Arrived, Origin, answer};
+use crate::gateway::http2::session::Shared;
+use crate::gateway::http2::upload::StreamBody;
+use crate::gateway::said::{is_never_sent, with_date};
+use crate::gateway::worker::Worker;
+
+/// Room for the fields of most answers.
+const USUAL_FIELDS: usize = 512;
+
+/// The work on one stream. Dropped before the answer was sent, it resets the stream.
+#[derive(Debug)]
+pub(super) struct Work {
+    session: Shared,
+    id: u32,
+    /// What the client is told where the work ends before its time.
+    code: ErrorCode,
+}
+
+/// Why an answer was not sent whole.
+#[derive(Debug)]
+enum Unsent {
+    /// The client gave up the stream, or took nothing for too long.
+    Client,
+    /// The body broke off.
+    Body,
+}
+
+impl Work {
+    pub(super) fn new(session: &Shared, id: u32) -> Self {
+        Self { session: session.clone(), id, code: ErrorCode::Internal }
+    }
+
+    /// Answers the request of `head`.
+    pub(super) async fn run(
+        mut self,
+        worker: &Worker,
+        origin: &Origin,
+        head: Result<Box<RequestHead>, HeadFault>,
+    ) {
+        let patience = worker.gateway.limits.body_idle_time;
+        let (head, body, fault) = match head {
+            Ok(head) => {
+                let body =
+                    StreamBody::new(&self.session, self.id, head.body, patience, head.expects_continue);
+                (head, body, None)
+            }
+            Err(fault) => (Box::default(), StreamBody::NOTHING, Some(fault)),
+        };
+        let is_head = head.parts.method == Method::HEAD;
+        let arrived = Arrived { body: Received::Http2(body), fault };
+        let response = answer(worker, origin, &head.parts, arrived).await;
+        self.code = match self.send(response, is_head, patience).await {
+            Ok(()) => return,
+            Err(Unsent::Client) => ErrorCode::Cancel,
+            Err(Unsent::Body) => ErrorCode::Internal,
+        };
+    }
+
+    async fn send(&self, response: Answer, is_head: bool, patience: Duration) -> Result<(), Unsent> {
+        let (mut body, block, status) = {
+            let block = fields(&response, is_head);
+            let status = response.status();
+            (response.into_body(), block, status)
+        };
+        let is_empty = is_head || is_never_sent(status) || body.is_end_stream();
+        self.session.lock().send_fields(self.id, &block, is_empty).ok_or(Unsent::Client)?;
+        if is_empty {
+            return Ok(());
+        }
+        let mut sending =
+            Sending { piece: Bytes::new(), trailers: None, is_read: false, timer: Timer::default() };
+        poll_fn(|context| sending.poll(self, &mut body, patience, context)).await
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.session.lock().left(self.id, self.code);
+    }
+}
+
+/// A body on its way out.
+struct Sending {
+    /// What has not gone out of the last piece.
+    piece: Bytes,
+    trailers: Option<HeaderMap>,
+    /// Whether the body has given everything.
+    is_read: bool,
+    timer: Timer,
+}
+
+impl Sending {
+    fn poll<B: Body<Data = Bytes> + Unpin>(
+        &mut self,
+        work: &Work,
+        body: &mut B,
+        patience: Duration,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Unsent>> {
+        loop {
+            if self.piece.is_empty() && !self.is_read {
+                match ready!(Pin::new(&mut *body).poll_frame(context)) {
+                    None => self.is_read = true,
+                    Some(Err(_)) => return Poll::Ready(Err(Unsent::Body)),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => {
+                            self.piece = data;
+                            self.is_read = body.is_end_stream();
+                        }
+                        Err(other) => {
+                            self.trailers = other.into_trailers().ok();
+                            self.is_read = true;
+                        }
+                    },
+                }
+            }
+            let is_last = self.is_read && self.trailers.is_none();
+            let left = self.piece.len();
+            let sent = work.session.lock().poll_send(work.id, &mut self.piece, is_last, context);
+            if self.piece.len() < left {
+                self.timer.clear();
+            }
+            match sent {
+                Poll::Ready(Some(())) if is_last => return Poll::Ready(Ok(())),
+                Poll::Ready(Some(())) => {}
+                Poll::Ready(None) => return Poll::Ready(Err(Unsent::Client)),
+                Poll::Pending if self.timer.is_over(context, patience) => {
+                    tracing::debug!("a client takes nothing of its answer");
+                    return Poll::Ready(Err(Unsent::Client));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+            self.timer.clear();
+            if let Some(trailers) = self.trailers.take() {
+                let mut block = Vec::new();
+                hpack::begin(&mut block);
+                push_fields(&mut block, &trailers);
+                let sent = work.session.lock().send_fields(work.id, &block, true);
+                return Poll::Ready(sent.ok_or(Unsent::Client));
+            }
+        }
+    }
+}
+
+/// The fields of an answer (RFC 9113 section 8.3.2).
+fn fields<B: Body>(response: &Response<B>, is_head: bool) -> Vec<u8> {
+    let status = response.status();
+    let mut block = Vec::with_capacity(USUAL_FIELDS);
+    hpack::begin(&mut block);
+    hpack::push_status(&mut block, status);
+    push_fields(&mut block, response.headers());
+    if !response.headers().contains_key(header::DATE) {
+        with_date(|date| hpack::push_field(&mut block, "date", date.as_bytes()));
+    }
+    let is_told = response.headers().contains_key(header::CONTENT_LENGTH);
+    // Of a body that is not sent it is known only where somebody said it.
+    let least = u64::from(is_head);
+    if let Some(length) = response.body().size_hint().exact()
+        && !is_told
+        && !is_never_sent(status)
+        && length >= least
+    {
+        hpack::push_field(&mut block, "content-length", length.to_string().as_bytes());
+    }
+    block
+}
+
+fn push_fields(block: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        hpack::push_field(block, name.as_str(), value.as_bytes());
+    }
+}

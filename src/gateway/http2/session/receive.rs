@@ -1,0 +1,289 @@
+//! What a client sends, frame by frame.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::clock::Tick;
+use crate::domain::refusal::FramingError;
+use crate::framing::frames::{
+    self, ACK, END_HEADERS, END_STREAM, ErrorCode, FrameHead, HEAD_LENGTH, Kind, LARGEST_WINDOW,
+};
+use crate::framing::head::http2::{Behind, HeadFields, TrailerFields};
+use crate::framing::head::{BodyFraming, HeadFault, RequestHead};
+use crate::gateway::http2::nuisance::Nuisance;
+use crate::gateway::http2::session::{Going, LAST_CALL, STREAM_WINDOW, STREAMS, Session};
+use crate::gateway::http2::stream::{End, Stream};
+
+/// The least that clients put into a frame with fields that go on.
+const USUAL_PIECE: usize = 1024;
+
+/// Fields that go on in the next frame.
+#[derive(Debug)]
+pub(super) struct Block {
+    stream: u32,
+    flags: u8,
+    bytes: Vec<u8>,
+    frames: usize,
+}
+
+/// A request that has come.
+#[derive(Debug)]
+pub(in crate::gateway::http2) struct Opened {
+    pub(in crate::gateway::http2) id: u32,
+    pub(in crate::gateway::http2) head: Result<Box<RequestHead>, HeadFault>,
+}
+
+impl Session {
+    /// Takes all whole frames out of `input`; gives the requests among them.
+    ///
+    /// # Errors
+    /// The connection must end.
+    pub(in crate::gateway::http2) fn receive(
+        &mut self,
+        input: &mut BytesMut,
+        now: Tick,
+        opened: &mut Vec<Opened>,
+    ) -> Result<(), ErrorCode> {
+        if !self.has_preface {
+            let common = input.len().min(frames::PREFACE.len());
+            if input.get(..common) != frames::PREFACE.get(..common) {
+                return Err(ErrorCode::Protocol);
+            }
+            if common < frames::PREFACE.len() {
+                return Ok(());
+            }
+            input.advance(common);
+            self.has_preface = true;
+        }
+        // What waits to be written is bounded by not reading what would add to it.
+        while self.has_room()
+            && let Some(head) = FrameHead::read(input)?
+            && let Some(payload) = input.get(HEAD_LENGTH..HEAD_LENGTH + head.length)
+        {
+            let is_expected = match &self.block {
+                Some(block) => head.kind == Kind::Continuation && head.stream == block.stream,
+                None => head.kind != Kind::Continuation,
+            };
+            if !is_expected {
+                return Err(ErrorCode::Protocol);
+            }
+            if head.kind == Kind::Data {
+                let content = head.content(payload)?;
+                input.advance(HEAD_LENGTH);
+                let data = input.split_to(head.length).freeze().slice(content);
+                self.data(head, data, now)?;
+            } else {
+                self.control(head, payload, now, opened)?;
+                input.advance(HEAD_LENGTH + head.length);
+            }
+        }
+        Ok(())
+    }
+
+    fn control(
+        &mut self,
+        head: FrameHead,
+        payload: &[u8],
+        now: Tick,
+        opened: &mut Vec<Opened>,
+    ) -> Result<(), ErrorCode> {
+        let is_of_stream = head.stream != 0;
+        let placed = |wants_stream: bool| {
+            if is_of_stream == wants_stream { Ok(()) } else { Err(ErrorCode::Protocol) }
+        };
+        match head.kind {
+            Kind::Headers => {
+                placed(true)?;
+                let content = payload.get(head.content(payload)?).unwrap_or_default();
+                if head.has(END_HEADERS) {
+                    return self.fields(head.stream, head.flags, content, now, opened);
+                }
+                self.block =
+                    Some(Block { stream: head.stream, flags: head.flags, bytes: content.into(), frames: 1 });
+                Ok(())
+            }
+            Kind::Continuation => self.go_on(head, payload, now, opened),
+            Kind::Settings => {
+                placed(false)?;
+                self.nuisance.add(1, now)?;
+                self.settings(head, payload)
+            }
+            Kind::Ping => {
+                placed(false)?;
+                self.nuisance.add(1, now)?;
+                self.ping(head, payload.try_into().map_err(|_| ErrorCode::FrameSize)?);
+                Ok(())
+            }
+            Kind::WindowUpdate => self.window_update(head.stream, frames::number(payload)? & 0x7fff_ffff),
+            Kind::Reset => {
+                placed(true)?;
+                self.nuisance.add(Nuisance::OF_RESET, now)?;
+                frames::number(payload)?;
+                self.was_begun(head.stream)?;
+                self.give_up(head.stream);
+                Ok(())
+            }
+            Kind::Priority => {
+                placed(true)?;
+                self.nuisance.add(1, now)?;
+                if head.length == 5 { Ok(()) } else { Err(ErrorCode::FrameSize) }
+            }
+            // The client goes. It says so, and what it has asked for is still answered.
+            Kind::GoAway => placed(false),
+            Kind::Unknown => self.nuisance.add(1, now),
+            Kind::Data | Kind::PushPromise => Err(ErrorCode::Protocol),
+        }
+    }
+
+    fn was_begun(&self, stream: u32) -> Result<(), ErrorCode> {
+        if stream <= self.last { Ok(()) } else { Err(ErrorCode::Protocol) }
+    }
+
+    /// Fields go on. How many is bounded as they are, also where most of them are compressed away.
+    fn go_on(
+        &mut self,
+        head: FrameHead,
+        payload: &[u8],
+        now: Tick,
+        opened: &mut Vec<Opened>,
+    ) -> Result<(), ErrorCode> {
+        let most = self.limits.header_bytes.saturating_mul(2);
+        let Some(mut block) = self.block.take() else { return Err(ErrorCode::Protocol) };
+        block.frames += 1;
+        block.bytes.extend_from_slice(payload);
+        if block.bytes.len() > most || block.frames > most / USUAL_PIECE + 8 {
+            return Err(ErrorCode::EnhanceYourCalm);
+        }
+        if head.has(END_HEADERS) {
+            return self.fields(block.stream, block.flags, &block.bytes, now, opened);
+        }
+        self.block = Some(block);
+        Ok(())
+    }
+
+    /// A whole block of fields: a request, or what comes behind its body.
+    fn fields(
+        &mut self,
+        id: u32,
+        flags: u8,
+        block: &[u8],
+        now: Tick,
+        opened: &mut Vec<Opened>,
+    ) -> Result<(), ErrorCode> {
+        let is_end = flags & END_STREAM != 0;
+        let unreadable = |_| ErrorCode::Compression;
+        if id <= self.last {
+            let mut fields = TrailerFields::new(&self.limits);
+            self.decoder.decode(block, |field| fields.take(field)).map_err(unreadable)?;
+            let end = if is_end { fields.trailers() } else { Err(FramingError::Trailers) };
+            let Some(stream) = self.streams.get_mut(&id) else {
+                // Of a stream that has ended; the client may not have known it.
+                return self.nuisance.add(1, now);
+            };
+            if stream.has_ended() {
+                self.reset(id, ErrorCode::StreamClosed);
+            } else {
+                stream.end(end.map_or_else(End::Fault, End::Whole));
+            }
+            return Ok(());
+        }
+        if id % 2 == 0 {
+            return Err(ErrorCode::Protocol);
+        }
+        let mut fields = HeadFields::new(&self.limits);
+        self.decoder.decode(block, |field| fields.take(field)).map_err(unreadable)?;
+        self.last = id;
+        if self.is_closed() {
+            // The client asks somebody else; it is told that we have not begun.
+            return Ok(());
+        }
+        if self.alive >= STREAMS as usize {
+            self.nuisance.add(1, now)?;
+            frames::push_reset(&mut self.output, id, ErrorCode::RefusedStream);
+            return Ok(());
+        }
+        let head = fields.head(if is_end { Behind::Nothing } else { Behind::Body }).map(Box::new);
+        let body = head.as_ref().map_or(BodyFraming::Chunked, |head| head.body);
+        self.alive += 1;
+        self.streams.insert(id, Stream::new(body, is_end, self.first_window, STREAM_WINDOW));
+        opened.push(Opened { id, head });
+        Ok(())
+    }
+
+    fn data(&mut self, head: FrameHead, data: Bytes, now: Tick) -> Result<(), ErrorCode> {
+        if head.stream == 0 {
+            return Err(ErrorCode::Protocol);
+        }
+        self.was_begun(head.stream)?;
+        // Padding counts too.
+        self.room -= i64::try_from(head.length).unwrap_or(LARGEST_WINDOW);
+        if self.room < 0 {
+            return Err(ErrorCode::FlowControl);
+        }
+        let is_end = head.has(END_STREAM);
+        if data.is_empty() && !is_end {
+            self.nuisance.add(1, now)?;
+        }
+        let padding = head.length - data.len();
+        let Some(stream) = self.streams.get_mut(&head.stream) else {
+            // Of a stream that has ended; the client may not have known it.
+            self.take_connection(head.length);
+            return Ok(());
+        };
+        if stream.has_ended() {
+            self.take_connection(head.length);
+            self.reset(head.stream, ErrorCode::StreamClosed);
+            return Ok(());
+        }
+        let (is_wanted, length) = (stream.is_wanted, data.len());
+        if stream.take_data(data, head.length, is_end).is_err() {
+            self.take_connection(head.length);
+            self.reset(head.stream, ErrorCode::FlowControl);
+            return Ok(());
+        }
+        if is_wanted {
+            self.take(head.stream, padding);
+        } else {
+            self.take_connection(padding + length);
+        }
+        Ok(())
+    }
+
+    fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), ErrorCode> {
+        if head.has(ACK) {
+            return if payload.is_empty() { Ok(()) } else { Err(ErrorCode::FrameSize) };
+        }
+        if let Some(window) = frames::settings(payload)? {
+            let more = window - std::mem::replace(&mut self.first_window, window);
+            self.streams.values_mut().try_for_each(|stream| stream.widen(more))?;
+        }
+        frames::push_settings_ack(&mut self.output);
+        Ok(())
+    }
+
+    fn ping(&mut self, head: FrameHead, payload: [u8; 8]) {
+        if !head.has(ACK) {
+            frames::push_ping(&mut self.output, ACK, payload);
+        } else if payload == LAST_CALL && self.going == Going::Told {
+            self.close(ErrorCode::NoError);
+        }
+    }
+
+    fn window_update(&mut self, id: u32, increment: u32) -> Result<(), ErrorCode> {
+        if id == 0 {
+            self.window += i64::from(increment);
+            if increment == 0 || self.window > LARGEST_WINDOW {
+                return Err(if increment == 0 { ErrorCode::Protocol } else { ErrorCode::FlowControl });
+            }
+            self.wake_waiting();
+            return Ok(());
+        }
+        self.was_begun(id)?;
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        if increment == 0 {
+            self.reset(id, ErrorCode::Protocol);
+        } else if let Err(code) = stream.widen(increment.into()) {
+            self.reset(id, code);
+        }
+        Ok(())
+    }
+}
