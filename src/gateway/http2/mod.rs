@@ -22,6 +22,7 @@ use crate::gateway::flow::Origin;
 use crate::gateway::http2::answer::Work;
 use crate::gateway::http2::session::Shared;
 use crate::gateway::http2::session::receive::Opened;
+use crate::gateway::http2::stream::Stream;
 use crate::gateway::inflow::Inflow;
 use crate::gateway::listener::Listener;
 use crate::gateway::socket::{Socket, linger};
@@ -147,9 +148,9 @@ impl Driver {
                 self.timer.clear();
             }
         }
-        let mut opened = Vec::new();
         session = self.session.lock();
-        let received = session.receive(&mut self.inflow.buffer, clock::tick(), &mut opened);
+        let received = session.receive(&mut self.inflow.buffer, clock::tick());
+        let opened = session.fetch();
         self.has_input = !session.has_room();
         if was_in_head && !session.is_in_head(&self.inflow.buffer) {
             self.timer.clear();
@@ -230,7 +231,7 @@ impl Driver {
     /// Gives up all streams.
     fn break_off(&self) {
         let streams = self.session.lock().break_off();
-        streams.for_each(|stream| stream.abort());
+        streams.for_each(Stream::abort);
     }
 
     /// Says what is left to say, and keeps the socket until the client has heard it.

@@ -22,15 +22,18 @@ impl Nuisance {
     /// What a stream counts that is given up: somebody may have begun to work on it, at the host too.
     pub(super) const OF_RESET: u32 = 10;
 
-    /// There was so much more at `now`.
+    /// It is `now`, as far as what comes next is concerned.
+    pub(super) fn at(&mut self, now: Tick) {
+        if self.since.is_none_or(|since| now.since(since) >= PERIOD) {
+            *self = Self { since: Some(now), count: 0 };
+        }
+    }
+
+    /// There was so much more.
     ///
     /// # Errors
     /// It is too much.
-    pub(super) fn add(&mut self, weight: u32, now: Tick) -> Result<(), ErrorCode> {
-        let is_new = self.since.is_none_or(|since| now.since(since) >= PERIOD);
-        if is_new {
-            *self = Self { since: Some(now), count: 0 };
-        }
+    pub(super) fn add(&mut self, weight: u32) -> Result<(), ErrorCode> {
         self.count = self.count.saturating_add(weight);
         if self.count > MOST { Err(ErrorCode::EnhanceYourCalm) } else { Ok(()) }
     }

@@ -89,13 +89,11 @@ impl Stream {
             return Err(ErrorCode::FlowControl);
         }
         if let Some(left) = &mut self.left {
-            match left.checked_sub(data.len() as u64) {
-                Some(less) => *left = less,
-                None => {
-                    self.end(End::Fault(FramingError::ContentLength));
-                    return Ok(());
-                }
-            }
+            let Some(less) = left.checked_sub(data.len() as u64) else {
+                self.end(End::Fault(FramingError::ContentLength));
+                return Ok(());
+            };
+            *left = less;
         }
         if self.is_wanted && !data.is_empty() {
             self.inbox.push_back(data);

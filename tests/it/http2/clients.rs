@@ -17,7 +17,7 @@ fn echo() -> Host {
             let length: usize = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
             let body = wire.exactly(length);
             // Both ways in which an answer's length is told.
-            let answer = if length % 2 == 0 {
+            let answer = if length.is_multiple_of(2) {
                 format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")
             } else {
                 format!(

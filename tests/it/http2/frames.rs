@@ -244,7 +244,7 @@ fn a_connection_whose_window_stays_shut_lets_its_hosts_go() {
         wire.head();
         wire.socket().set_write_timeout(None).unwrap();
         wire.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
-        while wire.try_send([b'x'; 65536]).is_ok() {}
+        while wire.try_send(vec![b'x'; 65536]).is_ok() {}
         left.send(()).unwrap();
     });
     let top = format!("{TLS}\nlimits: {{ body_idle_time: 200ms }}");

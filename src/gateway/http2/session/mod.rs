@@ -17,7 +17,7 @@ use crate::framing::frames::{self, ErrorCode, FrameHead, Kind};
 use crate::framing::head::HeadLimits;
 use crate::framing::hpack::Decoder;
 use crate::gateway::http2::nuisance::Nuisance;
-use crate::gateway::http2::session::receive::Block;
+use crate::gateway::http2::session::receive::{Block, Opened};
 use crate::gateway::http2::stream::Stream;
 
 /// How many requests a client may have under way on one connection.
@@ -73,6 +73,8 @@ pub(super) struct Session {
     /// What is to be written.
     output: Vec<u8>,
     pub(super) streams: BTreeMap<u32, Stream>,
+    /// Requests that have come and were not fetched.
+    opened: Vec<Opened>,
     /// The last stream that was begun.
     last: u32,
     block: Option<Block>,
@@ -107,6 +109,7 @@ impl Session {
             decoder: Decoder::default(),
             output,
             streams: BTreeMap::new(),
+            opened: Vec::new(),
             last: 0,
             block: None,
             has_preface: false,
@@ -137,6 +140,11 @@ impl Session {
             frames::push_reset(&mut self.output, id, code);
             self.give_up(id);
         }
+    }
+
+    /// The requests that have come.
+    pub(super) fn fetch(&mut self) -> Vec<Opened> {
+        std::mem::take(&mut self.opened)
     }
 
     /// Somebody works on a stream.

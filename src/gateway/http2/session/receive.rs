@@ -33,7 +33,7 @@ pub(in crate::gateway::http2) struct Opened {
 }
 
 impl Session {
-    /// Takes all whole frames out of `input`; gives the requests among them.
+    /// Takes all whole frames out of `input`, at `now`. The requests among them are to be fetched.
     ///
     /// # Errors
     /// The connection must end.
@@ -41,8 +41,8 @@ impl Session {
         &mut self,
         input: &mut BytesMut,
         now: Tick,
-        opened: &mut Vec<Opened>,
     ) -> Result<(), ErrorCode> {
+        self.nuisance.at(now);
         if !self.has_preface {
             let common = input.len().min(frames::PREFACE.len());
             if input.get(..common) != frames::PREFACE.get(..common) {
@@ -70,22 +70,16 @@ impl Session {
                 let content = head.content(payload)?;
                 input.advance(HEAD_LENGTH);
                 let data = input.split_to(head.length).freeze().slice(content);
-                self.data(head, data, now)?;
+                self.data(head, data)?;
             } else {
-                self.control(head, payload, now, opened)?;
+                self.control(head, payload)?;
                 input.advance(HEAD_LENGTH + head.length);
             }
         }
         Ok(())
     }
 
-    fn control(
-        &mut self,
-        head: FrameHead,
-        payload: &[u8],
-        now: Tick,
-        opened: &mut Vec<Opened>,
-    ) -> Result<(), ErrorCode> {
+    fn control(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), ErrorCode> {
         let is_of_stream = head.stream != 0;
         let placed = |wants_stream: bool| {
             if is_of_stream == wants_stream { Ok(()) } else { Err(ErrorCode::Protocol) }
@@ -95,28 +89,28 @@ impl Session {
                 placed(true)?;
                 let content = payload.get(head.content(payload)?).unwrap_or_default();
                 if head.has(END_HEADERS) {
-                    return self.fields(head.stream, head.flags, content, now, opened);
+                    return self.fields(head.stream, head.flags, content);
                 }
                 self.block =
                     Some(Block { stream: head.stream, flags: head.flags, bytes: content.into(), frames: 1 });
                 Ok(())
             }
-            Kind::Continuation => self.go_on(head, payload, now, opened),
+            Kind::Continuation => self.go_on(head, payload),
             Kind::Settings => {
                 placed(false)?;
-                self.nuisance.add(1, now)?;
+                self.nuisance.add(1)?;
                 self.settings(head, payload)
             }
             Kind::Ping => {
                 placed(false)?;
-                self.nuisance.add(1, now)?;
+                self.nuisance.add(1)?;
                 self.ping(head, payload.try_into().map_err(|_| ErrorCode::FrameSize)?);
                 Ok(())
             }
             Kind::WindowUpdate => self.window_update(head.stream, frames::number(payload)? & 0x7fff_ffff),
             Kind::Reset => {
                 placed(true)?;
-                self.nuisance.add(Nuisance::OF_RESET, now)?;
+                self.nuisance.add(Nuisance::OF_RESET)?;
                 frames::number(payload)?;
                 self.was_begun(head.stream)?;
                 self.give_up(head.stream);
@@ -124,12 +118,12 @@ impl Session {
             }
             Kind::Priority => {
                 placed(true)?;
-                self.nuisance.add(1, now)?;
+                self.nuisance.add(1)?;
                 if head.length == 5 { Ok(()) } else { Err(ErrorCode::FrameSize) }
             }
             // The client goes. It says so, and what it has asked for is still answered.
             Kind::GoAway => placed(false),
-            Kind::Unknown => self.nuisance.add(1, now),
+            Kind::Unknown => self.nuisance.add(1),
             Kind::Data | Kind::PushPromise => Err(ErrorCode::Protocol),
         }
     }
@@ -139,13 +133,7 @@ impl Session {
     }
 
     /// Fields go on. How many is bounded as they are, also where most of them are compressed away.
-    fn go_on(
-        &mut self,
-        head: FrameHead,
-        payload: &[u8],
-        now: Tick,
-        opened: &mut Vec<Opened>,
-    ) -> Result<(), ErrorCode> {
+    fn go_on(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), ErrorCode> {
         let most = self.limits.header_bytes.saturating_mul(2);
         let Some(mut block) = self.block.take() else { return Err(ErrorCode::Protocol) };
         block.frames += 1;
@@ -154,21 +142,14 @@ impl Session {
             return Err(ErrorCode::EnhanceYourCalm);
         }
         if head.has(END_HEADERS) {
-            return self.fields(block.stream, block.flags, &block.bytes, now, opened);
+            return self.fields(block.stream, block.flags, &block.bytes);
         }
         self.block = Some(block);
         Ok(())
     }
 
     /// A whole block of fields: a request, or what comes behind its body.
-    fn fields(
-        &mut self,
-        id: u32,
-        flags: u8,
-        block: &[u8],
-        now: Tick,
-        opened: &mut Vec<Opened>,
-    ) -> Result<(), ErrorCode> {
+    fn fields(&mut self, id: u32, flags: u8, block: &[u8]) -> Result<(), ErrorCode> {
         let is_end = flags & END_STREAM != 0;
         let unreadable = |_| ErrorCode::Compression;
         if id <= self.last {
@@ -177,7 +158,7 @@ impl Session {
             let end = if is_end { fields.trailers() } else { Err(FramingError::Trailers) };
             let Some(stream) = self.streams.get_mut(&id) else {
                 // Of a stream that has ended; the client may not have known it.
-                return self.nuisance.add(1, now);
+                return self.nuisance.add(1);
             };
             if stream.has_ended() {
                 self.reset(id, ErrorCode::StreamClosed);
@@ -186,7 +167,7 @@ impl Session {
             }
             return Ok(());
         }
-        if id % 2 == 0 {
+        if id.is_multiple_of(2) {
             return Err(ErrorCode::Protocol);
         }
         let mut fields = HeadFields::new(&self.limits);
@@ -197,7 +178,7 @@ impl Session {
             return Ok(());
         }
         if self.alive >= STREAMS as usize {
-            self.nuisance.add(1, now)?;
+            self.nuisance.add(1)?;
             frames::push_reset(&mut self.output, id, ErrorCode::RefusedStream);
             return Ok(());
         }
@@ -205,11 +186,11 @@ impl Session {
         let body = head.as_ref().map_or(BodyFraming::Chunked, |head| head.body);
         self.alive += 1;
         self.streams.insert(id, Stream::new(body, is_end, self.first_window, STREAM_WINDOW));
-        opened.push(Opened { id, head });
+        self.opened.push(Opened { id, head });
         Ok(())
     }
 
-    fn data(&mut self, head: FrameHead, data: Bytes, now: Tick) -> Result<(), ErrorCode> {
+    fn data(&mut self, head: FrameHead, data: Bytes) -> Result<(), ErrorCode> {
         if head.stream == 0 {
             return Err(ErrorCode::Protocol);
         }
@@ -221,7 +202,7 @@ impl Session {
         }
         let is_end = head.has(END_STREAM);
         if data.is_empty() && !is_end {
-            self.nuisance.add(1, now)?;
+            self.nuisance.add(1)?;
         }
         let padding = head.length - data.len();
         let Some(stream) = self.streams.get_mut(&head.stream) else {

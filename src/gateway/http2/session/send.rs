@@ -39,8 +39,8 @@ impl Session {
             if data.is_empty() && !is_last {
                 return Poll::Ready(Some(()));
             }
-            let window = stream.window.min(self.window).clamp(0, LARGEST_PAYLOAD as i64);
-            let length = data.len().min(usize::try_from(window).unwrap_or_default());
+            let window = usize::try_from(stream.window.min(self.window)).unwrap_or_default();
+            let length = data.len().min(window).min(LARGEST_PAYLOAD);
             if !has_room || length == 0 && !data.is_empty() {
                 if has_room && stream.window <= 0 {
                     stream.writer = Some(context.waker().clone());
@@ -51,8 +51,9 @@ impl Session {
             }
             let piece = data.split_to(length);
             let ends = is_last && data.is_empty();
-            stream.window -= length as i64;
-            self.window -= length as i64;
+            let sent = i64::try_from(length).unwrap_or_default();
+            stream.window -= sent;
+            self.window -= sent;
             frames::push_head(&mut self.output, length, Kind::Data, if ends { END_STREAM } else { 0 }, id);
             self.output.extend_from_slice(&piece);
             self.wake_driver();

@@ -23,9 +23,8 @@ fn session() -> Session {
 }
 
 fn feed(session: &mut Session, bytes: &[u8]) -> Result<Vec<Opened>, ErrorCode> {
-    let mut opened = Vec::new();
-    session.receive(&mut BytesMut::from(bytes), clock::tick(), &mut opened)?;
-    Ok(opened)
+    session.receive(&mut BytesMut::from(bytes), clock::tick())?;
+    Ok(session.fetch())
 }
 
 fn frame(kind: Kind, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
@@ -231,8 +230,6 @@ fn check_head(fields: &[(&str, &str)], flags: u8, want: Result<BodyFraming, Head
 
 #[test]
 fn heads_are_judged_as_those_of_http1() {
-    use crate::domain::refusal::Limit;
-    use crate::domain::target::TargetError;
     use FramingError::{
         ConnectionField, ContentLength, FieldName, FieldValue, Host, PseudoField, RequestLine,
     };
@@ -287,6 +284,12 @@ fn heads_are_judged_as_those_of_http1() {
     ] {
         check_head(&fields, END_STREAM, Err(want.into()));
     }
+}
+
+#[test]
+fn targets_and_sizes_are_judged_as_those_of_http1() {
+    use crate::domain::refusal::Limit;
+    use crate::domain::target::TargetError;
     for (target, want) in [
         ("", TargetError::NotOriginForm),
         ("*", TargetError::NotOriginForm),
@@ -344,7 +347,7 @@ fn what_leads_nowhere_is_bounded() {
                 input[length + 5..length + 9].copy_from_slice(&stream.to_be_bytes());
                 stream += 2;
             }
-            let received = session.receive(&mut input, now, &mut Vec::new());
+            let received = session.receive(&mut input, now);
             session.take_output(Vec::new());
             // Whoever worked on it is gone with it.
             session.alive = 0;
@@ -361,10 +364,10 @@ fn what_waits_to_be_written_is_bounded() {
     session.output.resize(OUTPUT - 10, 0);
     let mut input = BytesMut::from(&frame(Kind::Ping, 0, 0, b"12345678").repeat(3)[..]);
     let length = input.len();
-    session.receive(&mut input, clock::tick(), &mut Vec::new()).unwrap();
+    session.receive(&mut input, clock::tick()).unwrap();
     assert_eq!(input.len(), length / 3 * 2, "one was taken");
     session.take_output(Vec::new());
-    session.receive(&mut input, clock::tick(), &mut Vec::new()).unwrap();
+    session.receive(&mut input, clock::tick()).unwrap();
     assert!(input.is_empty());
     assert_eq!(output(&mut session).len(), 2);
 }
@@ -486,8 +489,7 @@ proptest! {
         let mut input = BytesMut::new();
         for piece in bytes.chunks(cut) {
             input.extend_from_slice(piece);
-            let mut opened = Vec::new();
-            if session.receive(&mut input, clock::tick(), &mut opened).is_err() {
+            if session.receive(&mut input, clock::tick()).is_err() {
                 break;
             }
             prop_assert!(session.streams.len() <= session.alive);
