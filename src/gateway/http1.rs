@@ -1,9 +1,9 @@
 //! The requests of one HTTP/1 connection, one after the other.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use http::{Method, Response, StatusCode, Version, header};
 use http_body::Body;
@@ -56,20 +56,16 @@ pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin,
     let timeouts = Timeouts { head: limits.header_time, idle: limits.idle_time, body: limits.body_idle_time };
     let client = Client::new(socket, head, timeouts);
     let mut buffer = Vec::with_capacity(USUAL_HEAD);
-    let mut farewell = pin!(farewell(listener));
-    let mut is_over = false;
+    let mut farewell = Farewell { waiting: Some(pin!(farewell(listener))), is_set: false };
     loop {
-        let next = tokio::select! {
-            biased;
-            next = client.next() => next,
-            () = &mut farewell, if !is_over => {
-                is_over = true;
-                if client.has_begun() {
-                    continue;
-                }
-                Next::End
+        let mut next = pin!(client.next());
+        let next = poll_fn(|context| match next.as_mut().poll(context) {
+            Poll::Pending if farewell.is_over(listener, context) && !client.has_begun() => {
+                Poll::Ready(Next::End)
             }
-        };
+            next @ (Poll::Ready(_) | Poll::Pending) => next,
+        })
+        .await;
         let is_faulty = matches!(next, Next::Fault(_));
         let (head, body, fault) = match next {
             Next::End => return client.close(false).await,
@@ -97,6 +93,28 @@ pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin,
             let is_sending = is_faulty || !is_whole || client.has_begun();
             return client.close(is_sending).await;
         }
+    }
+}
+
+/// The end of an idle connection whose listener drains.
+struct Farewell<F> {
+    /// `None` when it has come.
+    waiting: Option<F>,
+    /// Whether the task of the connection is woken when the listener drains.
+    is_set: bool,
+}
+
+impl<F: Future<Output = ()> + Unpin> Farewell<F> {
+    /// Whether it has come by now. Asked for each request, so it looks at no lock before the listener drains.
+    fn is_over(&mut self, listener: &Listener, context: &mut Context<'_>) -> bool {
+        if let Some(waiting) = &mut self.waiting
+            && (!std::mem::replace(&mut self.is_set, true) || listener.is_draining())
+            && Pin::new(waiting).poll(context).is_ready()
+        {
+            self.waiting = None;
+            return true;
+        }
+        false
     }
 }
 

@@ -73,7 +73,7 @@ pub enum Rest {
     /// Chunks.
     Chunked(Box<Chunks>),
     /// Nothing but its end, with trailers, or its fault.
-    End(Result<Option<HeaderMap>, FramingError>),
+    End(Result<Option<Box<HeaderMap>>, FramingError>),
     /// Everything up to the end of the stream.
     Close,
 }
@@ -110,7 +110,7 @@ impl Rest {
             // A fault stays: what stands behind it is no message.
             let trailers = end.as_mut().map_err(|error| *error)?.take();
             *self = Self::NOTHING;
-            return Ok(Taken::End(trailers));
+            return Ok(Taken::End(trailers.map(|trailers| *trailers)));
         }
         if buffer.is_empty() {
             return Ok(Taken::Nothing);
@@ -125,7 +125,7 @@ impl Rest {
             Self::Chunked(chunks) => {
                 let (taken, end) = join(chunks, buffer);
                 if let Some(end) = end {
-                    *self = Self::End(end);
+                    *self = Self::End(end.map(|trailers| trailers.map(Box::new)));
                 }
                 return match taken {
                     Some(data) => Ok(Taken::Frame(Frame::data(data))),

@@ -1,12 +1,6 @@
 //! One connection to a host.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::{Context, Waker};
-
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::coop::unconstrained;
 
 use crate::clock::timer::Timer;
 use crate::gateway::inflow::Inflow;
@@ -38,19 +32,15 @@ impl Link {
 
     /// Whether the host has neither closed it nor sent anything that nobody asked for.
     pub fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
-        let socket = &mut self.inflow.socket;
-        let reading =
-            poll_fn(|context| Pin::new(&mut *socket).poll_read(context, &mut ReadBuf::new(&mut byte)));
-        // A task that has done much would be told to wait, which looks like silence.
-        let reading = pin!(unconstrained(reading));
-        let is_silent = reading.poll(&mut Context::from_waker(Waker::noop())).is_pending();
-        self.inflow.buffer.is_empty() && is_silent
+        self.inflow.buffer.is_empty() && self.inflow.socket.is_quiet()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
     use tokio::task::coop::{consume_budget, has_budget_remaining};

@@ -1,14 +1,15 @@
 //! Turns a refusal into the answer that the client's software understands.
 
+use std::io;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use serde::Serializer;
-use serde::ser::SerializeMap as _;
 
 use crate::catalog::errors::{ErrorFormat, ErrorStyle};
 use crate::domain::refusal::Refusal;
 use crate::gateway::body::AnswerBody;
 use crate::headers::forward::REQUEST_ID;
+use crate::record::json::push_text;
 
 const ACCEPTED: HeaderName = HeaderName::from_static("x-accepted-permissions");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"Portcullis\"");
@@ -52,40 +53,45 @@ pub fn refuse(
 /// The host's own sentence where clients compare it, ours beside it.
 fn json(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
     let mut body = Vec::with_capacity(USUAL_BODY);
-    let mut serializer = serde_json::Serializer::new(&mut body);
-    if let Err(error) = write_json(&mut serializer, refusal, style, id) {
+    if let Err(error) = write_json(&mut body, refusal, style, id) {
         // Memory takes everything, and text is always JSON.
         tracing::error!(%error, "a refusal has no words");
     }
     body.into()
 }
 
-fn write_json<S: Serializer>(
-    serializer: S,
-    refusal: &Refusal,
-    style: &ErrorStyle,
-    id: &str,
-) -> Result<(), S::Error> {
+/// By hand, since a storm of refusals is when the gateway has no time: names of members are constant text.
+fn write_json(body: &mut Vec<u8>, refusal: &Refusal, style: &ErrorStyle, id: &str) -> io::Result<()> {
     let reason = refusal.reason();
     let detail = refusal.public_message();
-    let mut body = serializer.serialize_map(None)?;
-    body.serialize_entry("message", style.messages.get(&reason).unwrap_or(&detail))?;
+    body.extend_from_slice(b"{\"message\":");
+    push_text(style.messages.get(&reason).unwrap_or(&detail), body)?;
     for (name, value) in &style.fields {
+        body.push(b',');
+        push_text(name, body)?;
+        body.push(b':');
         if value.contains(STATUS) {
-            body.serialize_entry(name, &value.replace(STATUS, refusal.status().as_str()))?;
+            push_text(&value.replace(STATUS, refusal.status().as_str()), body)?;
         } else {
-            body.serialize_entry(name, value)?;
+            push_text(value, body)?;
         }
     }
-    body.serialize_entry("reason", reason.as_str())?;
-    body.serialize_entry("detail", &detail)?;
+    body.extend_from_slice(b",\"reason\":");
+    push_text(reason.as_str(), body)?;
+    body.extend_from_slice(b",\"detail\":");
+    push_text(&detail, body)?;
     if let Some(missing) = refusal.missing() {
-        body.serialize_entry("missing", &missing.needs)?;
-        body.serialize_entry("accepted", &missing.accepted)?;
-        body.serialize_entry("ask", &missing.grantor)?;
+        body.extend_from_slice(b",\"missing\":");
+        serde_json::to_writer(&mut *body, &missing.needs)?;
+        body.extend_from_slice(b",\"accepted\":");
+        push_text(&missing.accepted, body)?;
+        body.extend_from_slice(b",\"ask\":");
+        push_text(&missing.grantor, body)?;
     }
-    body.serialize_entry("request_id", id)?;
-    body.end().map(drop)
+    body.extend_from_slice(b",\"request_id\":");
+    push_text(id, body)?;
+    body.push(b'}');
+    Ok(())
 }
 
 /// Lines that git prints behind `remote:`.

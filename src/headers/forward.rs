@@ -220,11 +220,11 @@ pub fn trailers_to_client(trailers: &mut HeaderMap) {
 }
 
 /// What comes with a request to go on in HTTP/2 (RFC 7540 section 3.2.1).
-static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const HTTP2_SETTINGS: &str = "http2-settings";
 
 /// Whether the client asks to leave HTTP.
 pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE) || headers.contains_key(&HTTP2_SETTINGS)
+    headers.keys().any(|name| *name == header::UPGRADE || name.as_str() == HTTP2_SETTINGS)
 }
 
 fn passes_to_upstream(name: &str, named: &[String], identity: &Identity) -> bool {

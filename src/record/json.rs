@@ -4,6 +4,8 @@
 //! anything to escape are copied whole, and the second that a line begins with is made once a second.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -34,7 +36,7 @@ impl LineWriter {
     pub(crate) fn write(&mut self, line: &Line, texts: &str, output: &mut Vec<u8>) -> io::Result<()> {
         let text = |field| line.text(texts, field);
         output.extend_from_slice(b"{\"time\":\"");
-        self.time(line.time, output)?;
+        self.time(line.time, output);
         output.extend_from_slice(b"\",\"request_id\":");
         text_or_null(text(Field::RequestId).or(Some("")), output)?;
         output.extend_from_slice(b",\"upstream\":");
@@ -58,7 +60,7 @@ impl LineWriter {
         outcome(line, output)
     }
 
-    fn time(&mut self, micros: i64, output: &mut Vec<u8>) -> io::Result<()> {
+    fn time(&mut self, micros: i64, output: &mut Vec<u8>) {
         let second = micros.div_euclid(MICROS);
         if second != self.second || self.text.is_empty() {
             let moment = Timestamp::from_second(second).unwrap_or_default();
@@ -68,7 +70,9 @@ impl LineWriter {
             self.second = second;
         }
         output.extend_from_slice(self.text.as_bytes());
-        write!(output, ".{:06}Z", micros.rem_euclid(MICROS))
+        output.push(b'.');
+        push_number(micros.rem_euclid(MICROS).unsigned_abs(), 6, output);
+        output.push(b'Z');
     }
 }
 
@@ -85,18 +89,29 @@ fn outcome(line: &Line, output: &mut Vec<u8>) -> io::Result<()> {
         output.extend_from_slice(word.as_bytes());
     }
     output.extend_from_slice(b"\",\"status\":");
-    serde_json::to_writer(&mut *output, &line.status.map(|status| status.as_u16()))?;
+    match line.status {
+        Some(status) => output.extend_from_slice(status.as_str().as_bytes()),
+        None => output.extend_from_slice(b"null"),
+    }
     output.extend_from_slice(b",\"request_bytes\":");
-    serde_json::to_writer(&mut *output, &line.request_bytes)?;
+    push_number(line.request_bytes, 1, output);
     output.extend_from_slice(b",\"response_bytes\":");
-    serde_json::to_writer(&mut *output, &line.response_bytes)?;
+    push_number(line.response_bytes, 1, output);
     output.extend_from_slice(b",\"seconds\":");
-    serde_json::to_writer(&mut *output, &rounded(line.duration.as_secs_f64()))?;
+    // To the microsecond: finer is noise.
+    push_decimal(rounded(line.duration) * 1000, 9, output);
     output.extend_from_slice(b",\"decision_microseconds\":");
-    let decision = line.decision.map(|decision| rounded(decision.as_secs_f64() * 1e6));
-    serde_json::to_writer(&mut *output, &decision)?;
-    write!(output, ",\"peer\":\"{}\",\"policy_generation\":", line.peer.to_canonical())?;
-    serde_json::to_writer(&mut *output, &line.policy_generation)?;
+    match line.decision {
+        Some(decision) => push_decimal(nanoseconds(decision), 3, output),
+        None => output.extend_from_slice(b"null"),
+    }
+    output.extend_from_slice(b",\"peer\":\"");
+    push_address(line.peer.to_canonical(), output)?;
+    output.extend_from_slice(b"\",\"policy_generation\":");
+    match line.policy_generation {
+        Some(generation) => push_number(generation, 1, output),
+        None => output.extend_from_slice(b"null"),
+    }
     for (at, rule) in line.shadow.iter().enumerate() {
         output.extend_from_slice(if at == 0 { b",\"shadow\":[" } else { b"," });
         text_or_null(Some(rule), output)?;
@@ -106,10 +121,18 @@ fn outcome(line: &Line, output: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn text_or_null(text: Option<&str>, output: &mut Vec<u8>) -> io::Result<()> {
-    let Some(text) = text else {
-        output.extend_from_slice(b"null");
-        return Ok(());
-    };
+    if let Some(text) = text {
+        return push_text(text, output);
+    }
+    output.extend_from_slice(b"null");
+    Ok(())
+}
+
+/// Writes a text, with the marks around it.
+///
+/// # Errors
+/// None is known.
+pub(crate) fn push_text(text: &str, output: &mut Vec<u8>) -> io::Result<()> {
     // No early end: so the compiler looks at many bytes at a time.
     let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
     let is_plain = !text.bytes().fold(false, |found, byte| found | is_special(byte));
@@ -122,9 +145,53 @@ fn text_or_null(text: Option<&str>, output: &mut Vec<u8>) -> io::Result<()> {
     Ok(serde_json::to_writer(output, text)?)
 }
 
-/// Six digits behind the point: finer is noise.
-fn rounded(value: f64) -> f64 {
-    (value * 1e6).round() / 1e6
+/// Writes `number`, in as many digits as it has, and `least` at least.
+fn push_number(mut number: u64, least: usize, output: &mut Vec<u8>) {
+    // The longest has 20.
+    let mut digits = [b'0'; 20];
+    let mut count = 0;
+    for digit in digits.iter_mut().rev() {
+        if number == 0 && count >= least {
+            break;
+        }
+        *digit = b'0' + (number % 10).to_le_bytes()[0];
+        number /= 10;
+        count += 1;
+    }
+    output.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
+}
+
+/// Writes `nanoseconds` in units of 10^`digits` of them, with what stands behind the point as far as it is not nothing.
+fn push_decimal(nanoseconds: u64, digits: u32, output: &mut Vec<u8>) {
+    let unit = 10_u64.pow(digits);
+    push_number(nanoseconds / unit, 1, output);
+    let (mut behind, mut places) = (nanoseconds % unit, digits as usize);
+    while behind > 0 && behind.is_multiple_of(10) {
+        behind /= 10;
+        places -= 1;
+    }
+    output.push(b'.');
+    push_number(behind, if behind == 0 { 1 } else { places }, output);
+}
+
+fn push_address(address: IpAddr, output: &mut Vec<u8>) -> io::Result<()> {
+    let IpAddr::V4(address) = address else { return write!(output, "{address}") };
+    for (at, part) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            output.push(b'.');
+        }
+        push_number(part.into(), 1, output);
+    }
+    Ok(())
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Microseconds, up or down.
+fn rounded(time: Duration) -> u64 {
+    nanoseconds(time).saturating_add(500) / 1000
 }
 
 #[cfg(test)]
@@ -147,6 +214,42 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_json() {
+        for number in [0, 9, 10, 123_456, u64::MAX] {
+            let mut output = Vec::new();
+            push_number(number, 1, &mut output);
+            assert_eq!(output, number.to_string().as_bytes());
+        }
+        for (nanoseconds, digits, want) in [
+            (0, 9, "0.0"),
+            (1000, 9, "0.000001"),
+            (1_230_000_000, 9, "1.23"),
+            (60_000_000_000, 9, "60.0"),
+            (u64::MAX, 9, "18446744073.709551615"),
+            (1500, 3, "1.5"),
+            (1007, 3, "1.007"),
+            (12_000, 3, "12.0"),
+        ] {
+            let mut output = Vec::new();
+            push_decimal(nanoseconds, digits, &mut output);
+            assert_eq!(str::from_utf8(&output).unwrap(), want);
+            serde_json::from_slice::<f64>(&output).unwrap();
+        }
+        for (time, want) in [(0, 0), (499, 0), (500, 1), (1_499, 1)] {
+            assert_eq!(rounded(Duration::from_nanos(time)), want);
+        }
+    }
+
+    #[test]
+    fn addresses_are_as_they_are_written() {
+        for address in ["0.0.0.0", "192.0.2.7", "255.255.255.255", "::1", "2001:db8::7"] {
+            let mut output = Vec::new();
+            push_address(address.parse().unwrap(), &mut output).unwrap();
+            assert_eq!(output, address.as_bytes());
+        }
+    }
+
+    #[test]
     fn times_are_those_of_their_line() {
         let mut writer = LineWriter::new();
         for (micros, want) in [
@@ -157,7 +260,7 @@ mod tests {
             (-1, "1969-12-31T23:59:59.999999Z"),
         ] {
             let mut output = Vec::new();
-            writer.time(micros, &mut output).unwrap();
+            writer.time(micros, &mut output);
             assert_eq!(str::from_utf8(&output).unwrap(), want);
         }
     }

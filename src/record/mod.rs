@@ -10,7 +10,7 @@ pub mod census;
 mod collector;
 mod counter;
 mod families;
-mod json;
+pub(crate) mod json;
 pub mod labels;
 pub mod line;
 pub mod metrics;

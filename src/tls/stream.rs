@@ -1,10 +1,13 @@
 //! A socket with TLS on it, or without.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 use tokio_rustls::TlsStream;
 
 /// A stream that may be encrypted.
@@ -14,6 +17,25 @@ pub enum MaybeTls<S> {
     Plain(S),
     /// Inside TLS.
     Tls(Box<TlsStream<S>>),
+}
+
+impl MaybeTls<TcpStream> {
+    /// Whether nothing has come, not even an end, as far as the runtime knows. What comes later wakes nobody.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        match self {
+            Self::Plain(stream) => {
+                stream.try_read(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(stream) => {
+                let reading = poll_fn(|context| {
+                    Pin::new(&mut **stream).poll_read(context, &mut ReadBuf::new(&mut byte))
+                });
+                // A task that has done much would be told to wait, which looks like silence.
+                pin!(unconstrained(reading)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+            }
+        }
+    }
 }
 
 /// Calls a method of the stream within.

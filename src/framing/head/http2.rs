@@ -146,7 +146,7 @@ impl<'a> HeadFields<'a> {
     ///
     /// # Errors
     /// The first fault in the order of the fields; then what is missing.
-    pub fn head(self, behind: Behind) -> Result<RequestHead, HeadFault> {
+    pub fn head(self, behind: Behind) -> Result<Box<RequestHead>, HeadFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
@@ -171,7 +171,7 @@ impl<'a> HeadFields<'a> {
         if let Some(authority) = self.authority {
             headers.insert(header::HOST, authority);
         }
-        let mut read = RequestHead::default();
+        let mut read = Box::<RequestHead>::default();
         read.parts.method = method;
         read.parts.uri = PathAndQuery::from_maybe_shared(target)
             .map(Uri::from)

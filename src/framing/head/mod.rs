@@ -29,7 +29,7 @@ const REQUEST_LINE_ROOM: usize = 64;
 const LONGEST_TEXT: usize = 65_534;
 
 /// How many fields most requests have, with room.
-const USUAL_FIELDS: usize = 16;
+const USUAL_FIELDS: usize = 12;
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl Default for RequestHead {
 /// # Errors
 /// The first fault in the order of the bytes; what concerns the head as a whole (no `Host`, a length beside
 /// `Transfer-Encoding`) comes last.
-pub fn read_head(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, HeadFault> {
+pub fn read_head(head: &Bytes, limits: &HeadLimits) -> Result<Box<RequestHead>, HeadFault> {
     let (line, mut rest) = split_line(head).ok_or(FramingError::LineEnd)?;
     let line = read_request_line(line, limits)?;
     if head.len() > limits.header_bytes {
@@ -171,7 +171,7 @@ pub fn read_head(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, HeadF
         headers.append(name, value);
     }
     let body = fields.framing(line.version)?;
-    let mut read = RequestHead::default();
+    let mut read = Box::<RequestHead>::default();
     let parts = &mut read.parts;
     parts.method = Method::from_bytes(line.method).map_err(|_| FramingError::RequestLine)?;
     parts.uri = PathAndQuery::from_maybe_shared(head.slice_ref(line.target))

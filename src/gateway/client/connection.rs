@@ -82,7 +82,7 @@ impl Connection {
         &mut self,
         context: &mut Context<'_>,
         searched: &mut usize,
-    ) -> Poll<Result<Option<RequestHead>, HeadFault>> {
+    ) -> Poll<Result<Option<Box<RequestHead>>, HeadFault>> {
         loop {
             if let Some(end) = head_end(&self.inflow.buffer, *searched, &self.limits)? {
                 return Poll::Ready(self.take_head(end).map(Some));
@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// Takes the head of `length` bytes.
-    fn take_head(&mut self, length: usize) -> Result<RequestHead, HeadFault> {
+    fn take_head(&mut self, length: usize) -> Result<Box<RequestHead>, HeadFault> {
         let head = self.inflow.buffer.split_to(length).freeze();
         let head = read_head(&head, &self.limits)?;
         self.rest = match head.body {

@@ -89,7 +89,7 @@ impl Client {
                     exchange: self.lock().ended,
                     left,
                 }));
-                Next::Request(Box::new(head), body)
+                Next::Request(head, body)
             }
         }
     }

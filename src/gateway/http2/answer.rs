@@ -6,12 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body;
 
 use crate::clock::timer::Timer;
 use crate::framing::frames::ErrorCode;
-use crate::framing::head::{HeadFault, RequestHead};
+use crate::framing::head::{BodyFraming, HeadFault, RequestHead};
 use crate::framing::hpack;
 use crate::gateway::body::Received;
 use crate::gateway::flow::{Answer, Arrived, Origin, answer};
@@ -54,7 +54,7 @@ impl Work {
         head: Result<Box<RequestHead>, HeadFault>,
     ) {
         let patience = worker.gateway.limits.body_idle_time;
-        let (head, body, fault) = match head {
+        let (head, mut body, mut fault) = match head {
             Ok(head) => {
                 let body =
                     StreamBody::new(&self.session, self.id, head.body, patience, head.expects_continue);
@@ -62,6 +62,14 @@ impl Work {
             }
             Err(fault) => (Box::default(), StreamBody::NOTHING, Some(fault)),
         };
+        // That there is nothing must have come true before anybody acts on it.
+        if head.body == BodyFraming::Length(0) {
+            match body.end().await {
+                Ok(()) => body = StreamBody::NOTHING,
+                Err(Some(early)) => fault = Some(early),
+                Err(None) => return,
+            }
+        }
         let is_head = head.parts.method == Method::HEAD;
         let arrived = Arrived { body: Received::Http2(body), fault };
         let response = answer(worker, origin, &head.parts, arrived).await;
@@ -79,7 +87,9 @@ impl Work {
             (response.into_body(), block, status)
         };
         let is_empty = is_head || is_never_sent(status) || body.is_end_stream();
-        self.session.lock().send_fields(self.id, &block, is_empty).ok_or(Unsent::Client)?;
+        let sent =
+            poll_fn(|context| self.session.lock().poll_send_fields(self.id, &block, is_empty, context));
+        sent.await.ok_or(Unsent::Client)?;
         if is_empty {
             return Ok(());
         }
@@ -132,10 +142,13 @@ impl Sending {
             }
             let is_last = self.is_read && self.trailers.is_none();
             let left = self.piece.len();
-            let sent = work.session.lock().poll_send(work.id, &mut self.piece, is_last, context);
-            if self.piece.len() < left {
+            let mut session = work.session.lock();
+            let sent = session.poll_send(work.id, &mut self.piece, is_last, context);
+            // Where the socket takes no more, that is what is watched.
+            if self.piece.len() < left || !session.has_room() {
                 self.timer.clear();
             }
+            drop(session);
             match sent {
                 Poll::Ready(Some(())) if is_last => return Poll::Ready(Ok(())),
                 Poll::Ready(Some(())) => {}
@@ -147,11 +160,11 @@ impl Sending {
                 Poll::Pending => return Poll::Pending,
             }
             self.timer.clear();
-            if let Some(trailers) = self.trailers.take() {
+            if let Some(trailers) = &self.trailers {
                 let mut block = Vec::new();
                 hpack::begin(&mut block);
-                push_fields(&mut block, &trailers);
-                let sent = work.session.lock().send_fields(work.id, &block, true);
+                push_fields(&mut block, trailers);
+                let sent = ready!(work.session.lock().poll_send_fields(work.id, &block, true, context));
                 return Poll::Ready(sent.ok_or(Unsent::Client));
             }
         }
@@ -164,7 +177,13 @@ fn fields<B: Body>(response: &Response<B>, is_head: bool) -> Vec<u8> {
     let mut block = Vec::with_capacity(USUAL_FIELDS);
     hpack::begin(&mut block);
     hpack::push_status(&mut block, status);
-    push_fields(&mut block, response.headers());
+    push_fields(
+        &mut block,
+        response.headers().iter().filter(|(name, _)| {
+            // It says nothing of an answer without a body (RFC 9110 section 8.6).
+            status != StatusCode::NO_CONTENT || *name != header::CONTENT_LENGTH
+        }),
+    );
     if !response.headers().contains_key(header::DATE) {
         with_date(|date| hpack::push_field(&mut block, "date", date.as_bytes()));
     }
@@ -181,8 +200,8 @@ fn fields<B: Body>(response: &Response<B>, is_head: bool) -> Vec<u8> {
     block
 }
 
-fn push_fields(block: &mut Vec<u8>, headers: &HeaderMap) {
-    for (name, value) in headers {
+fn push_fields<'a>(block: &mut Vec<u8>, fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>) {
+    for (name, value) in fields {
         hpack::push_field(block, name.as_str(), value.as_bytes());
     }
 }

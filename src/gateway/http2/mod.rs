@@ -48,15 +48,22 @@ pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin,
         inflow: Inflow::new(socket),
         writing: Vec::new(),
         written: 0,
-        timer: Timer::default(),
+        head: Timer::default(),
+        idle: Timer::default(),
+        silence: Timer::default(),
+        farewell: Timer::default(),
         asked: false,
         has_input: true,
     };
     let mut drained = pin!(listener.drained());
-    let mut is_drained = false;
+    let (mut is_set, mut is_told) = (false, false);
     let ended = poll_fn(|context| {
-        if !is_drained && drained.as_mut().poll(context).is_ready() {
-            is_drained = true;
+        // Once is enough to be woken.
+        if !is_told
+            && (!std::mem::replace(&mut is_set, true) || listener.is_draining())
+            && drained.as_mut().poll(context).is_ready()
+        {
+            is_told = true;
             driver.session.lock().go();
         }
         driver.poll(context)
@@ -94,7 +101,14 @@ struct Driver {
     /// What is being written, and how much of it was.
     writing: Vec<u8>,
     written: usize,
-    timer: Timer,
+    /// Since a head or fields began that have not ended.
+    head: Timer,
+    /// Since the last stream has ended.
+    idle: Timer,
+    /// Since the client said anything, while it waits for answers.
+    silence: Timer,
+    /// Since the client was told to go.
+    farewell: Timer,
     /// Whether the client was asked if it is there.
     asked: bool,
     /// Whether there may be whole frames in what was read.
@@ -131,12 +145,9 @@ impl Driver {
 
     /// Reads once, and takes the frames that are there. `false` at the end of the stream.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, ErrorCode>> {
-        let mut session = self.session.lock();
-        if !session.has_room() {
+        if !self.session.lock().has_room() {
             return Poll::Pending;
         }
-        let was_in_head = session.is_in_head(&self.inflow.buffer);
-        drop(session);
         if !std::mem::take(&mut self.has_input) {
             match self.inflow.poll_read(context) {
                 Poll::Ready(Ok(1..)) => {}
@@ -144,16 +155,14 @@ impl Driver {
                 Poll::Pending => return Poll::Pending,
             }
             self.asked = false;
-            if !was_in_head {
-                self.timer.clear();
-            }
+            self.silence.clear();
         }
-        session = self.session.lock();
+        let mut session = self.session.lock();
         let received = session.receive(&mut self.inflow.buffer, clock::tick());
         let opened = session.fetch();
         self.has_input = !session.has_room();
-        if was_in_head && !session.is_in_head(&self.inflow.buffer) {
-            self.timer.clear();
+        if received == Ok(true) && !session.is_in_fields() {
+            self.head.clear();
         }
         drop(session);
         if self.inflow.buffer.is_empty() {
@@ -162,7 +171,7 @@ impl Driver {
         for request in opened {
             self.start(request);
         }
-        Poll::Ready(received.map(|()| true))
+        Poll::Ready(received.map(|_| true))
     }
 
     fn start(&self, Opened { id, head }: Opened) {
@@ -204,27 +213,46 @@ impl Driver {
         let limits = &self.worker.gateway.limits;
         let mut session = self.session.lock();
         // Where nothing is read because the client does not read, its socket is what is watched.
-        if session.take_moved() || !session.has_room() {
-            self.timer.clear();
-        }
-        let must_speak = session.is_in_head(&self.inflow.buffer) || self.asked || session.is_left_alone();
-        let period = if must_speak { limits.header_time } else { limits.idle_time };
-        if !self.timer.is_over(context, period) {
-            return Poll::Pending;
-        }
-        if must_speak {
+        if !session.has_room() || !session.is_in_head(&self.inflow.buffer) {
+            self.head.clear();
+        } else if self.head.is_over(context, limits.header_time) {
             return Poll::Ready(ErrorCode::NoError);
         }
-        // Idle, it is told to go, and has as long for it as for a head; busy, it is asked whether it is there.
-        if session.is_busy() {
-            session.ask();
-        } else {
-            session.go();
+        // Whatever it says meanwhile: it has heard that it is to go, or will not.
+        if session.is_told() && self.farewell.is_over(context, limits.header_time) {
+            session.close(ErrorCode::NoError);
+            context.waker().wake_by_ref();
         }
-        self.asked = true;
-        self.timer.clear();
-        drop(session);
-        context.waker().wake_by_ref();
+        if session.take_moved() {
+            self.idle.clear();
+        }
+        if session.is_busy() {
+            self.idle.clear();
+        } else {
+            self.asked = false;
+            self.silence.clear();
+            session.rest();
+            if self.writing.is_empty() {
+                self.writing = Vec::new();
+            }
+            if self.idle.is_over(context, limits.idle_time) && session.go() {
+                context.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+        if !session.has_room() {
+            self.silence.clear();
+        }
+        let patience = if self.asked { limits.header_time } else { limits.idle_time };
+        if self.silence.is_over(context, patience) {
+            if self.asked {
+                return Poll::Ready(ErrorCode::NoError);
+            }
+            session.ask();
+            self.asked = true;
+            self.silence.clear();
+            context.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 

@@ -1,9 +1,8 @@
 //! One stream, as its connection sees it: what has come of a body, and how much may be sent.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::task::AbortHandle;
 
@@ -23,8 +22,8 @@ pub(super) enum End {
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// What has come of the body and was not read.
-    inbox: VecDeque<Bytes>,
+    /// What has come of the body and was not read. A copy: it must not keep what else was read with it.
+    inbox: BytesMut,
     end: Option<End>,
     /// How much has not come, where the client said how much there is.
     left: Option<u64>,
@@ -45,18 +44,18 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A stream whose body, framed so, comes, or `is_ended` already.
-    pub(super) fn new(body: BodyFraming, is_ended: bool, window: i64, room: u32) -> Self {
+    /// A stream whose body, framed so, comes, or `is_ended` already. Of `None`, nobody wants it.
+    pub(super) fn new(body: Option<BodyFraming>, is_ended: bool, window: i64, room: u32) -> Self {
         let left = match body {
-            BodyFraming::Empty => Some(0),
-            BodyFraming::Length(length) => Some(length),
-            BodyFraming::Chunked => None,
+            Some(BodyFraming::Empty) => Some(0),
+            Some(BodyFraming::Length(length)) => Some(length),
+            Some(BodyFraming::Chunked) | None => None,
         };
         Self {
-            inbox: VecDeque::new(),
+            inbox: BytesMut::new(),
             end: is_ended.then_some(End::Whole(None)),
             left,
-            is_wanted: !is_ended,
+            is_wanted: body.is_some() && !is_ended,
             reader: None,
             room: room.into(),
             most: room,
@@ -79,11 +78,16 @@ impl Stream {
         self.wake_reader();
     }
 
-    /// More of the body has come, in a frame that takes up `weight`.
+    /// More of the body has come, in a frame that takes up `weight`. Gives how much of it nobody will read.
     ///
     /// # Errors
     /// It is more than there was room for.
-    pub(super) fn take_data(&mut self, data: Bytes, weight: usize, is_last: bool) -> Result<(), ErrorCode> {
+    pub(super) fn take_data(
+        &mut self,
+        data: &[u8],
+        weight: usize,
+        is_last: bool,
+    ) -> Result<usize, ErrorCode> {
         self.room -= i64::try_from(weight).unwrap_or(LARGEST_WINDOW);
         if self.room < 0 {
             return Err(ErrorCode::FlowControl);
@@ -91,30 +95,40 @@ impl Stream {
         if let Some(left) = &mut self.left {
             let Some(less) = left.checked_sub(data.len() as u64) else {
                 self.end(End::Fault(FramingError::ContentLength));
-                return Ok(());
+                return Ok(weight);
             };
             *left = less;
         }
-        if self.is_wanted && !data.is_empty() {
-            self.inbox.push_back(data);
+        let kept = if self.is_wanted { data.len() } else { 0 };
+        if kept > 0 {
+            self.inbox.extend_from_slice(data);
             self.wake_reader();
         }
         if is_last {
             self.end(End::Whole(None));
         }
-        Ok(())
+        Ok(weight - kept)
     }
 
-    /// What came first and was not read. Behind a fault nothing is.
+    /// What has come and was not read; nothing more where the body turned out to be malformed. What would be the rest of a
+    /// body that said how long it is comes out only when the client has ended it too: the host would take it for whole.
     pub(super) fn next(&mut self) -> Option<Bytes> {
-        self.inbox.pop_front()
+        let may = match &self.end {
+            Some(End::Whole(_)) => true,
+            Some(End::Fault(_)) => false,
+            None => self.left != Some(0),
+        };
+        (may && !self.inbox.is_empty()).then(|| self.inbox.split().freeze())
     }
 
-    /// How what came has ended, once all of it was read. It is told once.
+    /// How what came has ended, once all of it was read that will be. It is told once.
     pub(super) fn take_end(&mut self) -> Option<End> {
-        match (&mut self.end, self.inbox.is_empty()) {
-            (Some(end), true) => Some(std::mem::replace(end, End::Whole(None))),
-            _ => None,
+        match &mut self.end {
+            Some(end @ End::Fault(_)) => Some(std::mem::replace(end, End::Whole(None))),
+            Some(end @ End::Whole(_)) if self.inbox.is_empty() => {
+                Some(std::mem::replace(end, End::Whole(None)))
+            }
+            Some(End::Whole(_)) | None => None,
         }
     }
 
@@ -127,13 +141,19 @@ impl Stream {
     pub(super) fn unwant(&mut self) -> usize {
         self.is_wanted = false;
         let unread = self.unread();
-        self.inbox.clear();
+        self.inbox = BytesMut::new();
         unread
     }
 
     /// How much has come and was not read.
     pub(super) fn unread(&self) -> usize {
-        self.inbox.iter().map(Bytes::len).sum()
+        self.inbox.len()
+    }
+
+    /// How much memory what has come takes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.inbox.capacity()
     }
 
     /// So much was taken. Gives how much more the client may send, where it is time to tell it.

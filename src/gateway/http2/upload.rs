@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 
 use crate::clock::timer::Timer;
-use crate::framing::head::BodyFraming;
+use crate::domain::refusal::{FramingError, Limit};
+use crate::framing::head::{BodyFraming, HeadFault};
 use crate::framing::hpack;
 use crate::gateway::http2::session::Shared;
 use crate::gateway::http2::stream::End;
@@ -45,6 +47,24 @@ impl StreamBody {
         };
         Self(Some(Unread { session: session.clone(), id, left, patience, timer: Timer::default(), waits }))
     }
+
+    /// Waits for the end of a body that is to be empty.
+    ///
+    /// # Errors
+    /// It was not, or did not end in time; `None` where the client left.
+    pub(super) async fn end(&mut self) -> Result<(), Option<HeadFault>> {
+        while let Some(frame) = self.frame().await {
+            let Err(error) = frame else { continue };
+            return Err(if error.kind() == io::ErrorKind::TimedOut {
+                Some(Limit::BodyTime.into())
+            } else if error.kind() == io::ErrorKind::InvalidData {
+                Some(FramingError::ContentLength.into())
+            } else {
+                None
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Unread {
@@ -56,7 +76,7 @@ impl Unread {
         };
         if let Some(data) = stream.next() {
             let is_last = stream.is_read();
-            session.take(self.id, data.len());
+            session.taken(self.id, data.len());
             self.timer.clear();
             return Poll::Ready((Some(Ok(Frame::data(data))), is_last));
         }
@@ -73,7 +93,7 @@ impl Unread {
                     let mut block = Vec::new();
                     hpack::begin(&mut block);
                     hpack::push_status(&mut block, http::StatusCode::CONTINUE);
-                    session.send_fields(self.id, &block, false);
+                    session.send_interim(self.id, &block);
                 }
                 drop(session);
                 if self.timer.is_over(context, self.patience) {

@@ -9,6 +9,10 @@ use http::HeaderMap;
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
+/// The beginning of a body goes out in the memory of the head as long as both are no larger: to copy it is cheaper than to
+/// hand two pieces to the kernel.
+const SMALL: usize = 4096;
+
 /// How a body is delimited on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -37,8 +41,18 @@ pub struct Outflow<B> {
     /// Whether the body has given everything.
     is_read: bool,
     is_broken: bool,
-    /// Whether the receiver may have seen any of it.
-    is_seen: bool,
+    reach: Reach,
+}
+
+/// How far a message has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// It is its head.
+    Head,
+    /// The first piece of the body has come.
+    Piece,
+    /// The receiver may have seen some of it.
+    Seen,
 }
 
 /// Why a message does not go out whole.
@@ -63,7 +77,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outflow<B> {
             framing,
             is_read,
             is_broken: false,
-            is_seen: false,
+            reach: Reach::Head,
         }
     }
 
@@ -74,7 +88,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outflow<B> {
 
     /// Whether nothing of it went out.
     pub fn is_unseen(&self) -> bool {
-        !self.is_seen
+        self.reach != Reach::Seen
     }
 
     /// Begins again: with everything where nothing went out, and otherwise with the head.
@@ -97,9 +111,9 @@ impl<B: Body<Data = Bytes> + Unpin> Outflow<B> {
         loop {
             let is_flushed = self.is_flushed();
             // The first piece goes out together with the head, where it is there.
-            let has_room = is_flushed || !self.is_seen && self.piece.is_empty() && self.tail.is_empty();
+            let has_room = is_flushed || self.reach == Reach::Head;
             let waits = !self.is_read && has_room && self.poll_next(context).is_pending();
-            if self.is_broken && !self.is_seen {
+            if self.is_broken && self.is_unseen() {
                 return Poll::Ready(Err(Stopped::Body));
             }
             if !self.is_flushed() {
@@ -136,7 +150,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outflow<B> {
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.is_seen = true;
+        self.reach = Reach::Seen;
         let of_around = count.min(around.len());
         let of_piece = (count - of_around).min(self.piece.len());
         self.written += of_around;
@@ -168,6 +182,10 @@ impl<B: Body<Data = Bytes> + Unpin> Outflow<B> {
         if data.is_empty() {
             return;
         }
+        let is_unseen = self.is_unseen();
+        if is_unseen {
+            self.reach = Reach::Piece;
+        }
         match &mut self.framing {
             Framing::Chunked { .. } => {
                 self.around.extend_from_slice(format!("{:X}\r\n", data.len()).as_bytes());
@@ -179,7 +197,12 @@ impl<B: Body<Data = Bytes> + Unpin> Outflow<B> {
             },
             Framing::Close => {}
         }
-        self.piece = data;
+        if is_unseen && self.around.len() + data.len() <= SMALL {
+            self.around.extend_from_slice(&data);
+            self.around.extend_from_slice(std::mem::take(&mut self.tail));
+        } else {
+            self.piece = data;
+        }
         // Behind chunks trailers may come.
         if !matches!(self.framing, Framing::Chunked { .. }) && self.body.is_end_stream() {
             self.end(&HeaderMap::new());

@@ -295,6 +295,72 @@ fn a_head_that_never_ends_is_cut() {
     assert_eq!(spy.seen().matches("GET").count(), 3);
 }
 
+/// Whoever asks for nothing is idle, whatever else is said; and whoever was told to go goes, heard or not.
+#[test]
+fn frames_that_ask_for_nothing_keep_no_connection() {
+    let spy = Spy::start();
+    let top = format!("{TLS}\nlimits: {{ header_time: 1s, idle_time: 1s }}");
+    let (gateway, certificate) = tls_gateway_with(&top, &upstream(spy.address, "github"), READER);
+    let mut client = Http2::connect(&gateway, &certificate);
+    client.write(&get(1));
+    assert_eq!(client.answer(1), passed());
+    let start = Instant::now();
+    let mut told = Vec::new();
+    // Its pings are answered; it never confirms that it heard it has to go.
+    while client.write(&frame(PING, 0, 0, b"12345678")) {
+        let Some(came) = client.frame() else { break };
+        if came.kind == GO_AWAY {
+            told.push(u32::from_be_bytes(came.payload[..4].try_into().unwrap()));
+        }
+        thread::park_timeout(Duration::from_millis(20));
+        assert!(start.elapsed() < DEADLINE, "it goes on");
+    }
+    assert_eq!(told, [0x7fff_ffff, 1]);
+    let took = start.elapsed();
+    assert!((1.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
+}
+
+/// CVE-2025-8671: to make us reset a stream is to give it up.
+#[test]
+fn resets_that_the_client_provokes_are_bounded_too() {
+    let (host, _told) = silent();
+    let (gateway, certificate) = tls_gateway(&upstream(host.address, "github"), READER);
+    let mut client = Http2::connect(&gateway, &certificate);
+    let storm: Vec<u8> = (1..2001)
+        .step_by(2)
+        .flat_map(|id| [get(id), frame(WINDOW_UPDATE, 0, id, &[0; 4])].concat())
+        .collect();
+    client.write(&storm);
+    assert_eq!(client.blamed(), Some(11));
+    quiet(&gateway);
+}
+
+/// The host does not get the whole of a request that may still turn out to be malformed.
+#[test]
+fn a_request_is_not_whole_before_its_client_has_ended_it() {
+    let (seen, heads) = channel();
+    let host = Host::start(move |mut wire, _| {
+        seen.send(wire.head().unwrap()).unwrap();
+        seen.send(wire.rest().unwrap_or_default()).unwrap();
+    });
+    let (gateway, certificate) = tls_gateway(&upstream(host.address, "github"), WRITER);
+    let mut client = Http2::connect(&gateway, &certificate);
+    client.write(&[put(1, &[("content-length", "5")]), frame(DATA, 0, 1, b"hel")].concat());
+    let head = heads.recv_timeout(DEADLINE).unwrap();
+    assert!(head.contains("content-length: 5\r\n"), "{head}");
+    client.write(&[frame(DATA, 0, 1, b"lo"), frame(PING, 0, 0, b"12345678")].concat());
+    assert_eq!(client.frame().unwrap().kind, PING);
+    client.write(&frame(DATA, 0, 1, b"!"));
+    let Outcome::Answered(answer) = client.answer(1) else { panic!("no answer") };
+    assert!(answer.contains("\"malformed_request\""), "{answer}");
+    assert_eq!(heads.recv_timeout(DEADLINE).unwrap(), "hel");
+    // Nothing is said to follow, and something does: it does not even begin.
+    client.write(&[put(3, &[("content-length", "0")]), frame(DATA, END_STREAM, 3, b"x")].concat());
+    let Outcome::Answered(answer) = client.answer(3) else { panic!("no answer") };
+    assert!(answer.contains("\"malformed_request\""), "{answer}");
+    assert_eq!(host.connections(), 1);
+}
+
 /// A request that was sent before the client could know that the gateway goes is answered, and so is what it says last.
 #[test]
 fn what_a_client_sends_before_it_hears_of_the_drain_is_answered() {

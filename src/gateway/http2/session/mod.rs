@@ -79,6 +79,7 @@ pub(super) struct Session {
     last: u32,
     block: Option<Block>,
     has_preface: bool,
+    has_settings: bool,
     going: Going,
     /// Streams that somebody works on, also where the client has given them up.
     alive: usize,
@@ -87,9 +88,9 @@ pub(super) struct Session {
     first_window: i64,
     /// How much may come, and how much was taken that the client has not been told of.
     room: i64,
-    taken: u32,
+    unsaid: u32,
     nuisance: Nuisance,
-    /// Whether a stream has ended since [`Self::take_moved`].
+    /// Whether a stream was begun or has ended since [`Self::take_moved`].
     has_moved: bool,
     /// Who reads and writes the socket.
     driver: Option<Waker>,
@@ -113,12 +114,13 @@ impl Session {
             last: 0,
             block: None,
             has_preface: false,
+            has_settings: false,
             going: Going::Not,
             alive: 0,
             window: FIRST_WINDOW,
             first_window: FIRST_WINDOW,
             room: CONNECTION_WINDOW.into(),
-            taken: 0,
+            unsaid: 0,
             nuisance: Nuisance::default(),
             has_moved: false,
             driver: None,
@@ -129,17 +131,16 @@ impl Session {
     /// The client gives a stream up.
     fn give_up(&mut self, id: u32) {
         if let Some(stream) = self.streams.remove(&id) {
-            self.take_connection(stream.unread());
+            self.taken_of_connection(stream.unread());
             stream.abort();
         }
     }
 
-    /// We give a stream up.
-    fn reset(&mut self, id: u32, code: ErrorCode) {
-        if self.streams.contains_key(&id) {
-            frames::push_reset(&mut self.output, id, code);
-            self.give_up(id);
-        }
+    /// We give a stream up, for what the client did: that leads nowhere just as if the client gave it up (CVE-2025-8671).
+    fn reset(&mut self, id: u32, code: ErrorCode) -> Result<(), ErrorCode> {
+        frames::push_reset(&mut self.output, id, code);
+        self.give_up(id);
+        self.nuisance.add(Nuisance::OF_RESET)
     }
 
     /// The requests that have come.
@@ -161,7 +162,7 @@ impl Session {
         self.alive -= 1;
         self.has_moved = true;
         if let Some(stream) = self.streams.remove(&id) {
-            self.take_connection(stream.unread());
+            self.taken_of_connection(stream.unread());
             frames::push_reset(&mut self.output, id, code);
         }
         self.wake_driver();
@@ -171,24 +172,24 @@ impl Session {
     pub(super) fn unwant(&mut self, id: u32) {
         if let Some(stream) = self.streams.get_mut(&id) {
             let unread = stream.unwant();
-            self.take_connection(unread);
+            self.taken_of_connection(unread);
         }
     }
 
     /// So much of a body was taken.
-    pub(super) fn take(&mut self, id: u32, length: usize) {
-        self.take_connection(length);
+    pub(super) fn taken(&mut self, id: u32, length: usize) {
+        self.taken_of_connection(length);
         if let Some(increment) = self.streams.get_mut(&id).and_then(|stream| stream.taken(length)) {
             frames::push_window_update(&mut self.output, id, increment);
             self.wake_driver();
         }
     }
 
-    fn take_connection(&mut self, length: usize) {
-        self.taken += u32::try_from(length).unwrap_or(CONNECTION_WINDOW);
-        if self.taken >= CONNECTION_WINDOW / 2 {
-            self.room += i64::from(self.taken);
-            frames::push_window_update(&mut self.output, 0, std::mem::take(&mut self.taken));
+    fn taken_of_connection(&mut self, length: usize) {
+        self.unsaid += u32::try_from(length).unwrap_or(CONNECTION_WINDOW);
+        if self.unsaid >= CONNECTION_WINDOW / 2 {
+            self.room += i64::from(self.unsaid);
+            frames::push_window_update(&mut self.output, 0, std::mem::take(&mut self.unsaid));
             self.wake_driver();
         }
     }
@@ -236,15 +237,27 @@ impl Session {
     pub(super) fn is_in_head(&self, input: &[u8]) -> bool {
         let is_data =
             FrameHead::read(input).is_ok_and(|head| head.is_some_and(|head| head.kind == Kind::Data));
-        !self.has_preface || self.block.is_some() || !input.is_empty() && !is_data
+        !self.has_settings || self.block.is_some() || !input.is_empty() && !is_data
     }
 
-    /// Whether the client was told to go and has nothing under way, so that all it has to do is to confirm that it heard.
-    pub(super) fn is_left_alone(&self) -> bool {
-        self.going != Going::Not && !self.is_busy()
+    /// Whether fields are to go on in the next frame.
+    pub(super) fn is_in_fields(&self) -> bool {
+        self.block.is_some()
     }
 
-    /// Whether a stream has ended since this was asked last.
+    /// Whether the client was told to go, and has not confirmed that it heard.
+    pub(super) fn is_told(&self) -> bool {
+        self.going == Going::Told
+    }
+
+    /// Gives back the memory of large answers.
+    pub(super) fn rest(&mut self) {
+        if self.output.is_empty() {
+            self.output = Vec::new();
+        }
+    }
+
+    /// Whether a stream was begun or has ended since this was asked last.
     pub(super) fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.has_moved)
     }
@@ -254,13 +267,15 @@ impl Session {
         frames::push_ping(&mut self.output, 0, ARE_YOU_THERE);
     }
 
-    /// Tells the client to begin no more streams. Those that it began before it heard that are answered.
-    pub(super) fn go(&mut self) {
-        if self.going == Going::Not {
+    /// Tells the client to begin no more streams, unless it was told. Those that it began before it heard that are answered.
+    pub(super) fn go(&mut self) -> bool {
+        let is_new = self.going == Going::Not;
+        if is_new {
             self.going = Going::Told;
             frames::push_go_away(&mut self.output, 0x7fff_ffff, ErrorCode::NoError);
             frames::push_ping(&mut self.output, 0, LAST_CALL);
         }
+        is_new
     }
 
     /// Begins no more streams; the client is told so, and why.

@@ -1,6 +1,6 @@
 //! What a client sends, frame by frame.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use crate::clock::Tick;
 use crate::domain::refusal::FramingError;
@@ -8,7 +8,7 @@ use crate::framing::frames::{
     self, ACK, END_HEADERS, END_STREAM, ErrorCode, FrameHead, HEAD_LENGTH, Kind, LARGEST_WINDOW,
 };
 use crate::framing::head::http2::{Behind, HeadFields, TrailerFields};
-use crate::framing::head::{BodyFraming, HeadFault, RequestHead};
+use crate::framing::head::{HeadFault, RequestHead};
 use crate::gateway::http2::nuisance::Nuisance;
 use crate::gateway::http2::session::{Going, LAST_CALL, STREAM_WINDOW, STREAMS, Session};
 use crate::gateway::http2::stream::{End, Stream};
@@ -33,7 +33,8 @@ pub(in crate::gateway::http2) struct Opened {
 }
 
 impl Session {
-    /// Takes all whole frames out of `input`, at `now`. The requests among them are to be fetched.
+    /// Takes all whole frames out of `input`, at `now`. The requests among them are to be fetched. Gives whether
+    /// there were any.
     ///
     /// # Errors
     /// The connection must end.
@@ -41,7 +42,7 @@ impl Session {
         &mut self,
         input: &mut BytesMut,
         now: Tick,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<bool, ErrorCode> {
         self.nuisance.at(now);
         if !self.has_preface {
             let common = input.len().min(frames::PREFACE.len());
@@ -49,11 +50,12 @@ impl Session {
                 return Err(ErrorCode::Protocol);
             }
             if common < frames::PREFACE.len() {
-                return Ok(());
+                return Ok(false);
             }
             input.advance(common);
             self.has_preface = true;
         }
+        let mut is_any = false;
         // What waits to be written is bounded by not reading what would add to it.
         while self.has_room()
             && let Some(head) = FrameHead::read(input)?
@@ -63,23 +65,18 @@ impl Session {
                 Some(block) => head.kind == Kind::Continuation && head.stream == block.stream,
                 None => head.kind != Kind::Continuation,
             };
-            if !is_expected {
+            // Settings come first (RFC 9113 section 3.4).
+            if !is_expected || !self.has_settings && head.kind != Kind::Settings {
                 return Err(ErrorCode::Protocol);
             }
-            if head.kind == Kind::Data {
-                let content = head.content(payload)?;
-                input.advance(HEAD_LENGTH);
-                let data = input.split_to(head.length).freeze().slice(content);
-                self.data(head, data)?;
-            } else {
-                self.control(head, payload)?;
-                input.advance(HEAD_LENGTH + head.length);
-            }
+            self.take(head, payload)?;
+            input.advance(HEAD_LENGTH + head.length);
+            is_any = true;
         }
-        Ok(())
+        Ok(is_any)
     }
 
-    fn control(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), ErrorCode> {
+    fn take(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), ErrorCode> {
         let is_of_stream = head.stream != 0;
         let placed = |wants_stream: bool| {
             if is_of_stream == wants_stream { Ok(()) } else { Err(ErrorCode::Protocol) }
@@ -122,14 +119,23 @@ impl Session {
                 if head.length == 5 { Ok(()) } else { Err(ErrorCode::FrameSize) }
             }
             // The client goes. It says so, and what it has asked for is still answered.
-            Kind::GoAway => placed(false),
+            Kind::GoAway => {
+                placed(false)?;
+                self.nuisance.add(1)?;
+                if head.length >= 8 { Ok(()) } else { Err(ErrorCode::FrameSize) }
+            }
+            Kind::Data => {
+                placed(true)?;
+                self.data(head, payload)
+            }
             Kind::Unknown => self.nuisance.add(1),
-            Kind::Data | Kind::PushPromise => Err(ErrorCode::Protocol),
+            Kind::PushPromise => Err(ErrorCode::Protocol),
         }
     }
 
     fn was_begun(&self, stream: u32) -> Result<(), ErrorCode> {
-        if stream <= self.last { Ok(()) } else { Err(ErrorCode::Protocol) }
+        let is_of_client = !stream.is_multiple_of(2);
+        if is_of_client && stream <= self.last { Ok(()) } else { Err(ErrorCode::Protocol) }
     }
 
     /// Fields go on. How many is bounded as they are, also where most of them are compressed away.
@@ -152,6 +158,9 @@ impl Session {
     fn fields(&mut self, id: u32, flags: u8, block: &[u8]) -> Result<(), ErrorCode> {
         let is_end = flags & END_STREAM != 0;
         let unreadable = |_| ErrorCode::Compression;
+        if id.is_multiple_of(2) {
+            return Err(ErrorCode::Protocol);
+        }
         if id <= self.last {
             let mut fields = TrailerFields::new(&self.limits);
             self.decoder.decode(block, |field| fields.take(field)).map_err(unreadable)?;
@@ -161,14 +170,10 @@ impl Session {
                 return self.nuisance.add(1);
             };
             if stream.has_ended() {
-                self.reset(id, ErrorCode::StreamClosed);
-            } else {
-                stream.end(end.map_or_else(End::Fault, End::Whole));
+                return self.reset(id, ErrorCode::StreamClosed);
             }
+            stream.end(end.map_or_else(End::Fault, End::Whole));
             return Ok(());
-        }
-        if id.is_multiple_of(2) {
-            return Err(ErrorCode::Protocol);
         }
         let mut fields = HeadFields::new(&self.limits);
         self.decoder.decode(block, |field| fields.take(field)).map_err(unreadable)?;
@@ -182,19 +187,18 @@ impl Session {
             frames::push_reset(&mut self.output, id, ErrorCode::RefusedStream);
             return Ok(());
         }
-        let head = fields.head(if is_end { Behind::Nothing } else { Behind::Body }).map(Box::new);
-        let body = head.as_ref().map_or(BodyFraming::Chunked, |head| head.body);
+        let head = fields.head(if is_end { Behind::Nothing } else { Behind::Body });
+        let body = head.as_ref().ok().map(|head| head.body);
         self.alive += 1;
+        self.has_moved = true;
         self.streams.insert(id, Stream::new(body, is_end, self.first_window, STREAM_WINDOW));
         self.opened.push(Opened { id, head });
         Ok(())
     }
 
-    fn data(&mut self, head: FrameHead, data: Bytes) -> Result<(), ErrorCode> {
-        if head.stream == 0 {
-            return Err(ErrorCode::Protocol);
-        }
+    fn data(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), ErrorCode> {
         self.was_begun(head.stream)?;
+        let data = payload.get(head.content(payload)?).unwrap_or_default();
         // Padding counts too.
         self.room -= i64::try_from(head.length).unwrap_or(LARGEST_WINDOW);
         if self.room < 0 {
@@ -204,27 +208,25 @@ impl Session {
         if data.is_empty() && !is_end {
             self.nuisance.add(1)?;
         }
-        let padding = head.length - data.len();
         let Some(stream) = self.streams.get_mut(&head.stream) else {
             // Of a stream that has ended; the client may not have known it.
-            self.take_connection(head.length);
-            return Ok(());
+            self.taken_of_connection(head.length);
+            return self.nuisance.add(1);
         };
-        if stream.has_ended() {
-            self.take_connection(head.length);
-            self.reset(head.stream, ErrorCode::StreamClosed);
-            return Ok(());
-        }
-        let (is_wanted, length) = (stream.is_wanted, data.len());
-        if stream.take_data(data, head.length, is_end).is_err() {
-            self.take_connection(head.length);
-            self.reset(head.stream, ErrorCode::FlowControl);
-            return Ok(());
-        }
-        if is_wanted {
-            self.take(head.stream, padding);
+        let is_wanted = stream.is_wanted;
+        let unread = if stream.has_ended() {
+            Err(ErrorCode::StreamClosed)
         } else {
-            self.take_connection(padding + length);
+            stream.take_data(data, head.length, is_end)
+        };
+        match unread {
+            Ok(unread) if is_wanted => self.taken(head.stream, unread),
+            // It makes room for others, and not for more of its own.
+            Ok(unread) => self.taken_of_connection(unread),
+            Err(code) => {
+                self.taken_of_connection(head.length);
+                return self.reset(head.stream, code);
+            }
         }
         Ok(())
     }
@@ -233,6 +235,7 @@ impl Session {
         if head.has(ACK) {
             return if payload.is_empty() { Ok(()) } else { Err(ErrorCode::FrameSize) };
         }
+        self.has_settings = true;
         if let Some(window) = frames::settings(payload)? {
             let more = window - std::mem::replace(&mut self.first_window, window);
             self.streams.values_mut().try_for_each(|stream| stream.widen(more))?;
@@ -260,11 +263,7 @@ impl Session {
         }
         self.was_begun(id)?;
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-        if increment == 0 {
-            self.reset(id, ErrorCode::Protocol);
-        } else if let Err(code) = stream.widen(increment.into()) {
-            self.reset(id, code);
-        }
-        Ok(())
+        let widened = if increment == 0 { Err(ErrorCode::Protocol) } else { stream.widen(increment.into()) };
+        widened.or_else(|code| self.reset(id, code))
     }
 }

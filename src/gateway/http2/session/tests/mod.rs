@@ -1,6 +1,9 @@
 //! Frames, good and bad, and what comes of them. No socket: what crosses one is in `tests/it/http2`.
 
-use bytes::{Bytes, BytesMut};
+mod heads;
+mod windows;
+
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::receive::Opened;
@@ -8,16 +11,16 @@ use super::*;
 use crate::clock;
 use crate::domain::refusal::FramingError;
 use crate::framing::frames::{ACK, END_HEADERS, END_STREAM, HEAD_LENGTH, LARGEST_PAYLOAD};
-use crate::framing::head::{BodyFraming, HeadFault};
 use crate::framing::hpack;
 use crate::gateway::http2::stream::End;
 
 const LIMITS: HeadLimits = HeadLimits { header_bytes: 8192, header_count: 32, target_bytes: 1024 };
 
-/// A session that has heard the preface, and whose own settings are written.
+/// A session that has heard the preface, and and settings, and whose own are written.
 fn session() -> Session {
     let mut session = Session::new(LIMITS);
     feed(&mut session, frames::PREFACE).unwrap();
+    feed(&mut session, &frame(Kind::Settings, 0, 0, b"")).unwrap();
     session.take_output(Vec::new());
     session
 }
@@ -101,6 +104,9 @@ fn what_is_no_http2_ends_the_connection() {
         (data(1), Protocol),
         (frame(Kind::Headers, END_HEADERS, 0, block(&POST)), Protocol),
         (begin(2), Protocol),
+        ([begin(5), begin(2)].concat(), Protocol),
+        ([begin(5), frame(Kind::Data, 0, 2, b"x")].concat(), Protocol),
+        (frame(Kind::GoAway, 0, 0, b"1234567"), FrameSize),
         (frame(Kind::Headers, END_HEADERS | 8, 1, b"\x09x"), Protocol),
         (frame(Kind::Headers, END_HEADERS, 1, b"\x80"), Compression),
         (frame(Kind::Priority, 0, 0, b"12345"), Protocol),
@@ -148,7 +154,9 @@ fn what_is_no_http2_ends_the_connection() {
     ] {
         assert_eq!(feed(&mut session(), &bytes).unwrap_err(), code, "{bytes:?}");
     }
-    assert_eq!(feed(&mut Session::new(LIMITS), b"GET / HTTP/1.1\r\n").unwrap_err(), Protocol);
+    for first in [b"GET / HTTP/1.1\r\n".to_vec(), [frames::PREFACE, &begin(1)].concat()] {
+        assert_eq!(feed(&mut Session::new(LIMITS), &first).unwrap_err(), Protocol);
+    }
 }
 
 #[test]
@@ -220,120 +228,44 @@ fn a_body_is_as_long_as_was_said() {
     check_end(&[], trailers(END_STREAM, &many), wrong);
 }
 
-/// The head that these fields are, or its fault.
-#[track_caller]
-fn check_head(fields: &[(&str, &str)], flags: u8, want: Result<BodyFraming, HeadFault>) {
-    let bytes = frame(Kind::Headers, END_HEADERS | flags, 1, block(fields));
-    let opened = feed(&mut session(), &bytes).unwrap().pop().unwrap();
-    assert_eq!(opened.head.map(|head| head.body), want, "{fields:?}");
-}
-
+/// What would make a body whole for the host is kept back until the client has made it whole.
 #[test]
-fn heads_are_judged_as_those_of_http1() {
-    use FramingError::{
-        ConnectionField, ContentLength, FieldName, FieldValue, Host, PseudoField, RequestLine,
-    };
-    let plus = |fields: &[(&'static str, &'static str)]| [&POST, fields].concat();
-    check_head(&POST, 0, Ok(BodyFraming::Chunked));
-    check_head(&POST, END_STREAM, Ok(BodyFraming::Empty));
-    check_head(&plus(&[("content-length", "5")]), 0, Ok(BodyFraming::Length(5)));
-    check_head(&plus(&[("content-length", "0")]), END_STREAM, Ok(BodyFraming::Empty));
-    check_head(&plus(&[("te", "trailers"), ("host", "A")]), END_STREAM, Ok(BodyFraming::Empty));
-    check_head(&[POST[0], POST[1], POST[3], ("host", "a")], END_STREAM, Ok(BodyFraming::Empty));
-    for (fields, want) in [
-        (plus(&[("content-length", "5")]), ContentLength),
-        (plus(&[("content-length", "0"), ("content-length", "0")]), ContentLength),
-        (plus(&[("content-length", "+0")]), ContentLength),
-        (plus(&[("content_length", "0")]), ContentLength),
-        (plus(&[(":method", "GET")]), PseudoField),
-        (plus(&[(":path", "/")]), PseudoField),
-        (plus(&[(":scheme", "https")]), PseudoField),
-        (plus(&[(":protocol", "websocket")]), PseudoField),
-        (plus(&[(":status", "200")]), PseudoField),
-        (plus(&[(":authority", "a")]), Host),
-        (plus(&[("x", "1"), (":foo", "1")]), PseudoField),
-        (vec![POST[0], POST[1], ("x", "1"), POST[2], POST[3]], PseudoField),
-        (vec![POST[1], POST[2], POST[3]], PseudoField),
-        (vec![POST[0], POST[2], POST[3]], PseudoField),
-        (vec![POST[0], POST[1], POST[2]], PseudoField),
-        (vec![POST[0], (":scheme", "ftp"), POST[2], POST[3]], PseudoField),
-        (vec![POST[0], POST[1], POST[3]], Host),
-        (vec![POST[0], POST[1], (":authority", "a,b"), POST[3]], Host),
-        (vec![POST[0], POST[1], (":authority", "x@a"), POST[3]], Host),
-        (vec![POST[0], POST[1], (":authority", " a"), POST[3]], Host),
-        (plus(&[("host", "b")]), Host),
-        (plus(&[("host", "a"), ("host", "a")]), Host),
-        (plus(&[("host", "a"), ("host", "b")]), Host),
-        (vec![(":method", "G T"), POST[1], POST[2], POST[3]], RequestLine),
-        (vec![(":method", ""), POST[1], POST[2], POST[3]], RequestLine),
-        (plus(&[("X-Upper", "1")]), FieldName),
-        (plus(&[("", "1")]), FieldName),
-        (plus(&[("a b", "1")]), FieldName),
-        (plus(&[("x", "a\r\nb: c")]), FieldValue),
-        (plus(&[("x", "a\0")]), FieldValue),
-        (plus(&[("x", " a")]), FieldValue),
-        (plus(&[("authorization", "B\u{e4}")]), FieldValue),
-        (plus(&[("connection", "close")]), ConnectionField),
-        (plus(&[("keep-alive", "5")]), ConnectionField),
-        (plus(&[("proxy-connection", "close")]), ConnectionField),
-        (plus(&[("transfer-encoding", "chunked")]), ConnectionField),
-        (plus(&[("upgrade", "h2c")]), ConnectionField),
-        (plus(&[("http2-settings", "x")]), ConnectionField),
-        (plus(&[("te", "gzip")]), ConnectionField),
-        (plus(&[("transfer_encoding", "chunked")]), FramingError::TransferEncoding),
-    ] {
-        check_head(&fields, END_STREAM, Err(want.into()));
-    }
-}
-
-#[test]
-fn targets_and_sizes_are_judged_as_those_of_http1() {
-    use crate::domain::refusal::Limit;
-    use crate::domain::target::TargetError;
-    for (target, want) in [
-        ("", TargetError::NotOriginForm),
-        ("*", TargetError::NotOriginForm),
-        ("http://a/", TargetError::NotOriginForm),
-        ("/a#b", TargetError::Fragment),
-        ("/a b", TargetError::InvalidCharacter),
-        ("/\u{e4}", TargetError::InvalidCharacter),
-    ] {
-        check_head(&[POST[0], POST[1], POST[2], (":path", target)], END_STREAM, Err(want.into()));
-    }
-    let connect = [(":method", "CONNECT"), (":authority", "a:443")];
-    check_head(&connect, 0, Err(TargetError::NotOriginForm.into()));
-    let long = format!("/{}", "x".repeat(1024));
-    check_head(&[POST[0], POST[1], POST[2], (":path", &long)], END_STREAM, Err(Limit::TargetLength.into()));
-    let many: Vec<_> = POST.into_iter().chain((0..=LIMITS.header_count).map(|_| ("x", "1"))).collect();
-    check_head(&many, END_STREAM, Err(Limit::HeaderCount.into()));
-    let large = "x".repeat(LIMITS.header_bytes);
-    check_head(&[&POST[..], &[("x", &large)]].concat(), END_STREAM, Err(Limit::HeaderBytes.into()));
-}
-
-/// A field that was kept is referred to again and again: it costs nothing to say, and weighs as if it had been said.
-#[test]
-fn fields_that_are_compressed_away_count_whole() {
+fn the_rest_of_a_body_comes_out_with_its_end() {
     let mut session = session();
-    let value = "x".repeat(4000);
-    let kept = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], value.as_bytes()].concat();
-    feed(&mut session, &frame(Kind::Headers, END_HEADERS | END_STREAM, 1, [block(&POST), kept].concat()))
-        .unwrap();
-    let bomb = frame(Kind::Headers, END_HEADERS | END_STREAM, 3, [block(&POST), vec![0xbe; 16_000]].concat());
-    let head = feed(&mut session, &bomb).unwrap().pop().unwrap().head;
-    assert_eq!(head.unwrap_err(), crate::domain::refusal::Limit::HeaderBytes.into());
-    // The table is as it was: others go on.
-    let next = frame(Kind::Headers, END_HEADERS | END_STREAM, 5, [block(&POST), vec![0xbe]].concat());
-    assert_eq!(feed(&mut session, &next).unwrap().pop().unwrap().head.unwrap().parts.headers["x"], value);
+    let head = frame(Kind::Headers, END_HEADERS, 1, block(&[&POST[..], &[("content-length", "5")]].concat()));
+    feed(&mut session, &[head, frame(Kind::Data, 0, 1, b"hel")].concat()).unwrap();
+    let mut next = |bytes: &[u8]| {
+        feed(&mut session, bytes).unwrap();
+        session.streams.get_mut(&1).unwrap().next()
+    };
+    assert_eq!(next(b"").unwrap(), "hel");
+    assert_eq!(next(&frame(Kind::Data, 0, 1, b"lo")), None);
+    assert_eq!(next(&frame(Kind::Data, END_STREAM, 1, b"")).unwrap(), "lo");
+}
+
+/// Of what nobody reads nothing is kept: it makes room for others.
+#[test]
+fn the_body_of_a_malformed_request_is_thrown_away() {
+    let mut session = session();
+    let head = frame(Kind::Headers, END_HEADERS, 1, block(&[&POST[..], &[("X-Upper", "1")]].concat()));
+    feed(&mut session, &[head, frame(Kind::Data, 0, 1, [0; 1000])].concat()).unwrap();
+    assert_eq!((session.streams[&1].unread(), session.unsaid), (0, 1000));
 }
 
 #[test]
 fn what_leads_nowhere_is_bounded() {
+    let ended = frame(Kind::Headers, END_HEADERS | END_STREAM, 1, block(&POST));
     for (bytes, allowed) in [
         (frame(Kind::Ping, 0, 0, b"12345678"), 2000),
         (frame(Kind::Settings, 0, 0, b""), 2000),
         (frame(Kind::Priority, 0, 1, b"12345"), 2000),
         (frame(Kind::Unknown, 0, 0, b""), 2000),
         ([begin(1), frame(Kind::Reset, 0, 1, b"1234")].concat(), 200),
+        // Streams that we have to reset for what the client did.
+        ([begin(1), frame(Kind::WindowUpdate, 0, 1, [0; 4])].concat(), 200),
+        ([begin(1), frame(Kind::WindowUpdate, 0, 1, [0x7f, 0xff, 0xff, 0xff])].concat(), 200),
+        ([ended.clone(), frame(Kind::Data, 0, 1, b"x")].concat(), 200),
+        ([ended.clone(), frame(Kind::Headers, END_HEADERS, 1, b"")].concat(), 200),
         ([begin(1), frame(Kind::Data, 0, 1, b"")].concat(), 2000),
     ] {
         let mut session = session();
@@ -341,8 +273,8 @@ fn what_leads_nowhere_is_bounded() {
         let now = clock::tick();
         let count = (1..10_000_u32).find(|_| {
             let mut input = BytesMut::from(&bytes[..]);
-            if bytes.starts_with(&begin(1)) {
-                let length = begin(1).len();
+            if bytes[3] == Kind::Headers as u8 {
+                let length = ended.len();
                 input[5..9].copy_from_slice(&stream.to_be_bytes());
                 input[length + 5..length + 9].copy_from_slice(&stream.to_be_bytes());
                 stream += 2;
@@ -386,66 +318,6 @@ fn streams_over_the_limit_are_refused_also_while_work_on_old_ones_ends() {
     session.left(1, ErrorCode::Internal);
     assert!(!session.has_output(), "what has ended is not reset");
     assert_eq!(feed(&mut session, &begin(next + 2)).unwrap().len(), 1);
-}
-
-/// All of an answer as it goes out, in the pieces that there is room for.
-#[test]
-fn answers_keep_to_the_windows() {
-    let mut session = session();
-    let mut context = Context::from_waker(Waker::noop());
-    feed(&mut session, &frame(Kind::Settings, 0, 0, [0, 4, 0, 0, 0, 10])).unwrap();
-    feed(&mut session, &begin(1)).unwrap();
-    output(&mut session);
-    let mut data = Bytes::from(vec![7; 40_000]);
-    assert!(session.poll_send(1, &mut data, true, &mut context).is_pending());
-    assert_eq!(output(&mut session), [(Kind::Data, 1, vec![7; 10])]);
-    assert!(session.streams[&1].writer.is_some());
-    feed(&mut session, &frame(Kind::WindowUpdate, 0, 1, 1_000_000_u32.to_be_bytes())).unwrap();
-    assert!(session.streams[&1].writer.is_none(), "was woken");
-    assert!(session.poll_send(1, &mut data, true, &mut context).is_ready());
-    let lengths: Vec<_> = output(&mut session).iter().map(|(_, _, payload)| payload.len()).collect();
-    // And what was not said of the request is not wanted any more.
-    assert_eq!(lengths, [16_384, 16_384, 7222, 4]);
-    assert!(session.streams.is_empty());
-    // The window of the connection is for all streams.
-    feed(&mut session, &begin(3)).unwrap();
-    feed(&mut session, &frame(Kind::WindowUpdate, 0, 3, 1_000_000_u32.to_be_bytes())).unwrap();
-    let mut data = Bytes::from(vec![7; 40_000]);
-    assert!(session.poll_send(3, &mut data, true, &mut context).is_pending());
-    let sent: usize = output(&mut session).iter().map(|(_, _, payload)| payload.len()).sum();
-    assert_eq!(sent, 65_535 - 40_000);
-    // A window may be taken back below nothing.
-    feed(&mut session, &frame(Kind::Settings, 0, 0, [0, 4, 0, 0, 0, 0])).unwrap();
-    feed(&mut session, &frame(Kind::WindowUpdate, 0, 0, 1_000_000_u32.to_be_bytes())).unwrap();
-    assert!(session.poll_send(3, &mut data, true, &mut context).is_ready());
-}
-
-#[test]
-fn room_is_made_when_a_body_is_taken() {
-    let mut session = session();
-    feed(&mut session, &begin(1)).unwrap();
-    let full = frame(Kind::Data, 0, 1, [0; LARGEST_PAYLOAD]);
-    let frames = STREAM_WINDOW as usize / LARGEST_PAYLOAD;
-    feed(&mut session, &full.repeat(frames)).unwrap();
-    assert!(!session.has_output(), "nobody has taken anything");
-    for _ in 0..frames {
-        let data = session.streams.get_mut(&1).and_then(Stream::next).unwrap();
-        session.take(1, data.len());
-    }
-    let told: Vec<_> = output(&mut session)
-        .into_iter()
-        .map(|(kind, stream, payload)| (kind, stream, frames::number(&payload).unwrap()))
-        .collect();
-    let half = STREAM_WINDOW / 2;
-    let update = |stream, increment| (Kind::WindowUpdate, stream, increment);
-    assert_eq!(told, [update(1, half), update(0, CONNECTION_WINDOW / 2), update(1, half)]);
-    feed(&mut session, &full.repeat(frames)).unwrap();
-    // What nobody wants is room for others.
-    session.unwant(1);
-    assert_eq!(
-        output(&mut session),
-        [(Kind::WindowUpdate, 0, (CONNECTION_WINDOW / 2).to_be_bytes().to_vec())]
-    );
 }
 
 #[test]
@@ -494,6 +366,9 @@ proptest! {
             }
             prop_assert!(session.streams.len() <= session.alive);
             prop_assert!(session.room >= 0 && session.output.len() < OUTPUT + 8192);
+            let unread: usize = session.streams.values().map(Stream::unread).sum();
+            let all = session.room + i64::from(session.unsaid) + i64::try_from(unread).unwrap();
+            prop_assert_eq!(all, i64::from(CONNECTION_WINDOW), "room is neither lost nor made");
         }
     }
 }
