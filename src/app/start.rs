@@ -208,7 +208,7 @@ pub(super) fn tell_expiries(directory: &Path, served: &[Served], metrics: &Metri
     metrics.certificates(found.iter().map(|(listener, name, expiry)| (&**listener, &**name, *expiry)));
 }
 
-fn recorder(config: &Config) -> Result<Recorder, AppError> {
+pub(super) fn recorder(config: &Config) -> Result<Recorder, AppError> {
     let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let metrics = Metrics::with_tokens(&names, config.metrics.tokens);
     metrics.connections_limited(config.limits.connections);
@@ -249,7 +249,7 @@ fn connector(settings: &config::UpstreamTls) -> Result<(TlsConnector, ServerName
 }
 
 /// What workers share; tells the faults of policy, credentials and certificates together.
-fn gateway(
+pub(super) fn gateway(
     config: &Config,
     live: Result<LivePolicy, Vec<Fault>>,
     recorder: &Arc<Recorder>,
@@ -339,7 +339,7 @@ impl HostPlan {
     }
 }
 
-fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, AppError> {
+pub(super) fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, AppError> {
     match &upstream.host {
         Host::Http { authority, tls: settings, preserve_host } => {
             let tls = settings.as_ref().map(connector).transpose()?;

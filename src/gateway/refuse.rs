@@ -70,7 +70,9 @@ fn write_json(body: &mut Vec<u8>, refusal: &Refusal, style: &ErrorStyle, id: &st
         body.push(b',');
         push_text(name, body)?;
         body.push(b':');
-        if value.contains(STATUS) {
+        if value == STATUS {
+            push_text(refusal.status().as_str(), body)?;
+        } else if value.contains(STATUS) {
             push_text(&value.replace(STATUS, refusal.status().as_str()), body)?;
         } else {
             push_text(value, body)?;

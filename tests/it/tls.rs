@@ -65,6 +65,35 @@ fn alpn_chooses_the_protocol() {
     assert!(gateway.metric("portcullis_tls_handshakes_total{result=\"ok\"}") > 2.5);
 }
 
+/// SHA-256 has instructions of its own, SHA-384 has none; a client that wants nothing else gets what it wants.
+#[test]
+fn the_suite_is_one_that_costs_little_and_others_are_there() {
+    use rustls::CipherSuite;
+    use rustls::crypto::aws_lc_rs::default_provider;
+    let authority = Authority::new();
+    let host = Host::answering(|_| ok("hello"));
+    let gateway = secure_gateway(&authority, "", &upstreams(&host), &[policy_tokens(&[(1, READER)])]);
+    let suite_of = |alone: Option<CipherSuite>| {
+        let mut provider = default_provider();
+        provider.cipher_suites.retain(|suite| alone.is_none_or(|alone| suite.suite() == alone));
+        let config = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(authority.roots())
+            .with_no_client_auth();
+        let mut socket = std::net::TcpStream::connect(gateway.address()).unwrap();
+        let name = ServerName::try_from("git.example.com").unwrap();
+        let mut session = ClientConnection::new(config.into(), name).unwrap();
+        session.complete_io(&mut socket).unwrap();
+        session.negotiated_cipher_suite().unwrap().suite()
+    };
+    // It offers AES-256 first.
+    assert_eq!(suite_of(None), CipherSuite::TLS13_AES_128_GCM_SHA256);
+    for alone in [CipherSuite::TLS13_AES_256_GCM_SHA384, CipherSuite::TLS13_CHACHA20_POLY1305_SHA256] {
+        assert_eq!(suite_of(Some(alone)), alone);
+    }
+}
+
 #[test]
 fn replaced_certificates_are_used_and_broken_ones_are_not() {
     let authority = Authority::new();

@@ -67,16 +67,21 @@ impl Authority {
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
-    /// A client that trusts this authority and offers `alpn`.
-    pub(crate) fn client(&self, alpn: &[&str]) -> ClientConfig {
+    /// It alone.
+    pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
         roots.add(certificate).unwrap();
+        roots
+    }
+
+    /// A client that trusts this authority and offers `alpn`.
+    pub(crate) fn client(&self, alpn: &[&str]) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots)
+            .with_root_certificates(self.roots())
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config

@@ -1,8 +1,11 @@
 //! Panics: what is lost by one, and what is not.
 
+mod cost;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
@@ -26,6 +29,28 @@ struct Site {
     came: mpsc::Receiver<TcpStream>,
 }
 
+/// Writes a configuration for a host at `address`; gives its file, and a token that may read.
+fn write_site(root: &Path, address: SocketAddr) -> (PathBuf, String) {
+    let token = TokenFormat::default().assemble(&[7; TokenFormat::RANDOM_BYTES]).unwrap();
+    let token = token.expose().to_owned();
+    fs::create_dir_all(root.join("policies/tokens")).unwrap();
+    let digest = TokenDigest::of(&token);
+    let tokens = format!(
+        "tokens: [{{ name: a, sha256: {digest}, user: a, expires_at: 2999-01-31, resource_owner: acme, \
+         repositories: [alpha], permissions: {{ contents: read }} }}]\n"
+    );
+    fs::write(root.join("policies/tokens/a.yaml"), tokens).unwrap();
+    let text = format!(
+        "listeners: [{{ bind: 127.0.0.1:0 }}]\npolicies: policies\nworkers: 1\ndrain: 5s\n\
+         limits: {{ connections: 2 }}\naudit: {{ file: audit }}\nupstreams:\n\
+         - {{ name: forge, hosts: [a.test], url: 'http://{address}', catalogs: [github], \
+         identity: {{ trusted_header: X-User }} }}\n"
+    );
+    let file = root.join("portcullis.yaml");
+    fs::write(&file, text).unwrap();
+    (file, token)
+}
+
 impl Site {
     /// One worker, and room for two connections.
     fn start() -> Self {
@@ -40,25 +65,8 @@ impl Site {
                 }
             }
         });
-        let token = TokenFormat::default().assemble(&[7; TokenFormat::RANDOM_BYTES]).unwrap();
-        let token = token.expose().to_owned();
         let directory = tempfile::tempdir().unwrap();
-        let root = directory.path();
-        fs::create_dir_all(root.join("policies/tokens")).unwrap();
-        let digest = TokenDigest::of(&token);
-        let tokens = format!(
-            "tokens: [{{ name: a, sha256: {digest}, user: a, expires_at: 2999-01-31, resource_owner: acme, \
-             repositories: [alpha], permissions: {{ contents: read }} }}]\n"
-        );
-        fs::write(root.join("policies/tokens/a.yaml"), tokens).unwrap();
-        let text = format!(
-            "listeners: [{{ bind: 127.0.0.1:0 }}]\npolicies: policies\nworkers: 1\ndrain: 5s\n\
-             limits: {{ connections: 2 }}\naudit: {{ file: audit }}\nupstreams:\n\
-             - {{ name: forge, hosts: [a.test], url: 'http://{address}', catalogs: [github], \
-             identity: {{ trusted_header: X-User }} }}\n"
-        );
-        let file = root.join("portcullis.yaml");
-        fs::write(&file, text).unwrap();
+        let (file, token) = write_site(directory.path(), address);
         let running = start(&config::load(&file).unwrap(), &file).unwrap();
         Self { directory, running: Some(running), token, came }
     }
