@@ -242,7 +242,9 @@ def start_gateway(
     """Starts Portcullis with these policy files."""
     for name, text in policies.items():
         stage.write(f"portcullis/policies/{name}", text)
-    running.audit = stage.directory / "portcullis" / "audit.jsonl"
+    # Not beside the configuration, which is watched: each write there would be looked at.
+    running.audit = stage.directory / "log" / "audit.jsonl"
+    running.audit.parent.mkdir()
     running.control = Port()
     for port in (listen.plain, listen.tls, running.control):
         port.release()  # A gateway refuses a port that somebody else has.

@@ -189,8 +189,7 @@ pub fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue) {
     headers.remove(header::CONNECTION);
     let ends =
         |name: &&HeaderName| ends_at_hop(name.as_str()) || named.iter().any(|field| field == name.as_str());
-    let ending: Vec<HeaderName> = headers.keys().filter(ends).cloned().collect();
-    for name in ending {
+    while let Some(name) = headers.keys().find(ends).cloned() {
         headers.remove(name);
     }
     headers.remove(header::SET_COOKIE);

@@ -45,6 +45,8 @@ pub struct UpstreamPolicy {
     routes: Vec<Route>,
     forbidden: ForbiddenPlaces,
     style: Arc<ErrorStyle>,
+    /// Whether it is that of every route.
+    has_one_style: bool,
     enforced: Table,
     shadowed: Table,
     deny_rules: Vec<DenyRule>,
@@ -97,6 +99,7 @@ impl UpstreamPolicy {
             routes: Vec::new(),
             forbidden: ForbiddenPlaces::default(),
             style: catalogs.first().map(|catalog| Arc::clone(&catalog.style)).unwrap_or_default(),
+            has_one_style: catalogs.len() < 2,
             enforced: Table::default(),
             shadowed: Table::default(),
             deny_rules: Vec::new(),
@@ -187,6 +190,9 @@ impl UpstreamPolicy {
 
     /// The style of the route that `target` would take, whatever else is wrong with the request.
     pub fn style_for(&self, method: &Method, target: &CanonicalTarget) -> &Arc<ErrorStyle> {
+        if self.has_one_style {
+            return &self.style;
+        }
         let found = self.find(method, target).ok().flatten();
         found.and_then(|found| self.routes.get(found.index)).map_or(&self.style, |route| &route.style)
     }

@@ -74,14 +74,14 @@ impl Texts {
 /// and is no safer. Suites of AES-128 go before those of AES-256 by that, as with most servers; who offers one of the latter
 /// alone gets it.
 fn provider() -> Arc<CryptoProvider> {
+    const FIRST: [CipherSuite; 3] = [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    ];
     let mut provider = default_provider();
-    provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => 0,
-        CipherSuite::TLS13_AES_256_GCM_SHA384 | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => 1,
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 2,
-        _ => 3,
-    });
+    // Those of TLS 1.2 and 1.3 are never chosen between.
+    provider.cipher_suites.sort_by_key(|suite| !FIRST.contains(&suite.suite()));
     Arc::new(provider)
 }
 
