@@ -1,6 +1,6 @@
 # Each target does all its own set-up: system packages where it may install them, else it prints the command that does.
 
-.PHONY: help demo test lint bench bench-decision soak build install deb dashboards
+.PHONY: help demo test lint bench bench-decision bench-million soak build install deb dashboards
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ bench: ## Measure beside nginx, auth_request and HAProxy, about 12 minutes; ARGS
 
 bench-decision: ## Time the decision alone, in memory
 	cargo bench --bench decision
+
+bench-million: ## A gateway with a million tokens: its start, its memory, and requests beside reloads; three minutes
+	@sh tests/setup.sh git nginx fcgiwrap h2load openssl python3
+	cargo build --release --bin portcullis
+	@python3 bench/million.py $(ARGS)
 
 soak: ## Ten minutes of git and REST traffic while policy changes each second; ARGS=--help tells more
 	@sh tests/setup.sh git nginx fcgiwrap openssl python3

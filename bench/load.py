@@ -122,13 +122,15 @@ def h2load(
     core: int | None,
     headers: Sequence[str],
     log: Path,
+    more: Sequence[str] = (),
 ) -> Load:
-    """HTTP/2 with one thread, `connections` connections and `streams` requests at a time on each."""
+    """HTTP/2 with one thread, `connections` connections and `streams` requests at a time on each; `more` are
+    further options."""
     log.unlink(missing_ok=True)
     command: list[Word] = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{max(1, round(seconds))}"]
     for header in headers:
         command += ["-H", header]
-    done = run([*command, f"--log-file={log}", url], core)
+    done = run([*command, *more, f"--log-file={log}", url], core)
     if done.returncode != 0:
         raise BenchError(f"h2load failed: {done.stderr or done.stdout}")
     return parse_h2load(done.stdout, log.read_text())

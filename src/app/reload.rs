@@ -21,6 +21,13 @@ use crate::live::watch::Changes;
 use crate::live::{LivePolicy, Look, Reload};
 use crate::{clock, tls};
 
+/// How many looks after a load, each at least a second behind the other, what it took and does not need any more is given
+/// back to the system.
+const LOOKS_BEFORE_REST: u8 = 3;
+
+/// More than any allocator keeps at hand.
+const LARGE: usize = 64 << 20;
+
 /// What a reloader changes.
 #[derive(Debug)]
 pub(super) struct Reloaded {
@@ -34,6 +41,13 @@ pub(super) struct Reloaded {
     pub(super) supervisor: SyncSender<Event>,
 }
 
+/// Whether the policy files were read for more than their stamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loaded {
+    Anew,
+    Nothing,
+}
+
 /// Watches the files of a running gateway.
 #[derive(Debug)]
 pub(super) struct Reloader {
@@ -44,6 +58,8 @@ pub(super) struct Reloader {
     asked: mpsc::Receiver<()>,
     changes: Changes,
     credentials: Credentials,
+    /// How many looks there are before memory is given back; 0 where it was.
+    before_rest: u8,
 }
 
 /// The credential files of upstreams.
@@ -68,7 +84,8 @@ impl Reloader {
         let seen = files.iter().flat_map(|file| stamps(file)).collect();
         let credentials = Credentials { files, seen, faults: Vec::new() };
         let changes = changes(&config, &credentials);
-        Self { reloaded, config, file, asked, changes, credentials }
+        let before_rest = LOOKS_BEFORE_REST;
+        Self { reloaded, config, file, asked, changes, credentials, before_rest }
     }
 
     /// Reloads whenever files change, until nobody can ask any more.
@@ -93,7 +110,14 @@ impl Reloader {
     }
 
     async fn look(&mut self, look: Look) {
-        self.policy(look).await;
+        if self.policy(look).await == Loaded::Anew {
+            self.before_rest = LOOKS_BEFORE_REST;
+        } else if look == Look::AtStamps && self.before_rest > 0 {
+            self.before_rest -= 1;
+            if self.before_rest == 0 {
+                rest();
+            }
+        }
         let mut renewed = false;
         for served in &mut self.reloaded.served {
             renewed |= served.look(look) == Renewal::Renewed;
@@ -113,7 +137,7 @@ impl Reloader {
         status(&self.reloaded.addresses.load(), &self.reloaded.gateway.live)
     }
 
-    async fn policy(&self, look: Look) {
+    async fn policy(&self, look: Look) -> Loaded {
         let gateway = &self.reloaded.gateway;
         let metrics = &gateway.recorder.metrics;
         let in_force = |what: &str| {
@@ -125,7 +149,8 @@ impl Reloader {
         };
         let started = clock::monotonic();
         let reload = gateway.live.reload_aside(look).await;
-        if !matches!(reload, Reload::Unchanged) {
+        let loaded = if matches!(reload, Reload::Unchanged) { Loaded::Nothing } else { Loaded::Anew };
+        if loaded == Loaded::Anew {
             metrics.reload_took(clock::monotonic().saturating_duration_since(started));
         }
         match reload {
@@ -144,6 +169,7 @@ impl Reloader {
                 notify::status(&format!("{}; policy files have faults, see the log", self.status()));
             }
         }
+        loaded
     }
 
     /// Reads the configuration again. Its listeners and its `drain` are put in force; where something else differs, the log
@@ -240,4 +266,10 @@ pub(super) fn status(addresses: &[SocketAddr], live: &LivePolicy) -> String {
 
 fn in_words(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Has the allocator give back what nobody needs any more. It waits a second with that, in case it is needed again, and then
+/// until somebody asks for much or gives much back.
+fn rest() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }

@@ -42,7 +42,7 @@ impl Inputs {
     /// # Errors
     /// All faults of all files.
     pub fn compile(&self, generation: u64) -> Result<Snapshot, Vec<Fault>> {
-        Loader::default().load(self, Effort::Whole)?.into_snapshot(self, generation)
+        Loader::default().load(self, Effort::Whole)?.into_snapshot(self, generation, Effort::Whole)
     }
 }
 
@@ -103,7 +103,7 @@ impl LivePolicy {
         };
         let read = read?;
         let texts = read.texts;
-        let snapshot = read.into_snapshot(&inputs, 1)?;
+        let snapshot = read.into_snapshot(&inputs, 1, Effort::Whole)?;
         let seen = Mutex::new(Seen {
             stamps,
             last: Some(texts),
@@ -185,7 +185,7 @@ impl LivePolicy {
             return Reload::Restored;
         }
         let generation = self.snapshot.load().generation + 1;
-        match loaded.into_snapshot(&self.inputs, generation) {
+        match loaded.into_snapshot(&self.inputs, generation, Effort::Aside) {
             Ok(snapshot) => {
                 seen.in_force = texts;
                 let snapshot = Arc::new(snapshot);

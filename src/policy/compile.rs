@@ -116,19 +116,19 @@ impl Frame {
     }
 
     /// Puts the tokens of `files` into the frame, in this order. `text` gives the text of a file, to tell of a digest
-    /// that stands twice.
+    /// that stands twice; `pause` is called every fraction of a millisecond.
     ///
     /// # Errors
     /// All faults.
     pub fn with_tokens(
         self,
         files: Vec<Arc<TokenFile>>,
-        format: &TokenFormat,
-        generation: u64,
+        (format, generation): (&TokenFormat, u64),
         text: impl Fn(&Path) -> Option<String>,
+        pause: impl FnMut(),
     ) -> Result<Snapshot, Vec<Fault>> {
         let Self { vocabulary, upstreams, organizations, mut faults } = self;
-        match TokenTable::build(files) {
+        match TokenTable::build(files, pause) {
             Ok(tokens) if faults.is_empty() => {
                 let format = format.clone();
                 Ok(Snapshot { generation, vocabulary, upstreams, organizations, tokens, format })
@@ -164,7 +164,7 @@ pub fn compile(
     }
     let text =
         |path: &Path| sources.iter().find(|source| source.file == path).map(|source| source.text.clone());
-    frame.with_tokens(files, format, generation, text)
+    frame.with_tokens(files, (format, generation), text, || {})
 }
 
 /// The most digests that stand twice that are told.

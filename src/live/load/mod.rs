@@ -24,7 +24,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::tokens::{TokenCompiler, TokenForm};
 
 /// How much of a file is read at once, bytes.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 1 << 18;
 
 /// The longest line of a file of JSON lines, bytes.
 const LONGEST_LINE: usize = 16 << 20;
@@ -48,13 +48,23 @@ pub struct Loader {
     known: HashMap<String, (TextDigest, Arc<TokenFile>)>,
 }
 
-/// On how many threads files are compiled.
+/// How much of the machine compiling takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// On one: others have work to do.
+    /// One thread, which lets others go first again and again: they have work to do.
     Aside,
-    /// On as many as there are processors.
+    /// As many threads as there are processors.
     Whole,
+}
+
+impl Effort {
+    /// Lets others go first. Of two threads with work the kernel lets one go on for milliseconds, even where the other one
+    /// has waited for its work and is more important.
+    fn pause(self) {
+        if self == Self::Aside {
+            thread::yield_now();
+        }
+    }
 }
 
 /// What the files say, compiled.
@@ -73,9 +83,14 @@ impl Loaded {
     ///
     /// # Errors
     /// All faults of all files.
-    pub fn into_snapshot(self, inputs: &Inputs, generation: u64) -> Result<Snapshot, Vec<Fault>> {
+    pub fn into_snapshot(
+        self,
+        inputs: &Inputs,
+        generation: u64,
+        effort: Effort,
+    ) -> Result<Snapshot, Vec<Fault>> {
         let text = |path: &Path| fs::read_to_string(path).ok();
-        self.frame.with_tokens(self.files, &inputs.format, generation, text)
+        self.frame.with_tokens(self.files, (&inputs.format, generation), text, || effort.pause())
     }
 }
 
@@ -229,7 +244,7 @@ fn run(jobs: &[Job<'_>], vocabulary: &Vocabulary, effort: Effort) -> Vec<Done> {
         let take = || order.get(next.fetch_add(1, Ordering::Relaxed));
         let (mut done, mut packer) = (Vec::new(), Packer::default());
         while let Some(at) = take() {
-            done.extend(jobs.get(*at).map(|job| (*at, job.run(vocabulary, &mut packer))));
+            done.extend(jobs.get(*at).map(|job| (*at, job.run(vocabulary, &mut packer, effort))));
         }
         done
     };
@@ -255,10 +270,10 @@ fn run(jobs: &[Job<'_>], vocabulary: &Vocabulary, effort: Effort) -> Vec<Done> {
 }
 
 impl Job<'_> {
-    fn run(&self, vocabulary: &Vocabulary, packer: &mut Packer) -> Done {
+    fn run(&self, vocabulary: &Vocabulary, packer: &mut Packer, effort: Effort) -> Done {
         let said = self.text.as_ref().map(|text| digest(|context| context.update(text.as_bytes())));
         if let Some((text, known)) = &self.known {
-            let now = said.map_or_else(|| self.read(|_| {}), Ok)?;
+            let now = said.map_or_else(|| self.read(|_| {}, effort), Ok)?;
             if now == *text {
                 return Ok((now, Arc::clone(known), Vec::new()));
             }
@@ -276,7 +291,7 @@ impl Job<'_> {
             }
             (_, _, TokenForm::Lines) => {
                 let mut lines = Lines { pending: Vec::new(), compiler: &mut compiler, fault: None };
-                let text = self.read(|piece| lines.take(piece))?;
+                let text = self.read(|piece| lines.take(piece), effort)?;
                 lines.end();
                 lines.fault.take().map_or(Ok(text), Err)?
             }
@@ -286,7 +301,7 @@ impl Job<'_> {
     }
 
     /// The digest of the file, whose bytes `take` gets piece by piece.
-    fn read(&self, mut take: impl FnMut(&[u8])) -> io::Result<TextDigest> {
+    fn read(&self, mut take: impl FnMut(&[u8]), effort: Effort) -> io::Result<TextDigest> {
         let mut file = File::open(&self.file.path)?.take(FILE_LIMIT);
         let mut piece = Vec::new();
         let mut failed = None;
@@ -298,6 +313,7 @@ impl Job<'_> {
                     Ok(_) => {
                         context.update(&piece);
                         take(&piece);
+                        effort.pause();
                     }
                     Err(error) => return failed = Some(error),
                 }

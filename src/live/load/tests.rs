@@ -54,7 +54,7 @@ fn only_what_has_changed_is_compiled_again() {
     assert_ne!(changed.texts, first.texts);
     assert!(Arc::ptr_eq(&changed.files[0], &first.files[0]));
     assert_eq!(files(&changed)[1], ("b.jsonl".to_owned(), 1));
-    assert_eq!(changed.into_snapshot(&inputs, 1).unwrap().tokens.len(), 4);
+    assert_eq!(changed.into_snapshot(&inputs, 1, Effort::Aside).unwrap().tokens.len(), 4);
 
     fs::rename(tokens.join("b.jsonl"), tokens.join("c.jsonl")).unwrap();
     assert_eq!(files(&loader.load(&inputs, Effort::Aside).unwrap())[1].0, "c.jsonl");
@@ -71,13 +71,13 @@ fn another_vocabulary_compiles_everything_again() {
     inputs.upstreams[0].catalogs.insert(0, "github".into());
     let second = loader.load(&inputs, Effort::Aside).unwrap();
     assert!(!Arc::ptr_eq(&second.files[0], &first.files[0]));
-    let snapshot = second.into_snapshot(&inputs, 1).unwrap();
+    let snapshot = second.into_snapshot(&inputs, 1, Effort::Aside).unwrap();
     let part = snapshot.tokens.grants().next().unwrap().parts().next().unwrap();
     let held: Vec<_> =
         part.permissions.iter().map(|(id, level)| (snapshot.vocabulary.name(id), level)).collect();
     assert!(held.iter().any(|(name, _)| *name == "contents"), "{held:?}");
     // An older snapshot has its own.
-    let first = first.into_snapshot(&inputs, 1).unwrap();
+    let first = first.into_snapshot(&inputs, 1, Effort::Aside).unwrap();
     let part = first.tokens.grants().next().unwrap().parts().next().unwrap();
     assert!(part.permissions.iter().all(|(id, _)| first.vocabulary.permission(id).is_some()));
 }
@@ -91,11 +91,13 @@ fn a_file_with_a_fault_is_not_taken_for_known() {
     let mut loader = Loader::default();
     for _ in 0..2 {
         let read = loader.load(&inputs, Effort::Aside).unwrap();
-        let text = describe(&read.into_snapshot(&inputs, 1).unwrap_err());
+        let text = describe(&read.into_snapshot(&inputs, 1, Effort::Aside).unwrap_err());
         assert!(text.contains("a.jsonl:1:") && text.contains("unknown permission `content`"), "{text}");
     }
     fs::write(&file, "\n".to_owned() + &line(1) + &line(1)).unwrap();
-    let text = describe(&loader.load(&inputs, Effort::Aside).unwrap().into_snapshot(&inputs, 1).unwrap_err());
+    let text = describe(
+        &loader.load(&inputs, Effort::Aside).unwrap().into_snapshot(&inputs, 1, Effort::Aside).unwrap_err(),
+    );
     assert!(
         text.contains("a.jsonl:3:26: this digest stands at") && text.contains("a.jsonl:2 already"),
         "{text}"
@@ -115,7 +117,9 @@ fn lines_are_whole_wherever_a_file_is_cut() {
     fs::write(directory.path().join("tokens/a.jsonl"), text.trim_end()).unwrap();
     let loaded = Loader::default().load(&inputs, Effort::Whole).unwrap();
     assert!(loaded.streamed);
-    let snapshot = loaded.into_snapshot(&inputs, 1).unwrap_or_else(|faults| panic!("{}", describe(&faults)));
+    let snapshot = loaded
+        .into_snapshot(&inputs, 1, Effort::Aside)
+        .unwrap_or_else(|faults| panic!("{}", describe(&faults)));
     assert_eq!(snapshot.tokens.len(), count);
     let names = snapshot.tokens.grants().map(|grant| grant.name().to_owned());
     assert!(names.eq((0..count).map(|number| format!("t{number}"))));

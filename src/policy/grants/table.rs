@@ -31,6 +31,9 @@ struct Slot {
 
 const EMPTY: u32 = u32::MAX;
 
+/// How many tokens are put into a table between two pauses.
+const BETWEEN_PAUSES: usize = 1024;
+
 /// Where a token stands: its file by number, and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenPlace {
@@ -61,9 +64,11 @@ pub struct Twice {
 impl TokenTable {
     /// The tokens of `files`.
     ///
+    /// Calls `pause` every fraction of a millisecond, for who wants to let others go first.
+    ///
     /// # Errors
     /// Every digest that stands twice.
-    pub fn build(files: Vec<Arc<TokenFile>>) -> Result<Self, Twice> {
+    pub fn build(files: Vec<Arc<TokenFile>>, mut pause: impl FnMut()) -> Result<Self, Twice> {
         let length: usize = files.iter().map(|file| file.len()).sum();
         let empty = Slot { tag: 0, file: 0, entry: EMPTY };
         // One slot is free in any case: there every search ends.
@@ -72,6 +77,9 @@ impl TokenTable {
         let mut duplicates = Vec::new();
         for (number, file) in files.iter().enumerate() {
             for (entry, record) in file.records().iter().enumerate() {
+                if entry.is_multiple_of(BETWEEN_PAUSES) {
+                    pause();
+                }
                 let again = TokenPlace { file: number, entry };
                 duplicates.extend(table.put(&files, &record.digest, again));
             }
@@ -104,7 +112,7 @@ impl TokenTable {
     /// # Errors
     /// Every digest that does.
     pub fn with(&self, more: TokenFile) -> Result<Self, Twice> {
-        Self::build(self.files.iter().cloned().chain([Arc::new(more)]).collect())
+        Self::build(self.files.iter().cloned().chain([Arc::new(more)]).collect(), || {})
     }
 
     /// The declared token with this digest.

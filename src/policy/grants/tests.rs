@@ -151,7 +151,7 @@ fn table(numbers: std::ops::Range<u64>, a_file: usize) -> TokenTable {
         }
         Arc::new(packer.finish("a".into()))
     });
-    TokenTable::build(files.collect()).unwrap()
+    TokenTable::build(files.collect(), || {}).unwrap()
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn digests_that_are_alike_are_told_apart() {
         let name = last.to_string();
         packer.push(&TokenTerms { name: &name, ..terms(near(last), &[]) }).unwrap();
     }
-    let table = TokenTable::build(vec![Arc::new(packer.finish("a".into()))]).unwrap();
+    let table = TokenTable::build(vec![Arc::new(packer.finish("a".into()))], || {}).unwrap();
     for last in 0..100 {
         assert_eq!(table.get(&near(last)).map(Grant::name), Some(last.to_string().as_str()));
     }
@@ -193,7 +193,7 @@ fn a_digest_that_stands_twice_is_told_with_both_places() {
         }
         Arc::new(packer.finish("a".into()))
     };
-    let twice = TokenTable::build(vec![file(&[1, 2]), file(&[3, 2, 3])]).unwrap_err();
+    let twice = TokenTable::build(vec![file(&[1, 2]), file(&[3, 2, 3])], || {}).unwrap_err();
     let place = |file, entry| TokenPlace { file, entry };
     let told: Vec<_> = twice.duplicates.iter().map(|duplicate| (duplicate.first, duplicate.again)).collect();
     assert_eq!(told, [(place(0, 1), place(1, 1)), (place(1, 0), place(1, 2))]);
@@ -214,7 +214,7 @@ fn tokens_are_counted_by_state() {
         let expires_at = UnixTime(expires_at);
         packer.push(&TokenTerms { expires_at, state, ..terms(digest(number), &[]) }).unwrap();
     }
-    let table = TokenTable::build(vec![Arc::new(packer.finish("a".into()))]).unwrap();
+    let table = TokenTable::build(vec![Arc::new(packer.finish("a".into()))], || {}).unwrap();
     let states = table.states(UnixTime(100));
     assert_eq!(states, TokenStates { active: 3, expired: 2, pending: 1, revoked: 1 });
     assert_eq!([0, 1, 99, 100].map(|within| table.expiring(UnixTime(100), within)), [0, 1, 1, 2]);
