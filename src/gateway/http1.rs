@@ -1,12 +1,13 @@
 //! The requests of one HTTP/1 connection, one after the other.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Method, Response, StatusCode, Version, header};
 use http_body::Body;
+use tokio::task::coop::unconstrained;
 use tokio::time::sleep;
 
 use crate::framing::head::{HeadLimits, RequestHead};
@@ -109,7 +110,8 @@ impl<F: Future<Output = ()> + Unpin> Farewell<F> {
     fn is_over(&mut self, listener: &Listener, context: &mut Context<'_>) -> bool {
         if let Some(waiting) = &mut self.waiting
             && (!std::mem::replace(&mut self.is_set, true) || listener.is_draining())
-            && Pin::new(waiting).poll(context).is_ready()
+            // A task that has done much would be told to wait, and not when to go on.
+            && pin!(unconstrained(waiting)).poll(context).is_ready()
         {
             self.waiting = None;
             return true;

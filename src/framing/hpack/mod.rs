@@ -108,13 +108,19 @@ impl Field {
 }
 
 /// Reads the blocks of one connection, which refer to fields of earlier ones.
-#[derive(Debug)]
 pub struct Decoder {
     /// The newest stands first.
     table: VecDeque<Field>,
     weight: usize,
     /// How much the table may weigh, as the client has it.
     most: usize,
+}
+
+impl std::fmt::Debug for Decoder {
+    /// Tells nothing of the fields: some are credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("weight", &self.weight).finish_non_exhaustive()
+    }
 }
 
 impl Default for Decoder {

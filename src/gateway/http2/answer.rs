@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use http_body::Body;
 
 use crate::clock::timer::Timer;
-use crate::framing::frames::ErrorCode;
+use crate::framing::frames::{ErrorCode, LARGEST_PAYLOAD};
 use crate::framing::head::{BodyFraming, HeadFault, RequestHead};
 use crate::framing::hpack;
 use crate::gateway::body::Received;
@@ -123,6 +123,7 @@ impl Sending {
         patience: Duration,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Unsent>> {
+        let mut gone = 0;
         loop {
             if self.piece.is_empty() && !self.is_read {
                 match ready!(Pin::new(&mut *body).poll_frame(context)) {
@@ -145,12 +146,18 @@ impl Sending {
             let mut session = work.session.lock();
             let sent = session.poll_send(work.id, &mut self.piece, is_last, context);
             // Where the socket takes no more, that is what is watched.
+            gone += left - self.piece.len();
             if self.piece.len() < left || !session.has_room() {
                 self.timer.clear();
             }
             drop(session);
             match sent {
                 Poll::Ready(Some(())) if is_last => return Poll::Ready(Ok(())),
+                // Behind the others, which shall have their turn.
+                Poll::Ready(Some(())) if gone >= LARGEST_PAYLOAD && self.trailers.is_none() => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Poll::Ready(Some(())) => {}
                 Poll::Ready(None) => return Poll::Ready(Err(Unsent::Client)),
                 Poll::Pending if self.timer.is_over(context, patience) => {

@@ -14,14 +14,16 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::task::coop::unconstrained;
+
 use crate::clock;
 use crate::clock::timer::Timer;
 use crate::framing::frames::ErrorCode;
 use crate::framing::head::HeadLimits;
 use crate::gateway::flow::Origin;
 use crate::gateway::http2::answer::Work;
-use crate::gateway::http2::session::Shared;
 use crate::gateway::http2::session::receive::Opened;
+use crate::gateway::http2::session::{Shared, rest};
 use crate::gateway::http2::stream::Stream;
 use crate::gateway::inflow::Inflow;
 use crate::gateway::listener::Listener;
@@ -58,10 +60,10 @@ pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin,
     let mut drained = pin!(listener.drained());
     let (mut is_set, mut is_told) = (false, false);
     let ended = poll_fn(|context| {
-        // Once is enough to be woken.
+        // Once is enough to be woken, if not by a task that was told to wait.
         if !is_told
             && (!std::mem::replace(&mut is_set, true) || listener.is_draining())
-            && drained.as_mut().poll(context).is_ready()
+            && pin!(unconstrained(drained.as_mut())).poll(context).is_ready()
         {
             is_told = true;
             driver.session.lock().go();
@@ -164,8 +166,9 @@ impl Driver {
         if received == Ok(true) && !session.is_in_fields() {
             self.head.clear();
         }
+        let is_busy = session.is_busy();
         drop(session);
-        if self.inflow.buffer.is_empty() {
+        if !is_busy {
             self.inflow.rest();
         }
         for request in opened {
@@ -232,9 +235,7 @@ impl Driver {
             self.asked = false;
             self.silence.clear();
             session.rest();
-            if self.writing.is_empty() {
-                self.writing = Vec::new();
-            }
+            rest(&mut self.writing);
             if self.idle.is_over(context, limits.idle_time) && session.go() {
                 context.waker().wake_by_ref();
             }

@@ -20,7 +20,6 @@ pub(super) enum End {
 }
 
 /// One stream.
-#[derive(Debug)]
 pub(super) struct Stream {
     /// What has come of the body and was not read. A copy: it must not keep what else was read with it.
     inbox: BytesMut,
@@ -39,6 +38,8 @@ pub(super) struct Stream {
     pub(super) window: i64,
     /// Who waits for that to become more.
     pub(super) writer: Option<Waker>,
+    /// Whether the head of its answer is on its way.
+    pub(super) is_answered: bool,
     /// Who works on it.
     pub(super) work: Option<AbortHandle>,
 }
@@ -62,6 +63,7 @@ impl Stream {
             taken: 0,
             window,
             writer: None,
+            is_answered: false,
             work: None,
         }
     }
@@ -69,6 +71,11 @@ impl Stream {
     /// Whether the client has sent everything.
     pub(super) fn has_ended(&self) -> bool {
         self.end.is_some()
+    }
+
+    /// Whether what the client sent was malformed.
+    pub(super) fn is_faulty(&self) -> bool {
+        matches!(self.end, Some(End::Fault(_)))
     }
 
     /// The client has sent everything.

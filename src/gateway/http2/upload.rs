@@ -78,6 +78,8 @@ impl Unread {
             let is_last = stream.is_read();
             session.taken(self.id, data.len());
             self.timer.clear();
+            // It has not waited.
+            self.waits = false;
             return Poll::Ready((Some(Ok(Frame::data(data))), is_last));
         }
         match stream.take_end() {

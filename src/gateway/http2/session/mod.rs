@@ -8,6 +8,7 @@ pub(super) mod receive;
 mod send;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
@@ -35,6 +36,9 @@ const FIRST_WINDOW: i64 = 65_535;
 /// How much may wait to be written before streams wait with more, and nothing more is read.
 const OUTPUT: usize = 64 * 1024;
 
+/// How much memory an idle connection keeps for what it will write.
+const KEPT: usize = 8 * 1024;
+
 /// What a ping says that asks whether the client is there, and one behind which nothing comes that it sent before it knew
 /// that we go.
 const ARE_YOU_THERE: [u8; 8] = *b"present?";
@@ -52,8 +56,15 @@ enum Going {
 }
 
 /// One connection. A clone is the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Shared(Arc<Mutex<Session>>);
+
+impl fmt::Debug for Shared {
+    /// Tells nothing of what came: fields carry credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
 
 impl Shared {
     pub(super) fn new(limits: HeadLimits) -> Self {
@@ -66,7 +77,6 @@ impl Shared {
 }
 
 /// One connection.
-#[derive(Debug)]
 pub(super) struct Session {
     limits: HeadLimits,
     decoder: Decoder,
@@ -252,9 +262,7 @@ impl Session {
 
     /// Gives back the memory of large answers.
     pub(super) fn rest(&mut self) {
-        if self.output.is_empty() {
-            self.output = Vec::new();
-        }
+        rest(&mut self.output);
     }
 
     /// Whether a stream was begun or has ended since this was asked last.
@@ -299,6 +307,13 @@ impl Session {
     pub(super) fn break_off(&mut self) -> impl Iterator<Item = Stream> + use<> {
         self.wake_waiting();
         std::mem::take(&mut self.streams).into_values()
+    }
+}
+
+/// Has a buffer of which nothing is left keep no more than small answers need.
+pub(super) fn rest(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() && buffer.capacity() > KEPT {
+        *buffer = Vec::new();
     }
 }
 

@@ -13,6 +13,9 @@ use crate::gateway::http2::nuisance::Nuisance;
 use crate::gateway::http2::session::{Going, LAST_CALL, STREAM_WINDOW, STREAMS, Session};
 use crate::gateway::http2::stream::{End, Stream};
 
+/// Room in smaller pieces than this costs more to tell than it is worth.
+const SMALL_UPDATE: u32 = 64;
+
 /// The least that clients put into a frame with fields that go on.
 const USUAL_PIECE: usize = 1024;
 
@@ -180,7 +183,7 @@ impl Session {
         self.last = id;
         if self.is_closed() {
             // The client asks somebody else; it is told that we have not begun.
-            return Ok(());
+            return self.nuisance.add(1);
         }
         if self.alive >= STREAMS as usize {
             self.nuisance.add(1)?;
@@ -213,6 +216,11 @@ impl Session {
             self.taken_of_connection(head.length);
             return self.nuisance.add(1);
         };
+        if stream.is_faulty() {
+            // It is being told so.
+            self.taken_of_connection(head.length);
+            return self.nuisance.add(1);
+        }
         let is_wanted = stream.is_wanted;
         let unread = if stream.has_ended() {
             Err(ErrorCode::StreamClosed)
@@ -253,16 +261,22 @@ impl Session {
     }
 
     fn window_update(&mut self, id: u32, increment: u32) -> Result<(), ErrorCode> {
+        if (1..SMALL_UPDATE).contains(&increment) {
+            self.nuisance.add(1)?;
+        }
         if id == 0 {
+            let was_shut = self.window <= 0;
             self.window += i64::from(increment);
             if increment == 0 || self.window > LARGEST_WINDOW {
                 return Err(if increment == 0 { ErrorCode::Protocol } else { ErrorCode::FlowControl });
             }
-            self.wake_waiting();
+            if was_shut && self.window > 0 {
+                self.wake_waiting();
+            }
             return Ok(());
         }
         self.was_begun(id)?;
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(&id) else { return self.nuisance.add(1) };
         let widened = if increment == 0 { Err(ErrorCode::Protocol) } else { stream.widen(increment.into()) };
         widened.or_else(|code| self.reset(id, code))
     }

@@ -8,9 +8,10 @@ use crate::framing::frames::{self, END_STREAM, ErrorCode, Kind, LARGEST_PAYLOAD}
 use crate::gateway::http2::session::Session;
 
 impl Session {
-    /// An interim answer. It is small, and there is one at most, so that it waits for no room.
+    /// An interim answer, unless the final one is on its way. It is small, and there is one at most, so that it waits for no
+    /// room.
     pub(in crate::gateway::http2) fn send_interim(&mut self, id: u32, block: &[u8]) {
-        if self.streams.contains_key(&id) {
+        if self.streams.get(&id).is_some_and(|stream| !stream.is_answered) {
             frames::push_fields(&mut self.output, id, 0, block);
             self.wake_driver();
         }
@@ -25,10 +26,10 @@ impl Session {
         is_end: bool,
         context: &Context<'_>,
     ) -> Poll<Option<()>> {
-        if !self.streams.contains_key(&id) {
-            return Poll::Ready(None);
-        }
-        if !self.has_room() {
+        let has_room = self.has_room();
+        let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(None) };
+        stream.is_answered |= has_room;
+        if !has_room {
             self.wait(context);
             return Poll::Pending;
         }
