@@ -212,3 +212,48 @@ fn push_fields<'a>(block: &mut Vec<u8>, fields: impl IntoIterator<Item = (&'a He
         hpack::push_field(block, name.as_str(), value.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body::Frame;
+
+    use super::*;
+    use crate::framing::head::HeadLimits;
+    use crate::gateway::http2::session::tests::opened;
+
+    /// A body that always has another piece of this size.
+    struct Endless(usize);
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(Some(Ok(Frame::data(vec![7; self.0].into()))))
+        }
+    }
+
+    /// However small its pieces, an answer that always has more lets the others go on after a frame's worth.
+    #[tokio::test]
+    async fn a_turn_is_as_long_as_a_frame() {
+        const LIMITS: HeadLimits = HeadLimits { header_bytes: 8192, header_count: 32, target_bytes: 1024 };
+        for size in [1000, 8192, LARGEST_PAYLOAD, 100_000] {
+            let session = Shared::new(LIMITS);
+            let id = opened(&session);
+            session.lock().take_output(Vec::new());
+            let work = Work::new(&session, id);
+            let mut sending =
+                Sending { piece: Bytes::new(), trailers: None, is_read: false, timer: Timer::default() };
+            let mut context = Context::from_waker(Waker::noop());
+            let turn = sending.poll(&work, &mut Endless(size), Duration::from_secs(60), &mut context);
+            assert!(turn.is_pending());
+            let sent = session.lock().take_output(Vec::new()).len();
+            assert!((LARGEST_PAYLOAD..2 * LARGEST_PAYLOAD).contains(&sent), "{size}: {sent}");
+        }
+    }
+}

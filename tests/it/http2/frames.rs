@@ -11,10 +11,9 @@ use crate::attacks::{READER, upstream};
 use crate::support::gateway::{DEADLINE, TestGateway, wait_for};
 use crate::support::http2::{
     DATA, END_HEADERS, END_STREAM, GO_AWAY, HEADERS, Http2, Outcome, PING, RESET, SETTINGS, TLS,
-    WINDOW_UPDATE, block, frame, tls_gateway, tls_gateway_in, tls_gateway_with,
+    WINDOW_UPDATE, block, frame, tls_gateway, tls_gateway_with,
 };
 use crate::support::policy::token;
-use crate::support::secure::Authority;
 use crate::support::spy::Spy;
 use crate::support::wire::{Host, ok};
 
@@ -234,51 +233,6 @@ fn an_answer_goes_out_as_the_client_makes_room() {
     }
     for id in [1, 3] {
         assert_eq!(bodies[&id], "0123456789".repeat(1000).as_bytes());
-    }
-}
-
-/// A host over TLS gives its answer in pieces no larger than a frame, and always has the next one: the small answer beside it
-/// has its turn all the same.
-#[test]
-fn a_large_answer_leaves_room_for_others() {
-    let authority = Authority::new();
-    let host = Host::start_tls(authority.issue(&["forge.internal"]).server(), |mut wire, _| {
-        while let Some(head) = wire.head() {
-            if head.contains("sha=large") {
-                wire.socket().set_write_timeout(None).unwrap();
-                wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
-                while wire.try_send(vec![b'x'; 65536]).is_ok() {}
-                return;
-            }
-            wire.send(ok(&"0123456789".repeat(10_000)));
-        }
-    });
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("ca.pem"), &authority.certificate).unwrap();
-    let plain = upstream(host.address, "github");
-    let upstreams = plain
-        .replace("http://", "https://")
-        .replace(" catalogs:", " ca: ca.pem, server_name: forge.internal, catalogs:");
-    let (gateway, certificate) = tls_gateway_in(directory, TLS, &upstreams, READER);
-    let mut client = Http2::connect(&gateway, &certificate);
-    client.write(&frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
-    client.write(&frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
-    let large = fields("GET", &format!("{COMMITS}?sha=large"), &[]);
-    client.write(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &large));
-    // It goes on, and everything on the way is full.
-    let mut of_large = 0;
-    while of_large < 8 << 20 {
-        of_large += client.frame().unwrap().payload.len();
-    }
-    client.write(&get(3));
-    let (mut of_small, mut meanwhile) = (0, 0);
-    while of_small < 100_000 {
-        let came = client.frame().unwrap();
-        match (came.kind, came.id) {
-            (DATA, 3) => of_small += came.payload.len(),
-            _ => meanwhile += came.payload.len(),
-        }
-        assert!(meanwhile < 64 << 20, "{of_small} bytes beside {meanwhile}");
     }
 }
 

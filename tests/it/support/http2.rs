@@ -36,16 +36,7 @@ pub(crate) fn tls_gateway_with(
     upstreams: &str,
     body: &str,
 ) -> (TestGateway, CertificateDer<'static>) {
-    tls_gateway_in(tempfile::tempdir().unwrap(), top, upstreams, body)
-}
-
-/// As [`tls_gateway_with`], in a directory that holds what `upstreams` names.
-pub(crate) fn tls_gateway_in(
-    directory: TempDir,
-    top: &str,
-    upstreams: &str,
-    body: &str,
-) -> (TestGateway, CertificateDer<'static>) {
+    let directory = tempfile::tempdir().unwrap();
     let certificate = certificate(&directory);
     let policies = [policy_tokens(&[(1, body)])];
     let gateway = TestGateway::in_directory(directory, top, upstreams, &policies);

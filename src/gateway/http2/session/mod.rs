@@ -318,4 +318,4 @@ pub(super) fn rest(buffer: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -25,6 +25,14 @@ fn session() -> Session {
     session
 }
 
+/// The id of a stream that was opened in `shared`.
+pub(in crate::gateway::http2) fn opened(shared: &Shared) -> u32 {
+    let mut session = shared.lock();
+    feed(&mut session, frames::PREFACE).unwrap();
+    feed(&mut session, &frame(Kind::Settings, 0, 0, b"")).unwrap();
+    feed(&mut session, &begin(1)).unwrap().pop().unwrap().id
+}
+
 fn feed(session: &mut Session, bytes: &[u8]) -> Result<Vec<Opened>, ErrorCode> {
     session.receive(&mut BytesMut::from(bytes), clock::tick())?;
     Ok(session.fetch())
