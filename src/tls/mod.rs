@@ -70,7 +70,7 @@ impl Texts {
     }
 }
 
-/// AWS-LC, with the suites first whose hash processors have instructions for: with SHA-384 a handshake costs a quarter more,
+/// AWS-LC, with the suites first whose hash processors have instructions for: with SHA-384 a handshake costs a tenth more,
 /// and is no safer. Suites of AES-128 go before those of AES-256 by that, as with most servers; who offers one of the latter
 /// alone gets it.
 fn provider() -> Arc<CryptoProvider> {
