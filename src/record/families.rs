@@ -48,6 +48,7 @@ pub(crate) struct ConnectionFamilies {
     pub(crate) limit: IntGauge,
     pub(crate) refused: IntCounter,
     pub(crate) handshakes: IntCounterVec,
+    pub(crate) http2_faults: IntCounterVec,
     pub(crate) certificates: IntGaugeVec,
 }
 
@@ -60,6 +61,11 @@ impl ConnectionFamilies {
                 "Connections closed at once because the limit was reached.",
             ),
             handshakes: new.counters("tls_handshakes_total", "TLS handshakes with callers.", &["result"]),
+            http2_faults: new.counters(
+                "http2_connections_broken_total",
+                "HTTP/2 connections given up for what the caller did.",
+                &["cause"],
+            ),
             certificates: new.gauges(
                 "tls_certificate_expiry_timestamp_seconds",
                 "When the certificate in use expires, as Unix time.",

@@ -180,6 +180,31 @@ impl Handshake {
     }
 }
 
+/// Why an HTTP/2 connection with a caller was given up, with all that was under way on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2Fault {
+    /// The caller did not keep to the protocol.
+    Protocol,
+    /// There was too much of what leads nowhere: streams given up at once, pings, settings.
+    Flood,
+    /// The caller did not get through with what it had begun, or gave no sign of life.
+    TimedOut,
+}
+
+impl Http2Fault {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Protocol, Self::Flood, Self::TimedOut];
+
+    /// The word for the metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::Flood => "flood",
+            Self::TimedOut => "timeout",
+        }
+    }
+}
+
 /// The word for the `cause` label.
 pub fn cause(error: UpstreamError) -> &'static str {
     match error {

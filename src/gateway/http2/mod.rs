@@ -29,6 +29,7 @@ use crate::gateway::inflow::Inflow;
 use crate::gateway::listener::Listener;
 use crate::gateway::socket::{Socket, linger};
 use crate::gateway::worker::{Contained, Worker};
+use crate::record::labels::Http2Fault;
 use crate::tasks;
 
 /// Serves one connection until it ends, or until the requests are answered that came before its client heard that
@@ -75,11 +76,28 @@ pub async fn serve(worker: Arc<Worker>, socket: Box<dyn Socket>, origin: Origin,
         Ended::Left => {}
         Ended::Over => driver.close().await,
         Ended::Fault(code) => {
-            tracing::debug!(%code, "a client's HTTP/2 was no good");
+            driver.worker.gateway.recorder.metrics.http2_broken(fault(code));
+            tracing::debug!(%code, peer = %driver.origin.peer, "an HTTP/2 connection is given up");
             driver.break_off();
             driver.session.lock().close(code);
             driver.close().await;
         }
+    }
+}
+
+/// What the metrics call it. Nobody is blamed who was only late.
+fn fault(code: ErrorCode) -> Http2Fault {
+    match code {
+        ErrorCode::NoError => Http2Fault::TimedOut,
+        ErrorCode::EnhanceYourCalm => Http2Fault::Flood,
+        ErrorCode::Protocol
+        | ErrorCode::Internal
+        | ErrorCode::FlowControl
+        | ErrorCode::StreamClosed
+        | ErrorCode::FrameSize
+        | ErrorCode::RefusedStream
+        | ErrorCode::Cancel
+        | ErrorCode::Compression => Http2Fault::Protocol,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::domain::reason::Reason;
 use crate::record::census::{Census, CensusCollector};
 use crate::record::collector::ShardCollector;
 use crate::record::families::Families;
-use crate::record::labels::{Effect, Handshake, MethodClass, Verdict};
+use crate::record::labels::{Effect, Handshake, Http2Fault, MethodClass, Verdict};
 use crate::record::shard::{Shard, Shards};
 use crate::record::token_requests::{TokenCollector, TokenRequests, WorkerTokens};
 
@@ -65,6 +65,7 @@ pub struct Metrics {
     registry: Registry,
     families: Families,
     handshakes: [IntCounter; 3],
+    http2_faults: [IntCounter; 3],
     reloads_accepted: IntCounter,
     reloads_refused: IntCounter,
     shards: Arc<Shards>,
@@ -97,6 +98,8 @@ impl Metrics {
         Self {
             handshakes: Handshake::ALL
                 .map(|end| families.connections.handshakes.with_label_values(&[end.as_str()])),
+            http2_faults: Http2Fault::ALL
+                .map(|fault| families.connections.http2_faults.with_label_values(&[fault.as_str()])),
             reloads_accepted: reload("ok"),
             reloads_refused: reload("refused"),
             shards,
@@ -140,6 +143,17 @@ impl Metrics {
             Handshake::Completed => completed,
             Handshake::Failed => failed,
             Handshake::TimedOut => timed_out,
+        }
+        .inc();
+    }
+
+    /// An HTTP/2 connection with a caller was given up.
+    pub fn http2_broken(&self, fault: Http2Fault) {
+        let [protocol, flood, timed_out] = &self.http2_faults;
+        match fault {
+            Http2Fault::Protocol => protocol,
+            Http2Fault::Flood => flood,
+            Http2Fault::TimedOut => timed_out,
         }
         .inc();
     }

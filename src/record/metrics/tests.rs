@@ -109,6 +109,7 @@ fn events_count_under_their_labels() {
     let metrics = metrics();
     metrics.handshake(Handshake::Completed);
     metrics.handshake(Handshake::TimedOut);
+    metrics.http2_broken(Http2Fault::Flood);
     metrics.connection_refused();
     let forge = metrics.upstream("forge");
     metrics.shard(0).of(forge).unwrap().connections.add(1);
@@ -117,6 +118,8 @@ fn events_count_under_their_labels() {
     check(&metrics, "portcullis_tls_handshakes_total{result=\"ok\"} ", 1);
     check(&metrics, "portcullis_tls_handshakes_total{result=\"failed\"} ", 0);
     check(&metrics, "portcullis_tls_handshakes_total{result=\"timeout\"} ", 1);
+    check(&metrics, "portcullis_http2_connections_broken_total{cause=\"flood\"} ", 1);
+    check(&metrics, "portcullis_http2_connections_broken_total{cause=\"protocol\"} ", 0);
     check(&metrics, "portcullis_connections_refused_total ", 1);
     check(&metrics, "portcullis_upstream_connections_total{upstream=\"forge\"} ", 1);
     check(&metrics, "portcullis_upstream_errors_total{cause=\"unreachable\",upstream=\"forge\"} ", 1);
@@ -286,7 +289,7 @@ fn every_family_has_help_type_and_a_description_and_none_is_only_described() {
     let mut rendered = families(&metrics.render());
     // The control listener adds it.
     rendered.insert("portcullis_worker_cpu_seconds_total".to_owned());
-    assert_eq!(rendered.len(), 42);
+    assert_eq!(rendered.len(), 43);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
     let document = fs::read_to_string(path).unwrap();
     let described: BTreeSet<_> = document
@@ -309,6 +312,7 @@ fn every_label_value_is_described() {
         .chain(MethodClass::ALL.map(MethodClass::as_str))
         .chain(StatusClass::ALL.map(StatusClass::as_str))
         .chain(Handshake::ALL.map(Handshake::as_str))
+        .chain(Http2Fault::ALL.map(Http2Fault::as_str))
         .chain(GitOperation::ALL.map(GitOperation::as_str))
         .chain(["granted", "undecided", "allow", "refuse", "none", "unreachable"])
         .chain(["active", "expired", "pending", "revoked", "1d", "7d", "30d"]);

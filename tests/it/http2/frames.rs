@@ -86,6 +86,11 @@ fn a_client_that_breaks_the_protocol_is_told_why_and_others_go_on() {
     other.write(&get(1));
     assert_eq!(other.answer(1), passed());
     quiet(&gateway);
+    let broken = |cause: &str| {
+        let name = format!("portcullis_http2_connections_broken_total{{cause=\"{cause}\"}}");
+        gateway.metric(&name).to_string()
+    };
+    assert_eq!(["protocol", "flood", "timeout"].map(broken), ["5", "1", "0"]);
     let audit = gateway.audit();
     let line = audit.iter().find(|line| line["reason"] == "malformed_request").unwrap();
     assert_eq!((&line["effect"], &line["status"]), (&"refused".into(), &400.into()), "{line}");
