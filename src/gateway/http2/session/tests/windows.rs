@@ -4,8 +4,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use super::{begin, feed, frame, output, session};
-use crate::framing::frames::{self, Kind, LARGEST_PAYLOAD};
+use super::{begin, block, feed, frame, output, session};
+use crate::framing::frames::{self, END_HEADERS, Kind, LARGEST_PAYLOAD};
 use crate::gateway::http2::session::{CONNECTION_WINDOW, STREAM_WINDOW, Session};
 use crate::gateway::http2::stream::Stream;
 
@@ -100,4 +100,35 @@ fn small_pieces_that_wait_keep_no_more_than_themselves() {
     feed(&mut session, &frame(Kind::Data, 0, 1, b"x").repeat(10_000)).unwrap();
     let kept = session.streams[&1].memory();
     assert!((10_000..32_768).contains(&kept), "{kept}");
+}
+
+/// An interim answer behind the final one would be read as trailers.
+#[test]
+fn nothing_interim_comes_behind_the_final_head() {
+    let mut session = session();
+    let context = Context::from_waker(Waker::noop());
+    feed(&mut session, &begin(1)).unwrap();
+    session.send_interim(1, b"i");
+    assert!(session.poll_send_fields(1, b"f", false, &context).is_ready());
+    session.send_interim(1, b"i");
+    let blocks: Vec<_> = output(&mut session).into_iter().map(|(_, _, block)| block).collect();
+    assert_eq!(blocks, [b"i", b"f"]);
+}
+
+/// What comes behind a body that turned out to be malformed does not end its stream: the client is being told why.
+#[test]
+fn what_follows_a_malformed_body_is_passed_over() {
+    let mut session = session();
+    let head = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "a"),
+        (":path", "/"),
+        ("content-length", "1"),
+    ];
+    feed(&mut session, &frame(Kind::Headers, END_HEADERS, 1, block(&head))).unwrap();
+    feed(&mut session, &frame(Kind::Data, 0, 1, b"hello").repeat(3)).unwrap();
+    assert!(session.streams[&1].is_faulty());
+    assert_eq!(output(&mut session), []);
+    assert_eq!(session.unsaid, 15, "all of it makes room");
 }
