@@ -23,6 +23,7 @@ use portcullis::domain::token::{TokenDigest, TokenFormat};
 use portcullis::headers::credential;
 use portcullis::policy::compile::{Source, compile};
 use portcullis::policy::decide::{Circumstances, decide};
+use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
 use portcullis::policy::upstream::UpstreamSpec;
@@ -110,11 +111,11 @@ impl Scene {
         headers.insert(header::AUTHORIZATION, value);
         let target = CanonicalTarget::parse(TARGET)?;
         let scene = Self { snapshot, headers, target };
-        judge(&scene.snapshot, &scene.question(&scene.target)).outcome.map(drop)?;
+        judge(&scene.snapshot, &scene.question(&scene.target, &Kept::default())).outcome.map(drop)?;
         Ok(scene)
     }
 
-    fn question<'a>(&'a self, target: &'a CanonicalTarget) -> Question<'a> {
+    fn question<'a>(&'a self, target: &'a CanonicalTarget, kept: &'a Kept) -> Question<'a> {
         Question {
             method: &Method::GET,
             target,
@@ -123,6 +124,7 @@ impl Scene {
             headers: &self.headers,
             peer: IpAddr::from([192, 0, 2, 7]),
             now: NOW,
+            kept,
         }
     }
 }
@@ -152,9 +154,10 @@ fn steps(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
     });
     let token = credential::take(headers, target, upstream.forbidden_places(), &snapshot.format)?;
     group.bench_function("look_up", |bencher| {
-        bencher.iter(|| snapshot.token(black_box(&token.digest)).is_some());
+        bencher.iter(|| snapshot.token(black_box(&token.digest), &Kept::default()).is_some());
     });
-    let grant = snapshot.token(&token.digest).context("no token")?;
+    let kept = Kept::default();
+    let grant = snapshot.token(&token.digest, &kept).context("no token")?;
     group.bench_function("route", |bencher| {
         bencher.iter(|| upstream.action(&Method::GET, black_box(target)).is_ok());
     });
@@ -170,7 +173,9 @@ fn steps(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
 /// The whole decision, from the target as the HTTP parser hands it over.
 fn judged(scene: &Scene, arrived: &PathAndQuery) -> bool {
     let target = CanonicalTarget::from_path_and_query(arrived);
-    target.is_ok_and(|target| judge(&scene.snapshot, &scene.question(&target)).outcome.is_ok())
+    target.is_ok_and(|target| {
+        judge(&scene.snapshot, &scene.question(&target, &Kept::default())).outcome.is_ok()
+    })
 }
 
 fn whole(criterion: &mut Criterion, name: &str, scene: &Scene) -> anyhow::Result<()> {
@@ -208,7 +213,9 @@ fn refusals(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
     ] {
         let target = CanonicalTarget::parse(text)?;
         criterion.bench_function(&format!("refuse/{name}"), |bencher| {
-            bencher.iter(|| judge(&scene.snapshot, black_box(&scene.question(&target))).outcome.is_err());
+            bencher.iter(|| {
+                judge(&scene.snapshot, black_box(&scene.question(&target, &Kept::default()))).outcome.is_err()
+            });
         });
     }
     Ok(())

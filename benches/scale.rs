@@ -25,6 +25,7 @@ use portcullis::domain::grant::UnixTime;
 use portcullis::domain::target::CanonicalTarget;
 use portcullis::domain::token::{TokenDigest, TokenFormat};
 use portcullis::live::{Inputs, LivePolicy, Look, Reload};
+use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
 use portcullis::policy::upstream::UpstreamSpec;
@@ -161,6 +162,7 @@ fn decisions(snapshot: &Snapshot, tokens: u32) -> anyhow::Result<Vec<Duration>> 
                     headers,
                     peer: IpAddr::from([192, 0, 2, 7]),
                     now: NOW,
+                    kept: &Kept::default(),
                 };
                 judge(snapshot, &question).outcome.is_ok()
             });

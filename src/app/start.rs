@@ -188,6 +188,7 @@ impl Census for LiveCensus {
             expired: states.expired,
             pending: states.pending,
             revoked: states.revoked,
+            suspended: states.suspended,
         }
     }
 

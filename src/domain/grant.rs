@@ -4,7 +4,16 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(pub i64);
 
-/// The declared state of a token.
+/// Whether a part of a token has been approved by its resource owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// It has, and opens what it names.
+    Granted,
+    /// It has not yet, and opens nothing.
+    Awaited,
+}
+
+/// The state of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantState {
     /// Works.
@@ -13,4 +22,6 @@ pub enum GrantState {
     Pending,
     /// Was taken back.
     Revoked,
+    /// Its user is suspended; works again once the user is not.
+    Suspended,
 }

@@ -5,6 +5,7 @@
 pub mod action;
 pub mod fault;
 pub mod grant;
+pub mod lifecycle;
 pub mod permission;
 pub mod reason;
 pub mod refusal;

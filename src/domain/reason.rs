@@ -27,6 +27,8 @@ pub enum Reason {
     TokenRevoked,
     /// Waits for approval.
     TokenPending,
+    /// Its user is suspended.
+    UserSuspended,
     /// Not in the catalog.
     NoRoute,
     /// Asks to leave HTTP.
@@ -64,7 +66,7 @@ pub enum Side {
 
 impl Reason {
     /// All of them, in the order of the decision.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::LimitExceeded,
         Self::MalformedRequest,
         Self::AmbiguousTarget,
@@ -76,6 +78,7 @@ impl Reason {
         Self::TokenExpired,
         Self::TokenRevoked,
         Self::TokenPending,
+        Self::UserSuspended,
         Self::NoRoute,
         Self::UpgradeRefused,
         Self::ResourceNotGranted,
@@ -103,6 +106,7 @@ impl Reason {
             Self::TokenExpired => "token_expired",
             Self::TokenRevoked => "token_revoked",
             Self::TokenPending => "token_pending",
+            Self::UserSuspended => "user_suspended",
             Self::NoRoute => "no_route",
             Self::UpgradeRefused => "upgrade_refused",
             Self::ResourceNotGranted => "resource_not_granted",
@@ -130,7 +134,11 @@ impl Reason {
             Self::NoUpstream => 3,
             Self::AmbiguousCredentials | Self::NoCredentials => 4,
             Self::MalformedToken => 5,
-            Self::BadCredentials | Self::TokenExpired | Self::TokenRevoked | Self::TokenPending => 6,
+            Self::BadCredentials
+            | Self::TokenExpired
+            | Self::TokenRevoked
+            | Self::TokenPending
+            | Self::UserSuspended => 6,
             Self::NoRoute | Self::UpgradeRefused => 7,
             Self::ResourceNotGranted => 8,
             Self::PermissionMissing | Self::NeverGrantable => 9,
@@ -156,6 +164,7 @@ impl Reason {
             | Self::TokenExpired
             | Self::TokenRevoked
             | Self::TokenPending
+            | Self::UserSuspended
             | Self::NoRoute
             | Self::UpgradeRefused
             | Self::ResourceNotGranted

@@ -162,6 +162,9 @@ pub enum Refusal {
     /// Step 6: waits for approval.
     #[error("this token waits for approval by {0}")]
     Pending(String),
+    /// Step 6: its user is suspended.
+    #[error("the user of this token is suspended; ask the gateway's administrators")]
+    Suspended,
     /// Step 7: not in the catalog.
     #[error("this method and path are not in the gateway's catalog, and what is not in it does not pass")]
     NoRoute,
@@ -212,6 +215,7 @@ impl Refusal {
             Self::Expired(_) => Reason::TokenExpired,
             Self::Revoked => Reason::TokenRevoked,
             Self::Pending(_) => Reason::TokenPending,
+            Self::Suspended => Reason::UserSuspended,
             Self::NoRoute => Reason::NoRoute,
             Self::Upgrade => Reason::UpgradeRefused,
             Self::NotGranted => Reason::ResourceNotGranted,
@@ -253,6 +257,7 @@ impl Refusal {
             | Self::Expired(_)
             | Self::Revoked => StatusCode::UNAUTHORIZED,
             Self::Pending(_)
+            | Self::Suspended
             | Self::NoRoute
             | Self::PermissionMissing(_)
             | Self::NeverGrantable

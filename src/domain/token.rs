@@ -102,17 +102,26 @@ impl TokenFormat {
     /// Builds a token's text out of random bytes, at least [`Self::RANDOM_BYTES`] of them, from the operating system's
     /// generator. `None` where there are too few.
     pub fn assemble(&self, random: &[u8]) -> Option<Secret> {
-        // Bytes of 248 and above would make some characters likelier than others: 248 is 4 × 62.
-        let mut characters =
-            random.iter().filter(|byte| **byte < 248).filter_map(|byte| ALPHABET.get(usize::from(byte % 62)));
+        let mut characters = characters(random);
+        let id: Option<String> = (0..PUBLIC_ID_LENGTH).map(|_| characters.next()).collect();
+        self.with_id(&id?, characters)
+    }
+
+    /// As [`Self::assemble`], for a token that has a public id already. `None` also where `public_id` is none.
+    pub fn assemble_for(&self, public_id: &str, random: &[u8]) -> Option<Secret> {
+        let fits =
+            public_id.len() == PUBLIC_ID_LENGTH && public_id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if fits { self.with_id(public_id, characters(random)) } else { None }
+    }
+
+    fn with_id(&self, id: &str, mut characters: impl Iterator<Item = char>) -> Option<Secret> {
+        // As large as it gets: a text that grows leaves copies of itself in memory.
         let mut text = String::with_capacity(self.prefix.len() + 128);
         text.push_str(&self.prefix);
-        for _ in 0..PUBLIC_ID_LENGTH {
-            text.push(char::from(*characters.next()?));
-        }
+        text.push_str(id);
         text.push('_');
         for _ in 0..RANDOM_LENGTH {
-            text.push(char::from(*characters.next()?));
+            text.push(characters.next()?);
         }
         text.extend(checksum_of(&text).map(char::from));
         Some(Secret::new(text))
@@ -183,6 +192,11 @@ impl TokenDigest {
         bytes?.try_into().ok().map(Self)
     }
 
+    /// Of 32 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// The bytes, big end first.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -199,6 +213,13 @@ impl fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TokenDigest({self})")
     }
+}
+
+/// Characters out of random bytes.
+fn characters(random: &[u8]) -> impl Iterator<Item = char> {
+    // Bytes of 248 and above would make some characters likelier than others: 248 is 4 × 62.
+    let usable = random.iter().filter(|byte| **byte < 248);
+    usable.filter_map(|byte| ALPHABET.get(usize::from(byte % 62))).map(|letter| char::from(*letter))
 }
 
 /// The checksum over `text`.

@@ -21,6 +21,7 @@ use crate::gateway::worker::Worker;
 use crate::headers::forward::{PeerText, to_client};
 use crate::headers::identity::Identity;
 use crate::policy::decide::Permit;
+use crate::policy::grants::index::Kept;
 use crate::policy::judge::{Judgment, Question, judge};
 use crate::policy::snapshot::Snapshot;
 use crate::record::body::{CountedBody, RecordedBody};
@@ -162,6 +163,8 @@ fn judge_request(
     parts: &Parts,
     record: &mut Record,
 ) -> Result<Passage, Refused> {
+    // Before the snapshot: what changes in between is judged again.
+    let version = worker.gateway.live.version();
     let snapshot = worker.gateway.live.snapshot();
     let (host, target) = check_head(parts).map_err(Refused::early)?;
     let question = Question {
@@ -172,6 +175,7 @@ fn judge_request(
         headers: &parts.headers,
         peer: origin.peer.ip(),
         now: record.time(),
+        kept: &Kept::default(),
     };
     let judgment = judge(&snapshot, &question);
     describe(&judgment, &snapshot, worker, record);
@@ -195,7 +199,7 @@ fn judge_request(
                 host,
             };
             let live = Arc::clone(&worker.gateway.live);
-            let validity = Validity::new(live, asked, snapshot.generation, record.withdrawal());
+            let validity = Validity::new(live, asked, version, record.withdrawal());
             Ok(Passage {
                 permit,
                 upstream,

@@ -15,6 +15,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::target::CanonicalTarget;
 use crate::domain::token::TokenDigest;
 use crate::live::LivePolicy;
+use crate::policy::grants::index::Kept;
 use crate::policy::judge::{Claim, Question, judge_claim};
 use crate::record::Withdrawal;
 
@@ -23,7 +24,7 @@ use crate::record::Withdrawal;
 pub struct Validity {
     live: Arc<LivePolicy>,
     asked: Asked,
-    /// The generation that permitted it last.
+    /// The version of the policy that permitted it last.
     judged_by: AtomicU64,
     /// Why it is no longer permitted.
     refusal: OnceLock<Refusal>,
@@ -48,9 +49,9 @@ pub struct Asked {
 }
 
 impl Validity {
-    /// `asked` was permitted by the snapshot of `generation`; `withdrawal` is told when it no longer is.
-    pub fn new(live: Arc<LivePolicy>, asked: Asked, generation: u64, withdrawal: Withdrawal) -> Self {
-        Self { live, asked, judged_by: AtomicU64::new(generation), refusal: OnceLock::new(), withdrawal }
+    /// `asked` was permitted when the policy had `version`, or later; `withdrawal` is told when it no longer is.
+    pub fn new(live: Arc<LivePolicy>, asked: Asked, version: u64, withdrawal: Withdrawal) -> Self {
+        Self { live, asked, judged_by: AtomicU64::new(version), refusal: OnceLock::new(), withdrawal }
     }
 
     /// The target that was judged, and is forwarded.
@@ -78,14 +79,15 @@ impl Validity {
         if self.refusal.get().is_some() {
             return false;
         }
-        let generation = self.live.peek().generation;
-        if self.judged_by.load(Ordering::Relaxed) == generation && self.asked.expires_at > clock::now() {
+        let version = self.live.version();
+        if self.judged_by.load(Ordering::Relaxed) == version && self.asked.expires_at > clock::now() {
             return true;
         }
-        self.judge()
+        self.judge(version)
     }
 
-    fn judge(&self) -> bool {
+    /// Judges by the policy as it is now, which has `version` or a later one.
+    fn judge(&self, version: u64) -> bool {
         let snapshot = self.live.snapshot();
         let question = Question {
             method: &self.asked.method,
@@ -95,10 +97,11 @@ impl Validity {
             headers: &HeaderMap::new(),
             peer: self.asked.peer,
             now: clock::now(),
+            kept: &Kept::default(),
         };
         match judge_claim(&snapshot, &question, Claim::Digest(self.asked.token)).outcome {
             Ok(_permit) => {
-                self.judged_by.store(snapshot.generation, Ordering::Relaxed);
+                self.judged_by.store(version, Ordering::Relaxed);
                 true
             }
             Err(refusal) => {

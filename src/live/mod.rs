@@ -1,13 +1,16 @@
 //! The live policy: the one snapshot that requests are judged by, and what replaces it.
 //!
 //! A request takes one snapshot and keeps it to its end. A set of files that does not compile never becomes a
-//! snapshot: the last good one stays.
+//! snapshot: the last good one stays. Beside what files say stand the tokens of the store: each of its changes is put into
+//! the index of the snapshot in force before the call that made it returns (`stored`).
 
 pub mod files;
 pub mod load;
+mod stored;
 pub mod watch;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -20,6 +23,7 @@ use crate::live::files::Stamp;
 use crate::live::load::{Effort, Loader, TextDigest};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamSpec;
+use crate::store::Store;
 
 /// How much more reloads let other threads go first: they get a quarter of a processor that is busy with requests, so
 /// that a token that is taken back on a busy machine stops working soon all the same.
@@ -74,6 +78,12 @@ pub struct LivePolicy {
     inputs: Inputs,
     snapshot: ArcSwap<Snapshot>,
     seen: Mutex<Seen>,
+    store: Option<Store>,
+    /// Held while the index changes, or is replaced: what is read of the store while a new index is built may be older
+    /// than what was put into the old one meanwhile.
+    publishing: Mutex<()>,
+    /// Counts what has happened to the policy: snapshots, and changes of tokens.
+    version: AtomicU64,
 }
 
 /// What the files said. Digests, since the texts may be large.
@@ -96,6 +106,14 @@ impl LivePolicy {
     /// # Errors
     /// All faults of all files.
     pub fn load(inputs: Inputs) -> Result<Self, Vec<Fault>> {
+        Self::load_with(inputs, None)
+    }
+
+    /// As [`Self::load`], with the tokens of `store`, which is followed from then on once [`Self::follow`] is called.
+    ///
+    /// # Errors
+    /// All faults of all files, or that the store cannot be read.
+    pub fn load_with(inputs: Inputs, store: Option<Store>) -> Result<Self, Vec<Fault>> {
         let mut loader = Loader::default();
         let Some((stamps, read)) = loader.load_at_rest(&inputs, Effort::Whole) else {
             let message = "changes all the time; wait until its files are written, and start again";
@@ -103,7 +121,11 @@ impl LivePolicy {
         };
         let read = read?;
         let texts = read.texts;
-        let snapshot = read.into_snapshot(&inputs, 1, Effort::Whole)?;
+        let mut snapshot = read.into_snapshot(&inputs, 1, Effort::Whole)?;
+        if let Some(store) = &store {
+            snapshot.stored =
+                Arc::new(stored::index(store, &snapshot.vocabulary).map_err(|fault| vec![fault])?);
+        }
         let seen = Mutex::new(Seen {
             stamps,
             last: Some(texts),
@@ -112,7 +134,13 @@ impl LivePolicy {
             loader,
             retired: Vec::new(),
         });
-        Ok(Self { inputs, snapshot: ArcSwap::from_pointee(snapshot), seen })
+        let (publishing, version) = (Mutex::new(()), AtomicU64::new(1));
+        Ok(Self { inputs, snapshot: ArcSwap::from_pointee(snapshot), seen, store, publishing, version })
+    }
+
+    /// Changes with everything that may change a decision. To be read before the snapshot that is judged by.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// The snapshot in force, to be kept for one request.
@@ -135,7 +163,7 @@ impl LivePolicy {
     /// # Cancel safety
     /// Once begun, the reload goes on to its end though nobody waits for it.
     pub async fn reload_aside(self: &Arc<Self>, look: Look) -> Reload {
-        if self.seen().nothing_new(&self.inputs, look) {
+        if self.seen().nothing_new(&self.inputs, look) && !self.is_worn() {
             return Reload::Unchanged;
         }
         let (done, reloaded) = oneshot::channel();
@@ -163,6 +191,9 @@ impl LivePolicy {
     pub fn reload(&self, look: Look) -> Reload {
         // One reload at a time; the data plane never takes this lock.
         let mut seen = self.seen();
+        if self.is_worn() {
+            self.build_index_anew(&mut seen);
+        }
         if seen.nothing_new(&self.inputs, look) {
             return Reload::Unchanged;
         }
@@ -186,13 +217,28 @@ impl LivePolicy {
         }
         let generation = self.snapshot.load().generation + 1;
         match loaded.into_snapshot(&self.inputs, generation, Effort::Aside) {
-            Ok(snapshot) => {
-                seen.in_force = texts;
-                let snapshot = Arc::new(snapshot);
-                seen.retired.push(self.snapshot.swap(Arc::clone(&snapshot)));
-                Reload::Replaced(snapshot)
-            }
+            Ok(snapshot) => match self.put_in_force(snapshot) {
+                Ok((snapshot, before)) => {
+                    seen.in_force = texts;
+                    seen.retired.push(before);
+                    Reload::Replaced(snapshot)
+                }
+                Err(fault) => {
+                    // The store may be read the next time, though no file changes.
+                    seen.last = None;
+                    seen.could_not_read(vec![fault])
+                }
+            },
             Err(faults) => Reload::Refused(faults),
+        }
+    }
+
+    /// What the files say stays, and the tokens of the store are packed together again.
+    fn build_index_anew(&self, seen: &mut Seen) {
+        let snapshot = Snapshot::clone(&self.peek());
+        match self.put_in_force(snapshot) {
+            Ok((_, before)) => seen.retired.push(before),
+            Err(fault) => tracing::warn!("the tokens of the store stay as they are in memory: {fault}"),
         }
     }
 

@@ -9,18 +9,16 @@ use crate::catalog::compile::Catalog;
 use crate::catalog::document::ResourceParameters;
 use crate::catalog::template::Template;
 use crate::domain::fault::{Fault, Place};
-use crate::domain::permission::{Level, Permission, PermissionId, Vocabulary};
-use crate::domain::resource::owner_name;
+use crate::domain::permission::{Permission, Vocabulary};
 use crate::domain::token::TokenFormat;
-use crate::policy::document::{DenyDocument, DenyRuleDocument, OrganizationDocument};
+use crate::policy::document::{DenyDocument, DenyRuleDocument};
 use crate::policy::grants::packed::{Packer, TokenFile};
 use crate::policy::grants::table::{Duplicate, TokenTable, Twice};
-use crate::policy::snapshot::{Access, Mode, Organization, Snapshot};
-use crate::policy::tokens::permission::{PermissionFault, permission_level};
+use crate::policy::organizations::OrganizationCompiler;
+use crate::policy::snapshot::{Enterprise, Organization, Snapshot};
 use crate::policy::tokens::{TokenCompiler, TokenForm};
 use crate::policy::upstream::{DenyRule, UpstreamPolicy, UpstreamSpec};
-use crate::units;
-use crate::yaml::{self, Entries, Spanned};
+use crate::yaml::{self, Spanned};
 
 /// One policy file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +43,8 @@ impl Source {
 pub enum Kind {
     /// `catalogs/*.yaml`.
     Catalog,
+    /// `enterprise.yaml`.
+    Enterprise,
     /// `organizations/*.yaml`.
     Organization,
     /// `tokens/*.yaml` or `tokens/*.jsonl`.
@@ -60,6 +60,7 @@ impl Kind {
         let (folder, lines) = (name, ending.eq_ignore_ascii_case("jsonl"));
         match (folder.split_once('/').map_or(folder, |(folder, _)| folder), lines) {
             ("catalogs", false) => Some(Self::Catalog),
+            ("enterprise", false) if folder == "enterprise" => Some(Self::Enterprise),
             ("organizations", false) => Some(Self::Organization),
             ("tokens", false) => Some(Self::Tokens(TokenForm::Document)),
             ("tokens", true) => Some(Self::Tokens(TokenForm::Lines)),
@@ -72,7 +73,7 @@ impl Kind {
     pub fn tokens(self) -> Option<TokenForm> {
         match self {
             Self::Tokens(form) => Some(form),
-            Self::Catalog | Self::Organization | Self::Deny => None,
+            Self::Catalog | Self::Enterprise | Self::Organization | Self::Deny => None,
         }
     }
 }
@@ -82,6 +83,7 @@ impl Kind {
 pub struct Frame {
     vocabulary: Vocabulary,
     upstreams: Vec<UpstreamPolicy>,
+    enterprise: Option<Enterprise>,
     organizations: HashMap<String, Organization>,
     faults: Vec<Fault>,
 }
@@ -93,16 +95,16 @@ impl Frame {
         for source in sources.iter().filter(|source| Kind::of(&source.name).is_none()) {
             faults.push(Fault::of_file(
                 &source.file,
-                "unknown policy file; expected `organizations/*.yaml`, `tokens/*.yaml`, `tokens/*.jsonl`, `catalogs/*.yaml` or `deny.yaml`",
+                "unknown policy file; expected `enterprise.yaml`, `organizations/*.yaml`, `tokens/*.yaml`, `tokens/*.jsonl`, `catalogs/*.yaml` or `deny.yaml`",
             ));
         }
         let catalogs = read_catalogs(sources, &mut faults);
         let vocabulary = vocabulary(&catalogs, upstreams, &mut faults);
         let mut compiler = Compiler { sources, vocabulary, faults };
         let upstreams = compiler.upstreams(upstreams, &catalogs);
-        let organizations = compiler.organizations();
+        let (enterprise, organizations) = compiler.rules().compile(sources);
         let Compiler { vocabulary, faults, .. } = compiler;
-        Self { vocabulary, upstreams, organizations, faults }
+        Self { vocabulary, upstreams, enterprise, organizations, faults }
     }
 
     /// The permissions that tokens may hold.
@@ -127,11 +129,20 @@ impl Frame {
         text: impl Fn(&Path) -> Option<String>,
         pause: impl FnMut(),
     ) -> Result<Snapshot, Vec<Fault>> {
-        let Self { vocabulary, upstreams, organizations, mut faults } = self;
+        let Self { vocabulary, upstreams, enterprise, organizations, mut faults } = self;
         match TokenTable::build(files, pause) {
             Ok(tokens) if faults.is_empty() => {
                 let format = format.clone();
-                Ok(Snapshot { generation, vocabulary, upstreams, organizations, tokens, format })
+                Ok(Snapshot {
+                    generation,
+                    vocabulary,
+                    upstreams,
+                    enterprise,
+                    organizations,
+                    tokens,
+                    stored: Arc::default(),
+                    format,
+                })
             }
             Ok(_) => Err(faults),
             Err(Twice { files, duplicates }) => {
@@ -286,6 +297,10 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
+    fn rules(&mut self) -> OrganizationCompiler<'_> {
+        OrganizationCompiler { vocabulary: &self.vocabulary, faults: &mut self.faults }
+    }
+
     fn upstreams(&mut self, specs: &[UpstreamSpec], catalogs: &[Catalog]) -> Vec<UpstreamPolicy> {
         let mut upstreams = Vec::new();
         for spec in specs {
@@ -335,7 +350,7 @@ impl Compiler<'_> {
             repository: vec!["repo".into(), "repository".into()],
             wiki: vec!["wiki".into()],
         };
-        let mode = self.mode(source, document.mode.as_ref());
+        let mode = self.rules().mode(source, document.mode.as_ref());
         let template = match Template::parse(&document.route.value, &resources) {
             Ok(template) => template,
             Err(error) => return self.faults.push(source.fault(&document.route, error.to_string())),
@@ -355,116 +370,6 @@ impl Compiler<'_> {
             let rule = DenyRule { name: document.name.value.clone(), mode };
             if let Err(message) = upstream.deny(&template, rule) {
                 self.faults.push(source.fault(&document.route, message));
-            }
-        }
-    }
-
-    fn organizations(&mut self) -> HashMap<String, Organization> {
-        let mut organizations = HashMap::new();
-        for source in of_kind(self.sources, Kind::Organization) {
-            match yaml::parse::<OrganizationDocument>(&source.file, &source.text) {
-                Ok(document) => {
-                    let organization = self.organization(source, &document);
-                    let name = organization.name.to_ascii_lowercase();
-                    if organizations.insert(name, organization).is_some() {
-                        let name = &document.organization;
-                        let message = format!("organization `{}` stands in another file already", name.value);
-                        self.faults.push(source.fault(name, message));
-                    }
-                }
-                Err(fault) => self.faults.push(fault),
-            }
-        }
-        organizations
-    }
-
-    fn organization(&mut self, source: &Source, document: &OrganizationDocument) -> Organization {
-        let name = &document.organization;
-        if owner_name(&name.value).is_err() {
-            self.faults
-                .push(source.fault(name, "an organization's name holds letters, digits, `.`, `_` and `-`"));
-        }
-        let tokens = &document.fine_grained_tokens;
-        let access = match tokens.access.as_ref().map(|access| (access, access.value.as_str())) {
-            None | Some((_, "allow")) => Access::Allow,
-            Some((_, "deny")) => Access::Deny,
-            Some((at, other)) => {
-                self.faults
-                    .push(source.fault(at, format!("unknown access `{other}`; expected `allow` or `deny`")));
-                Access::Deny
-            }
-        };
-        let max_lifetime =
-            tokens.max_lifetime.as_ref().and_then(|text| match units::parse_duration(&text.value) {
-                Ok(lifetime) => i64::try_from(lifetime.as_secs()).ok(),
-                Err(error) => {
-                    self.faults.push(source.fault(text, error.to_string()));
-                    None
-                }
-            });
-        Organization {
-            name: name.value.clone(),
-            owners: document.owners.iter().map(|owner| owner.value.clone()).collect(),
-            members: document.members.as_ref().map(|members| self.members(source, members)),
-            access,
-            max_lifetime,
-            ceiling: document
-                .ceiling
-                .as_ref()
-                .map(|ceiling| self.ceiling(source, ceiling))
-                .unwrap_or_default(),
-            mode: self.mode(source, document.mode.as_ref()),
-        }
-    }
-
-    fn members(&mut self, source: &Source, members: &Entries<String>) -> HashMap<String, Level> {
-        let mut roles = HashMap::new();
-        for (user, role) in &members.0 {
-            if let Some(level) = Level::parse(&role.value) {
-                roles.insert(user.value.to_ascii_lowercase(), level);
-            } else {
-                let message = format!("unknown role `{}`; expected `read`, `write` or `admin`", role.value);
-                self.faults.push(source.fault(role, message));
-            }
-        }
-        roles
-    }
-
-    fn ceiling(
-        &mut self,
-        source: &Source,
-        entries: &Entries<String>,
-    ) -> HashMap<PermissionId, Option<Level>> {
-        let mut ceiling = HashMap::new();
-        for (name, level) in &entries.0 {
-            if level.value == "none" {
-                if let Some(id) = self.vocabulary.find(&name.value) {
-                    ceiling.insert(id, None);
-                } else {
-                    let message =
-                        format!("unknown permission `{}`; it is in none of the catalogs in use", name.value);
-                    self.faults.push(source.fault(name, message));
-                }
-                continue;
-            }
-            match permission_level(&self.vocabulary, &name.value, &level.value) {
-                Ok((id, level)) => drop(ceiling.insert(id, Some(level))),
-                Err(PermissionFault::Name(message)) => self.faults.push(source.fault(name, message)),
-                Err(PermissionFault::Level(message)) => self.faults.push(source.fault(level, message)),
-            }
-        }
-        ceiling
-    }
-
-    fn mode(&mut self, source: &Source, mode: Option<&Spanned<String>>) -> Mode {
-        match mode.map(|mode| (mode, mode.value.as_str())) {
-            None | Some((_, "enforce")) => Mode::Enforce,
-            Some((_, "shadow")) => Mode::Shadow,
-            Some((at, other)) => {
-                self.faults.push(
-                    source.fault(at, format!("unknown mode `{other}`; expected `enforce` or `shadow`")),
-                );
-                Mode::Enforce
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::domain::permission::{Level, Need, PermissionSet, Requirement, Scope, 
 use crate::domain::refusal::{Missing, Refusal};
 use crate::domain::resource::Resource;
 use crate::policy::grants::{Grant, GrantPart};
-use crate::policy::snapshot::{Access, Mode, Organization, Snapshot};
+use crate::policy::snapshot::{Access, Ceiling, Enterprise, Mode, Organization, Snapshot};
 use crate::policy::upstream::DenyRule;
 
 /// Proof that one request was judged and may pass. Cannot be copied, cannot be made elsewhere:
@@ -48,11 +48,12 @@ pub struct Circumstances<'a> {
 /// Step 6: whether the token is good at all.
 ///
 /// # Errors
-/// [`Refusal::Revoked`], [`Refusal::Expired`], [`Refusal::Pending`].
+/// [`Refusal::Revoked`], [`Refusal::Expired`], [`Refusal::Pending`], [`Refusal::Suspended`].
 pub fn check_state(snapshot: &Snapshot, grant: Grant<'_>, now: UnixTime) -> Result<(), Refusal> {
     match grant.state() {
         GrantState::Revoked => return Err(Refusal::Revoked),
         GrantState::Pending => return Err(Refusal::Pending(grantors(snapshot, grant.parts().next()))),
+        GrantState::Suspended => return Err(Refusal::Suspended),
         GrantState::Active => {}
     }
     if grant.expires_at() <= now {
@@ -85,6 +86,11 @@ pub fn decide(
     if let Some(rule) = circumstances.denied {
         forbid(rule.mode, format!("deny rule {}", rule.name))?;
     }
+    if let Some(enterprise) = snapshot.enterprise.as_ref().filter(|_| action.resource.owner().is_some())
+        && let Some(rule) = held.forbidden_everywhere(enterprise, action, circumstances.now)
+    {
+        return Err(Refusal::Policy(format!("enterprise {}: {rule}", enterprise.name)));
+    }
     if let Some(organization) = action.resource.owner().and_then(|owner| snapshot.organization(owner))
         && let Some(rule) = held.forbidden_by(organization, action, circumstances.now)
     {
@@ -109,7 +115,14 @@ fn part_for<'a>(
     if matches!(action.requirement, Requirement::Nothing) && matches!(action.resource, Resource::Owner(_)) {
         return Ok(grant.part_for(&action.resource));
     }
-    let part = grant.part_for(&action.resource).ok_or(Refusal::NotGranted)?;
+    let Some(part) = grant.part_for(&action.resource) else {
+        // What was asked for and not approved yet is told apart from what was not asked for: the token's user knows of
+        // it already.
+        let awaited = grant.awaited_part_for(&action.resource);
+        return Err(
+            awaited.map_or(Refusal::NotGranted, |part| Refusal::Pending(grantors(snapshot, Some(part))))
+        );
+    };
     let of_repositories = |need: Need| {
         snapshot.vocabulary.permission(need.permission).is_none_or(|known| known.scope == Scope::Repository)
     };
@@ -161,11 +174,43 @@ impl Held<'_> {
         let Some(lacking) = lacking else {
             return Err(Refusal::NeverGrantable);
         };
+        // Asked for, and not approved yet.
+        let awaited = self.grant.awaited_part_for(&action.resource);
+        if let Some(awaited) = awaited
+            && action.requirement.satisfied_by(|need| self.holds(need) || awaited.permissions.satisfies(need))
+        {
+            return Err(Refusal::Pending(grantors(self.snapshot, Some(awaited))));
+        }
         Err(Refusal::PermissionMissing(Missing {
             needs: lacking.into_iter().map(|need| describe(*need, &self.snapshot.vocabulary)).collect(),
             accepted: action.accepted.to_owned(),
             grantor: grantors(self.snapshot, self.part),
         }))
+    }
+
+    /// Step 10: the rule of `enterprise` that forbids the action.
+    fn forbidden_everywhere(
+        &self,
+        enterprise: &Enterprise,
+        action: &Action<'_>,
+        now: UnixTime,
+    ) -> Option<&'static str> {
+        if enterprise.access == Some(Access::Deny) {
+            return Some("access of fine-grained tokens");
+        }
+        let exempt = enterprise.exempt_administrators && enterprise.is_administrator(self.grant.user());
+        if !exempt && self.lives_longer_than(enterprise.max_lifetime, now) {
+            return Some("maximum lifetime");
+        }
+        let allowed = |need: Need| self.holds(need) && is_below(&enterprise.ceiling, need);
+        (!action.requirement.satisfied_by(allowed)).then_some("ceiling")
+    }
+
+    /// Whether the token's whole lifetime is longer than `most` seconds.
+    fn lives_longer_than(&self, most: Option<i64>, now: UnixTime) -> bool {
+        // A token that is said to be made later than now would look younger than it is.
+        let born = self.grant.created_at().unwrap_or(now).min(now);
+        most.is_some_and(|most| self.grant.expires_at().0.saturating_sub(born.0) > most)
     }
 
     /// Step 10: the rule of `organization` that forbids the action.
@@ -178,17 +223,10 @@ impl Held<'_> {
         if organization.access == Access::Deny {
             return Some("access of fine-grained tokens");
         }
-        // A token that is said to be made later than now would look younger than it is.
-        let born = self.grant.created_at().unwrap_or(now).min(now);
-        if organization
-            .max_lifetime
-            .is_some_and(|most| self.grant.expires_at().0.saturating_sub(born.0) > most)
-        {
+        if self.lives_longer_than(organization.max_lifetime, now) {
             return Some("maximum lifetime");
         }
-        let below_ceiling = |need: Need| {
-            organization.ceiling.get(&need.permission).is_none_or(|most| *most >= Some(need.level))
-        };
+        let below_ceiling = |need: Need| is_below(&organization.ceiling, need);
         if !action.requirement.satisfied_by(|need| self.holds(need) && below_ceiling(need)) {
             return Some("ceiling");
         }
@@ -214,6 +252,11 @@ impl Held<'_> {
             (_, None) => Level::Admin,
         }
     }
+}
+
+/// Whether `ceiling` leaves `need` to tokens.
+fn is_below(ceiling: &Ceiling, need: Need) -> bool {
+    ceiling.get(&need.permission).is_none_or(|most| *most >= Some(need.level))
 }
 
 /// Who may grant what `part` lacks.

@@ -18,6 +18,8 @@ pub struct OrganizationDocument {
     /// What holds for fine-grained tokens.
     #[serde(default)]
     pub fine_grained_tokens: TokenPolicyDocument,
+    /// What holds for credentials that hosts issued.
+    pub classic_tokens: Option<ClassicDocument>,
     /// The most that any token may hold here.
     pub ceiling: Option<Entries<String>>,
     /// `enforce` (default) or `shadow`: judged and recorded, not acted on.
@@ -30,8 +32,62 @@ pub struct OrganizationDocument {
 pub struct TokenPolicyDocument {
     /// `allow` (default) or `deny`.
     pub access: Option<Spanned<String>>,
+    /// `required` (default) or `automatic`.
+    pub approval: Option<Spanned<String>>,
+    /// What needs no approval though others do.
+    pub approve_automatically: Option<Vec<Spanned<AutomaticDocument>>>,
     /// The longest lifetime that a token may have: `90d`.
     pub max_lifetime: Option<Spanned<String>>,
+}
+
+/// Tokens that need no approval.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutomaticDocument {
+    /// The highest level of all of their permissions.
+    pub max_level: Spanned<String>,
+    /// Their longest lifetime.
+    pub max_lifetime: Option<Spanned<String>>,
+}
+
+/// What holds for credentials that hosts issued.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassicDocument {
+    /// `allow` (default) or `deny`.
+    pub access: Option<Spanned<String>>,
+}
+
+/// `policies/enterprise.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnterpriseDocument {
+    /// What it is called.
+    pub enterprise: Spanned<String>,
+    /// Who administers the gateway.
+    #[serde(default)]
+    pub administrators: Vec<Spanned<String>>,
+    /// What holds for fine-grained tokens at every resource owner.
+    #[serde(default)]
+    pub fine_grained_tokens: EnterpriseTokensDocument,
+    /// What holds for credentials that hosts issued.
+    pub classic_tokens: Option<ClassicDocument>,
+    /// The most that any token may hold anywhere.
+    pub ceiling: Option<Entries<String>>,
+}
+
+/// What an enterprise settles. What is absent is left to organizations.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnterpriseTokensDocument {
+    /// `allow` or `deny`.
+    pub access: Option<Spanned<String>>,
+    /// `required` or `automatic`.
+    pub approval: Option<Spanned<String>>,
+    /// The longest lifetime; organizations may only be stricter.
+    pub max_lifetime: Option<Spanned<String>>,
+    /// Whether administrators' tokens may live longer.
+    pub exempt_administrators: Option<Spanned<bool>>,
 }
 
 /// A declared token, an element of `tokens` in `policies/tokens/*.yaml` or a line of `policies/tokens/*.jsonl`: its

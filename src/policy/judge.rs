@@ -16,6 +16,7 @@ use crate::headers::forward::asks_for_upgrade;
 use crate::headers::{METHOD_OVERRIDE, credential};
 use crate::policy::decide::{Circumstances, Permit, check_state, decide};
 use crate::policy::grants::Grant;
+use crate::policy::grants::index::Kept;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::{Matched, UpstreamPolicy};
 
@@ -36,6 +37,8 @@ pub struct Question<'a> {
     pub peer: IpAddr,
     /// The time.
     pub now: UnixTime,
+    /// Where the token that is found stays while it is judged by; new for each question.
+    pub kept: &'a Kept,
 }
 
 /// What was found out about a request, and whether it may pass.
@@ -98,9 +101,9 @@ fn steps<'a>(
             let places = upstream.forbidden_places();
             let token = credential::take(question.headers, question.target, places, &snapshot.format)?;
             found.token = Some(token);
-            snapshot.token(&token.digest).ok_or(Refusal::UnknownToken)?
+            snapshot.token(&token.digest, question.kept).ok_or(Refusal::UnknownToken)?
         }
-        Claim::Digest(digest) => snapshot.token(&digest).ok_or(Refusal::UnknownToken)?,
+        Claim::Digest(digest) => snapshot.token(&digest, question.kept).ok_or(Refusal::UnknownToken)?,
         Claim::Grant(grant) => grant,
     };
     found.grant = Some(grant);

@@ -4,11 +4,14 @@
 //! [`snapshot::Snapshot`] of it, `decide` answers steps 8 to 11, `judge` runs all steps in order. Only `decide` makes a
 //! [`decide::Permit`].
 
+pub mod approval;
 pub mod compile;
 pub mod decide;
 pub mod document;
 pub mod grants;
 pub mod judge;
+mod organizations;
 pub mod snapshot;
+pub mod stored;
 pub mod tokens;
 pub mod upstream;

@@ -1,11 +1,14 @@
-//! Everything that came from policy files, compiled. Immutable; swapped whole.
+//! Everything that came from policy files, compiled. Immutable; swapped whole. The tokens of the store are beside it, in an
+//! index that changes token by token.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::token::{TokenDigest, TokenFormat};
 use crate::policy::grants::Grant;
+use crate::policy::grants::index::{Found, Kept, TokenIndex};
 use crate::policy::grants::table::TokenTable;
 use crate::policy::upstream::UpstreamPolicy;
 
@@ -18,10 +21,14 @@ pub struct Snapshot {
     pub vocabulary: Vocabulary,
     /// The upstreams, in the order of the configuration.
     pub upstreams: Vec<UpstreamPolicy>,
+    /// What holds at every resource owner, where a file says so.
+    pub enterprise: Option<Enterprise>,
     /// Organizations with a policy, by lower-case name.
     pub organizations: HashMap<String, Organization>,
     /// Declared tokens.
     pub tokens: TokenTable,
+    /// The tokens of the store, compiled with the same vocabulary.
+    pub stored: Arc<TokenIndex>,
     /// What tokens look like.
     pub format: TokenFormat,
 }
@@ -46,12 +53,67 @@ pub struct Organization {
     pub members: Option<HashMap<String, Level>>,
     /// Whether fine-grained tokens may reach it.
     pub access: Access,
+    /// Whether they need approval.
+    pub approval: ApprovalRule,
+    /// Which of them need none all the same.
+    pub automatic: Vec<AutomaticApproval>,
     /// The longest lifetime of a token, seconds.
     pub max_lifetime: Option<i64>,
-    /// The most that any token may hold; `None` as a level means nothing at all.
-    pub ceiling: HashMap<PermissionId, Option<Level>>,
-    /// Whether all this is acted on.
+    /// Whether credentials that hosts issued may reach it.
+    pub classic: Access,
+    /// The most that any token may hold.
+    pub ceiling: Ceiling,
+    /// Whether all this is acted on; approval is, in any case.
     pub mode: Mode,
+}
+
+/// The most that any token may hold; `None` as a level means nothing at all.
+pub type Ceiling = HashMap<PermissionId, Option<Level>>;
+
+/// What `enterprise.yaml` says. `None` is left to organizations.
+#[derive(Debug, Clone)]
+pub struct Enterprise {
+    /// Its name.
+    pub name: String,
+    /// Who administers the gateway.
+    pub administrators: Vec<String>,
+    /// Whether fine-grained tokens may reach anything.
+    pub access: Option<Access>,
+    /// Whether they need approval.
+    pub approval: Option<ApprovalRule>,
+    /// The longest lifetime of a token, seconds.
+    pub max_lifetime: Option<i64>,
+    /// Whether administrators' tokens may live longer.
+    pub exempt_administrators: bool,
+    /// Whether credentials that hosts issued may be used.
+    pub classic: Option<Access>,
+    /// The most that any token may hold.
+    pub ceiling: Ceiling,
+}
+
+impl Enterprise {
+    /// Whether `user` administers the gateway.
+    pub fn is_administrator(&self, user: &str) -> bool {
+        self.administrators.iter().any(|administrator| administrator.eq_ignore_ascii_case(user))
+    }
+}
+
+/// Whether a token needs the approval of its resource owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalRule {
+    /// It does, unless an owner made it.
+    Required,
+    /// It does not.
+    Automatic,
+}
+
+/// Tokens that need no approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AutomaticApproval {
+    /// No permission of theirs is above it.
+    pub max_level: Level,
+    /// They live no longer, seconds.
+    pub max_lifetime: Option<i64>,
 }
 
 /// Whether tokens may reach an organization.
@@ -64,13 +126,18 @@ pub enum Access {
 }
 
 impl Organization {
+    /// Whether `user` is one of its owners.
+    pub fn is_owner(&self, user: &str) -> bool {
+        self.owners.iter().any(|owner| owner.eq_ignore_ascii_case(user))
+    }
+
     /// The role of `user`: owners have every role. `None` where roles are declared and the user has none;
     /// `Some(Admin)` where roles are not declared.
     pub fn role(&self, user: &str) -> Option<Level> {
         let Some(members) = &self.members else {
             return Some(Level::Admin);
         };
-        if self.owners.iter().any(|owner| owner.eq_ignore_ascii_case(user)) {
+        if self.is_owner(user) {
             return Some(Level::Admin);
         }
         members.get(&*lower_case(user)).copied()
@@ -86,9 +153,15 @@ impl Snapshot {
         self.organizations.get(&*lower_case(name))
     }
 
-    /// The declared token with this digest.
-    pub fn token(&self, digest: &TokenDigest) -> Option<Grant<'_>> {
-        self.tokens.get(digest)
+    /// The token with this digest. The answer may borrow from `kept`, which must be new.
+    ///
+    /// What the store says goes before what files declare: a token that was taken back there stays so.
+    pub fn token<'a>(&'a self, digest: &TokenDigest, kept: &'a Kept) -> Option<Grant<'a>> {
+        match self.stored.find(digest, kept) {
+            Found::Grant(grant) => Some(grant),
+            Found::Gone => None,
+            Found::Unknown => self.tokens.get(digest),
+        }
     }
 }
 

@@ -44,6 +44,8 @@ pub struct TokenCounts {
     pub pending: usize,
     /// Were taken back.
     pub revoked: usize,
+    /// Belong to users who are suspended.
+    pub suspended: usize,
 }
 
 /// What counts the tokens of the policy in force.
@@ -96,6 +98,7 @@ impl Collector for CensusCollector {
             ("expired", counts.expired),
             ("pending", counts.pending),
             ("revoked", counts.revoked),
+            ("suspended", counts.suspended),
         ];
         let expiring = HORIZONS.map(|(word, seconds)| {
             metric("within", word, census.map_or(0, |census| census.expiring(now, seconds)))

@@ -17,6 +17,7 @@ use portcullis::domain::refusal::Refusal;
 use portcullis::domain::target::CanonicalTarget;
 use portcullis::domain::token::{TokenDigest, TokenFormat};
 use portcullis::policy::compile::{Source, compile};
+use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
 use portcullis::yaml::{self, Entries};
@@ -123,6 +124,7 @@ impl Case {
             headers: &self.headers(),
             peer: peer.parse::<IpAddr>().unwrap(),
             now: at.unwrap_or(NOW),
+            kept: &Kept::default(),
         };
         let permit = judge(snapshot, &question).outcome?;
         Ok(permit.shadow().to_vec())

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, header};
 use portcullis::domain::target::CanonicalTarget;
 use portcullis::policy::compile::Source;
+use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
 
@@ -39,6 +40,7 @@ fn allocations(snapshot: &Snapshot, method: &Method, target: &str) -> u64 {
             headers: &headers,
             peer: IpAddr::from([192, 0, 2, 7]),
             now: NOW,
+            kept: &Kept::default(),
         };
         permitted = judge(snapshot, &question).outcome.is_ok();
     });

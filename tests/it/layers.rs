@@ -18,7 +18,7 @@ enum World {
 
 /// Module, its world, and the modules that it may name beside itself. A row names only rows above it.
 #[rustfmt::skip]
-const LAYERS: [(&str, World, &[&str]); 21] = [
+const LAYERS: [(&str, World, &[&str]); 23] = [
     // L0: the vocabulary.
     ("domain", Pure, &[]),
     ("units", Pure, &[]),
@@ -37,7 +37,9 @@ const LAYERS: [(&str, World, &[&str]); 21] = [
     ("git_host", Shell, &["domain"]),
     // L3: what lives as long as the process.
     ("record", Shell, &["domain", "clock"]),
-    ("live", Shell, &["domain", "policy"]),
+    ("store", Shell, &["domain", "clock"]),
+    ("live", Shell, &["domain", "policy", "store"]),
+    ("issuer", Shell, &["domain", "clock", "policy", "store"]),
     // L4: the data plane.
     ("gateway", Shell, &["domain", "headers", "protocol", "catalog", "policy", "clock", "tasks", "framing", "config", "tls", "git_host", "record", "live"]),
     // L5: beside it, and never into its inside.

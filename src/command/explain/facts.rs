@@ -192,6 +192,7 @@ impl<'a> Facts<'a> {
             GrantState::Active => "active",
             GrantState::Pending => "pending",
             GrantState::Revoked => "revoked",
+            GrantState::Suspended => "suspended",
         };
         let expires_at = moment_text(grant.expires_at());
         format!("`{}` of {}, {state}, until {expires_at}", grant.name(), grant.user())

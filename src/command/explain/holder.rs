@@ -118,7 +118,7 @@ impl Who {
         if let Some(text) = &self.token_sha256 {
             let digest = TokenDigest::from_hex(text)
                 .ok_or_else(|| UsageError::new("`--token-sha256`: expected 64 hexadecimal digits"))?;
-            let grant = snapshot.token(&digest);
+            let grant = snapshot.tokens.get(&digest);
             return grant.ok_or_else(|| UsageError(format!("no declared token has the digest `{digest}`")));
         }
         let name = self.token_name.as_deref().unwrap_or_default();

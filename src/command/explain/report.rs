@@ -12,6 +12,7 @@ use crate::command::load::Loaded;
 use crate::domain::grant::UnixTime;
 use crate::domain::refusal::Limit;
 use crate::domain::target::CanonicalTarget;
+use crate::policy::grants::index::Kept;
 use crate::policy::judge::{Question, judge};
 
 /// A question, with all that the answer depends on.
@@ -157,6 +158,7 @@ impl Report {
             headers: inquiry.headers,
             peer: inquiry.peer,
             now: inquiry.now,
+            kept: &Kept::default(),
         };
         let judgment = judge(&inquiry.loaded.snapshot, &question);
         Facts::of(inquiry, &target, &judgment).report()

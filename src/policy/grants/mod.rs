@@ -3,6 +3,7 @@
 //! `packed` keeps the tokens of one policy file, `table` finds one among the files by its digest. Here is what is seen
 //! of one token: a [`Grant`] borrows from its file and is copied freely. Nothing is allocated to read it.
 
+pub mod index;
 pub mod packed;
 pub mod table;
 
@@ -12,11 +13,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::domain::grant::{GrantState, UnixTime};
+use crate::domain::grant::{Approval, GrantState, UnixTime};
 use crate::domain::permission::PermissionSet;
 use crate::domain::resource::{RepositoryName, Resource, compare_names};
 use crate::domain::token::TokenDigest;
-use crate::policy::grants::packed::{Record, Terms, TokenFile};
+use crate::policy::grants::packed::{Record, Terms, TokenFile, TokenStates};
 
 /// What a fine-grained token opens, for whom, until when.
 #[derive(Clone, Copy)]
@@ -34,6 +35,8 @@ pub struct GrantPart<'a> {
     pub selection: Selection<'a>,
     /// What may be done there.
     pub permissions: &'a PermissionSet,
+    /// Whether it may be done yet.
+    pub approval: Approval,
 }
 
 /// Which repositories of a resource owner.
@@ -83,7 +86,21 @@ impl<'a> Grant<'a> {
         self.record.state()
     }
 
-    /// What it reaches, one part for each resource owner.
+    /// It alone, counted by its state.
+    pub fn counted(self, now: UnixTime) -> TokenStates {
+        let mut states = TokenStates::default();
+        let place = match self.state() {
+            GrantState::Active if self.expires_at() > now => &mut states.active,
+            GrantState::Active => &mut states.expired,
+            GrantState::Pending => &mut states.pending,
+            GrantState::Revoked => &mut states.revoked,
+            GrantState::Suspended => &mut states.suspended,
+        };
+        *place = 1;
+        states
+    }
+
+    /// What it reaches: at each resource owner what was granted, and what is awaited.
     pub fn parts(self) -> Parts<'a> {
         Parts { file: self.file, words: self.terms().map_or(&[], |terms| terms.parts) }
     }
@@ -99,11 +116,21 @@ impl<'a> Grant<'a> {
         references.iter().filter_map(move |reference| self.file.network(*reference))
     }
 
-    /// The part that reaches `resource`; `None` where none does or where it belongs to nobody.
+    /// The granted part that reaches `resource`; `None` where none does or where it belongs to nobody.
     pub fn part_for(self, resource: &Resource<'_>) -> Option<GrantPart<'a>> {
+        self.part_at(resource, Approval::Granted)
+    }
+
+    /// The part that would reach `resource` once it is approved.
+    pub fn awaited_part_for(self, resource: &Resource<'_>) -> Option<GrantPart<'a>> {
+        self.part_at(resource, Approval::Awaited)
+    }
+
+    fn part_at(self, resource: &Resource<'_>, approval: Approval) -> Option<GrantPart<'a>> {
         let owner = resource.owner()?;
         self.parts().find(|part| {
-            part.owner.eq_ignore_ascii_case(owner)
+            part.approval == approval
+                && part.owner.eq_ignore_ascii_case(owner)
                 && resource.repository().is_none_or(|repository| part.selection.covers(repository))
         })
     }
@@ -147,8 +174,9 @@ impl<'a> Iterator for Parts<'a> {
     type Item = GrantPart<'a>;
 
     fn next(&mut self) -> Option<GrantPart<'a>> {
-        let [owner, permissions, names, ref rest @ ..] = *self.words else { return None };
-        let (selection, rest) = match names.checked_sub(1) {
+        let [owner, permissions, head, ref rest @ ..] = *self.words else { return None };
+        let approval = if head & 1 == 1 { Approval::Awaited } else { Approval::Granted };
+        let (selection, rest) = match (head >> 1).checked_sub(1) {
             None => (Selection::All, rest),
             Some(count) => {
                 let (references, rest) = rest.split_at_checked(count as usize)?;
@@ -157,7 +185,7 @@ impl<'a> Iterator for Parts<'a> {
         };
         self.words = rest;
         let permissions = self.file.set(Some(permissions));
-        Some(GrantPart { owner: self.file.text(owner), selection, permissions })
+        Some(GrantPart { owner: self.file.text(owner), selection, permissions, approval })
     }
 }
 

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::domain::grant::{GrantState, UnixTime};
+use crate::domain::grant::{Approval, GrantState, UnixTime};
 use crate::domain::permission::PermissionSet;
 use crate::domain::token::TokenDigest;
 use crate::policy::grants::{Grant, Selection};
@@ -47,6 +47,7 @@ impl Record {
         match self.place & 3 {
             0 => GrantState::Active,
             1 => GrantState::Pending,
+            2 => GrantState::Suspended,
             _ => GrantState::Revoked,
         }
     }
@@ -72,6 +73,7 @@ pub struct TokenFile {
 struct Census {
     pending: usize,
     revoked: usize,
+    suspended: usize,
     /// When the active ones stop working, in order; seconds, moments after 2106 as if they were its.
     expiries: Box<[u32]>,
 }
@@ -87,6 +89,34 @@ pub struct TokenStates {
     pub pending: usize,
     /// They were taken back.
     pub revoked: usize,
+    /// Their users are suspended.
+    pub suspended: usize,
+}
+
+impl TokenStates {
+    /// These and `other`.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            active: self.active + other.active,
+            expired: self.expired + other.expired,
+            pending: self.pending + other.pending,
+            revoked: self.revoked + other.revoked,
+            suspended: self.suspended + other.suspended,
+        }
+    }
+
+    /// These without `other`.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            active: self.active.saturating_sub(other.active),
+            expired: self.expired.saturating_sub(other.expired),
+            pending: self.pending.saturating_sub(other.pending),
+            revoked: self.revoked.saturating_sub(other.revoked),
+            suspended: self.suspended.saturating_sub(other.suspended),
+        }
+    }
 }
 
 impl TokenFile {
@@ -122,9 +152,15 @@ impl TokenFile {
 
     /// How many tokens are in which state.
     pub fn states(&self, now: UnixTime) -> TokenStates {
-        let Census { pending, revoked, expiries } = &self.census;
+        let Census { pending, revoked, suspended, expiries } = &self.census;
         let expired = expiries.partition_point(|at| *at <= seconds(now));
-        TokenStates { active: expiries.len() - expired, expired, pending: *pending, revoked: *revoked }
+        TokenStates {
+            active: expiries.len() - expired,
+            expired,
+            pending: *pending,
+            revoked: *revoked,
+            suspended: *suspended,
+        }
     }
 
     /// How many active tokens stop working within `within` seconds.
@@ -177,7 +213,8 @@ pub(super) struct Terms<'f> {
     pub(super) user_permissions: Option<u32>,
     /// Which networks; none means any.
     pub(super) networks: &'f [u32],
-    /// For each part its owner, its permissions, and 0 for all repositories, or one more than how many names follow.
+    /// For each part its owner, its permissions, whether approval is awaited (in the lowest bit) with 0 for all
+    /// repositories, or one more than how many names follow.
     pub(super) parts: &'f [u32],
 }
 
@@ -205,6 +242,8 @@ pub struct PartTerms<'t> {
     pub names: Option<&'t [&'t str]>,
     /// What may be done there.
     pub permissions: PermissionSet,
+    /// Whether it may be done yet.
+    pub approval: Approval,
 }
 
 /// A token, to be packed.
@@ -242,6 +281,7 @@ pub struct Packer {
     networks: Vec<IpNet>,
     pending: usize,
     revoked: usize,
+    suspended: usize,
     known_terms: HashTable<u32>,
     known_texts: HashTable<u32>,
     known_sets: HashMap<PermissionSet, u32>,
@@ -271,7 +311,8 @@ impl Packer {
         let state = match token.state {
             GrantState::Active => 0,
             GrantState::Pending => 1,
-            GrantState::Revoked => 2,
+            GrantState::Suspended => 2,
+            GrantState::Revoked => 3,
         };
         let record = Record {
             digest: token.digest,
@@ -286,6 +327,7 @@ impl Packer {
             GrantState::Active => {}
             GrantState::Pending => self.pending += 1,
             GrantState::Revoked => self.revoked += 1,
+            GrantState::Suspended => self.suspended += 1,
         }
         self.records.push(record);
         Ok(())
@@ -310,6 +352,7 @@ impl Packer {
                 owner: part.owner,
                 names: names.as_deref(),
                 permissions: *part.permissions,
+                approval: part.approval,
             })
             .collect();
         self.push(&TokenTerms {
@@ -339,7 +382,12 @@ impl Packer {
             text: self.text.as_str().into(),
             sets: self.sets.as_slice().into(),
             networks: self.networks.as_slice().into(),
-            census: Census { pending: self.pending, revoked: self.revoked, expiries },
+            census: Census {
+                pending: self.pending,
+                revoked: self.revoked,
+                suspended: self.suspended,
+                expiries,
+            },
         };
         self.clear();
         file
@@ -356,7 +404,7 @@ impl Packer {
         self.known_texts.clear();
         self.known_sets.clear();
         self.known_networks.clear();
-        (self.pending, self.revoked) = (0, 0);
+        (self.pending, self.revoked, self.suspended) = (0, 0, 0);
     }
 
     /// The terms of `token`, kept once for all tokens that have the same.
@@ -387,10 +435,12 @@ impl Packer {
         for part in token.parts {
             words.push(self.text(part.owner)?);
             words.push(place_of(&mut self.sets, &mut self.known_sets, part.permissions)?);
+            let awaited = u32::from(part.approval == Approval::Awaited);
             match part.names {
-                None => words.push(0),
+                None => words.push(awaited),
                 Some(names) => {
-                    words.push(count(names.len())?.checked_add(1).ok_or(PackError::File)?);
+                    let head = count(names.len())?.checked_add(1).and_then(|more| more.checked_mul(2));
+                    words.push(head.ok_or(PackError::File)? | awaited);
                     for name in names {
                         words.push(self.text(name)?);
                     }

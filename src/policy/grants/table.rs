@@ -155,16 +155,7 @@ impl TokenTable {
 
     /// How many tokens are in which state. Costs a search in each file, whatever the number of tokens.
     pub fn states(&self, now: UnixTime) -> TokenStates {
-        let add = |sum: TokenStates, file: &Arc<TokenFile>| {
-            let states = file.states(now);
-            TokenStates {
-                active: sum.active + states.active,
-                expired: sum.expired + states.expired,
-                pending: sum.pending + states.pending,
-                revoked: sum.revoked + states.revoked,
-            }
-        };
-        self.files.iter().fold(TokenStates::default(), add)
+        self.files.iter().fold(TokenStates::default(), |sum, file| sum.plus(file.states(now)))
     }
 
     /// How many active tokens stop working within `within` seconds. Costs as little as [`Self::states`].

@@ -42,7 +42,7 @@ fn terms<'t>(digest: TokenDigest, parts: &'t [PartTerms<'t>]) -> TokenTerms<'t> 
 fn part<'t>(owner: &'t str, names: Option<&'t [&'t str]>) -> PartTerms<'t> {
     let mut permissions = PermissionSet::default();
     permissions.grant(permission(), Level::Write);
-    PartTerms { owner, names, permissions }
+    PartTerms { owner, names, permissions, approval: Approval::Granted }
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn tokens_are_counted_by_state() {
     }
     let table = TokenTable::build(vec![Arc::new(packer.finish("a".into()))], || {}).unwrap();
     let states = table.states(UnixTime(100));
-    assert_eq!(states, TokenStates { active: 3, expired: 2, pending: 1, revoked: 1 });
+    assert_eq!(states, TokenStates { active: 3, expired: 2, pending: 1, revoked: 1, suspended: 0 });
     assert_eq!([0, 1, 99, 100].map(|within| table.expiring(UnixTime(100), within)), [0, 1, 1, 2]);
     assert_eq!(table.expiring(UnixTime(100), i64::MAX), 3);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::domain::fault::Fault;
-use crate::domain::grant::{GrantState, UnixTime};
+use crate::domain::grant::{Approval, GrantState, UnixTime};
 use crate::domain::permission::{Level, PermissionId, PermissionSet, Scope, Vocabulary};
 use crate::domain::resource::{compare_names, owner_name, repository_name};
 use crate::domain::token::TokenDigest;
@@ -55,7 +55,12 @@ impl Part<'_> {
             Reach::All => None,
             Reach::Names(names) => Some(names.as_slice()),
         };
-        PartTerms { owner: &self.owner.value, names, permissions: self.permissions }
+        PartTerms {
+            owner: &self.owner.value,
+            names,
+            permissions: self.permissions,
+            approval: Approval::Granted,
+        }
     }
 }
 

@@ -236,7 +236,7 @@ fn tokens_are_counted_when_somebody_asks() {
     impl Census for Four {
         fn states(&self, now: UnixTime) -> TokenCounts {
             assert!(now.0 > 1_700_000_000);
-            TokenCounts { active: 4, expired: 3, pending: 2, revoked: 1 }
+            TokenCounts { active: 4, expired: 3, pending: 2, revoked: 1, suspended: 0 }
         }
 
         fn expiring(&self, _now: UnixTime, seconds: i64) -> usize {

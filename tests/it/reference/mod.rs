@@ -14,6 +14,7 @@ use portcullis::domain::refusal::Refusal;
 use portcullis::domain::target::CanonicalTarget;
 use portcullis::domain::token::{TokenDigest, TokenFormat};
 use portcullis::policy::compile::compile;
+use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Claim, Question, judge_claim};
 use portcullis::policy::snapshot::Snapshot;
 use proptest::prelude::*;
@@ -52,6 +53,7 @@ fn compiled_answer(snapshot: &Snapshot, ask: &Ask) -> &'static str {
             headers: &headers,
             peer: ask.peer,
             now: UnixTime(ask.now),
+            kept: &Kept::default(),
         };
         let claim = Claim::Digest(TokenDigest::from_hex(&ask.digest).unwrap());
         judge_claim(snapshot, &question, claim).outcome.map(drop)

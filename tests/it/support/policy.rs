@@ -10,6 +10,7 @@ use portcullis::domain::refusal::Refusal;
 use portcullis::domain::target::CanonicalTarget;
 use portcullis::domain::token::{TokenDigest, TokenFormat};
 use portcullis::policy::compile::{Source, compile};
+use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
 use portcullis::policy::upstream::UpstreamSpec;
@@ -79,6 +80,7 @@ pub(crate) fn ask(snapshot: &Snapshot, seed: u8, method: &str, target: &str) -> 
         headers: &headers,
         peer: IpAddr::from([192, 0, 2, 7]),
         now: NOW,
+        kept: &Kept::default(),
     };
     judge(snapshot, &question).outcome.map(drop)
 }

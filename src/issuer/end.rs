@@ -1,0 +1,89 @@
+//! The end of a token: deleted by its user, given up by whoever holds its text, or unused for too long.
+
+use crate::domain::grant::UnixTime;
+use crate::domain::token::TokenDigest;
+use crate::issuer::edit::cancel;
+use crate::issuer::note::Event;
+use crate::issuer::{IssueError, Issuer, Setting, TokenView, own, view};
+use crate::store::Changes;
+use crate::store::rows::Revoked;
+
+impl Issuer {
+    /// Deletes one of the acting user's tokens. It works no more when this returns.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    ///
+    /// # Cancel safety
+    /// It is deleted though nobody waits for it.
+    pub async fn delete(&self, setting: Setting, id: i64) -> Result<(), IssueError> {
+        let delete = move |changes: &Changes<'_>| {
+            let known = own(changes.reads(), id, &setting.actor.login)?;
+            end(changes, &setting, &known, ("personal_access_token.destroy", "deleted by its user"))
+        };
+        self.change(delete).await
+    }
+
+    /// Takes any token back: for administrators.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    ///
+    /// # Cancel safety
+    /// It is taken back though nobody waits for it.
+    pub async fn revoke(&self, setting: Setting, id: i64, why: String) -> Result<(), IssueError> {
+        let revoke = move |changes: &Changes<'_>| {
+            let known = view(changes.reads(), id)?;
+            if known.token.revoked.is_some() {
+                return Err(IssueError::NotFound);
+            }
+            end(changes, &setting, &known, ("personal_access_token.credential_revoked", &why))
+        };
+        self.change(revoke).await
+    }
+
+    /// Takes back every token of which one of `digests` is a secret that works; the rest is nobody's business. Gives how
+    /// many there were.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    ///
+    /// # Cancel safety
+    /// They are taken back though nobody waits for it.
+    pub async fn give_up(&self, setting: Setting, digests: Vec<TokenDigest>) -> Result<usize, IssueError> {
+        let give_up = move |changes: &Changes<'_>| {
+            let mut count = 0;
+            for digest in &digests {
+                let Some(token) = changes.reads().token_by_digest(digest)? else { continue };
+                let known = view(changes.reads(), token.id)?;
+                let works = known.token.revoked.is_none() && is_secret(&known, digest, setting.now);
+                if works {
+                    let why = "its text was reported as leaked";
+                    end(changes, &setting, &known, ("personal_access_token.credential_revoked", why))?;
+                    count += 1;
+                }
+            }
+            Ok(count)
+        };
+        self.change(give_up).await
+    }
+}
+
+/// Whether `digest` is that of a secret of the token that still counts, rather than one that was replaced.
+fn is_secret(known: &TokenView, digest: &TokenDigest, now: UnixTime) -> bool {
+    let overlapping =
+        known.token.previous.is_some_and(|(previous, until)| previous == *digest && until > now);
+    known.token.digest == *digest || overlapping
+}
+
+fn end(
+    changes: &Changes<'_>,
+    setting: &Setting,
+    known: &TokenView,
+    (action, why): (&'static str, &str),
+) -> Result<(), IssueError> {
+    let revoked = Revoked { at: setting.now, by: setting.actor.login.clone(), why: why.to_owned() };
+    changes.revoke_token(known.token.id, &revoked)?;
+    Event::of(action, &known.token).with("explanation", why).note(changes, setting)?;
+    known.requests.iter().try_for_each(|request| cancel(changes, setting, known, request))
+}

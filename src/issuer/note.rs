@@ -1,0 +1,131 @@
+//! What the audit trail says of each step, in GitHub's names and fields.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::lifecycle::Part;
+use crate::issuer::{IssueError, Means, Setting};
+use crate::store::Changes;
+use crate::store::audit::{AuditKeys, hashed_token};
+use crate::store::people::Named;
+use crate::store::rows::TokenRow;
+
+/// Something that happened.
+pub(super) struct Event<'e> {
+    action: &'static str,
+    org: Option<&'e str>,
+    user: Option<&'e str>,
+    token: Option<&'e TokenRow>,
+    fields: Map<String, Value>,
+}
+
+impl<'e> Event<'e> {
+    pub(super) fn new(action: &'static str) -> Self {
+        Self { action, org: None, user: None, token: None, fields: Map::new() }
+    }
+
+    /// Of `token`, and its user.
+    pub(super) fn of(action: &'static str, token: &'e TokenRow) -> Self {
+        Self { token: Some(token), user: Some(&token.user), ..Self::new(action) }
+    }
+
+    /// To this user.
+    pub(super) fn to(mut self, user: &'e str) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// At the resource owner of `part`, about what it opens.
+    pub(super) fn at(mut self, part: &'e Part) -> Self {
+        self.org = Some(&part.owner);
+        let reach = &part.terms.reach;
+        self = self.with("repository_selection", reach.as_str());
+        if !reach.names().is_empty() {
+            let names = reach.names().iter().map(|name| format!("{}/{name}", part.owner));
+            self = self.with("repositories", names.collect::<Vec<_>>());
+        }
+        self
+    }
+
+    pub(super) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(field.to_owned(), value.into());
+        self
+    }
+
+    /// With a field that may be absent.
+    pub(super) fn with_some(self, field: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.with(field, value),
+            None => self,
+        }
+    }
+
+    /// Writes it down, as a part of what it tells of.
+    pub(super) fn note(self, changes: &Changes<'_>, setting: &Setting) -> Result<(), IssueError> {
+        let Self { action, org, user, token, fields } = self;
+        let actor = &setting.actor;
+        let milliseconds = setting.now_micros.div_euclid(1000);
+        let mut entry = json!({
+            "@timestamp": milliseconds,
+            "created_at": milliseconds,
+            "action": action,
+            "actor": actor.login,
+            "operation_type": operation(action),
+        });
+        let mut put = |field: &str, value: Option<Value>| {
+            if let (Some(entry), Some(value)) = (entry.as_object_mut(), value) {
+                entry.insert(field.to_owned(), value);
+            }
+        };
+        let org_id = org.map(|org| changes.give_number(Named::Owner, org)).transpose()?;
+        put("actor_id", changes.reads().user(&actor.login)?.map(|user| user.id.into()));
+        put("actor_ip", actor.from.map(|from| from.to_string().into()));
+        put("user_agent", actor.user_agent.clone().map(Into::into));
+        put("request_id", actor.request_id.clone().map(Into::into));
+        put("org", org.map(Into::into));
+        put("org_id", org_id.map(Into::into));
+        put("user", user.map(Into::into));
+        put(
+            "user_id",
+            user.map(|user| changes.reads().user(user)).transpose()?.flatten().map(|user| user.id.into()),
+        );
+        let means = match &actor.by {
+            Means::Session => None,
+            Means::Token(digest) => {
+                put("programmatic_access_type", Some("Fine-grained personal access token".into()));
+                put("actor_hashed_token", Some(hashed_token(digest).into()));
+                Some("token")
+            }
+            Means::Machine => Some("machine"),
+            Means::Holder => Some("holder"),
+            Means::Gateway => Some("gateway"),
+        };
+        put("actor_means", means.map(Into::into));
+        if let Some(token) = token {
+            put("token_id", Some(token.id.into()));
+            put("hashed_token", Some(hashed_token(&token.digest).into()));
+            put("user_programmatic_access_id", Some(token.id.into()));
+            put("user_programmatic_access_name", Some(token.name.clone().into()));
+        }
+        fields.into_iter().for_each(|(field, value)| put(&field, Some(value)));
+        let keys = AuditKeys {
+            action: action.to_owned(),
+            actor: Some(actor.login.clone()),
+            user: user.map(str::to_owned),
+            org: org.map(str::to_owned),
+            token_id: token.map(|token| token.id),
+            hashed_token: token.map(|token| hashed_token(&token.digest)),
+        };
+        Ok(changes.add_audit(setting.now_micros, &keys, &entry.to_string())?)
+    }
+}
+
+/// GitHub's word for what kind of thing was done.
+fn operation(action: &str) -> &'static str {
+    match action.rsplit_once('.').map_or(action, |(_, verb)| verb) {
+        "create" | "request_created" | "access_granted" | "sign_in" => "create",
+        "destroy" | "access_revoked" | "credential_revoked" | "request_cancelled" | "request_denied" => {
+            "remove"
+        }
+        _ => "modify",
+    }
+}

@@ -1,0 +1,120 @@
+//! The tokens of the store in the snapshot in force.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use crate::domain::fault::Fault;
+use crate::domain::permission::Vocabulary;
+use crate::live::LivePolicy;
+use crate::policy::grants::index::TokenIndex;
+use crate::policy::grants::packed::Packer;
+use crate::policy::grants::table::TokenTable;
+use crate::policy::snapshot::Snapshot;
+use crate::policy::stored;
+use crate::store::{Change, Store};
+
+/// How many tokens are told of at a time while an index is built.
+const TOLD: usize = 250_000;
+
+/// How many tokens may have changed before the index is built anew, beside a share of all.
+const CHANGES: usize = 10_000;
+
+/// The tokens of `store`, packed.
+pub(super) fn index(store: &Store, vocabulary: &Vocabulary) -> Result<TokenIndex, Fault> {
+    let (mut packer, mut unpacked, mut done) = (Packer::default(), 0_usize, 0_usize);
+    let read = store.each_token(|token, count| {
+        if let Err(error) = stored::pack(token, vocabulary, &mut packer) {
+            // It is unknown then, which refuses.
+            tracing::error!(token = token.name, user = token.user, %error, "a token of the store is left out");
+            unpacked += 1;
+        }
+        done += 1;
+        if done.is_multiple_of(TOLD) {
+            tracing::info!(done, count, "reading the tokens of the store");
+        }
+    });
+    let fault = |message: String| Fault::of_file(store.path(), message);
+    read.map_err(|error| fault(error.to_string()))?;
+    let table = TokenTable::build(vec![Arc::new(stored::finish(&mut packer))], || {});
+    let table = table.map_err(|twice| fault(format!("holds {} secrets twice", twice.duplicates.len())))?;
+    Ok(TokenIndex::new(table))
+}
+
+impl LivePolicy {
+    /// Has every change of the store put in force from now on, before the call that makes it returns.
+    pub fn follow(self: &Arc<Self>) {
+        if let Some(store) = &self.store {
+            // The store must not keep the policy, which keeps the store.
+            let live = Arc::downgrade(self);
+            store.follow(Box::new(move |changes| {
+                if let Some(live) = live.upgrade() {
+                    live.publish(changes);
+                }
+            }));
+        }
+    }
+
+    /// The store, where there is one.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// Puts `changes` in force.
+    fn publish(&self, changes: Vec<Change>) {
+        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.snapshot.load_full();
+        for change in changes {
+            match change {
+                Change::Gone(digest) => snapshot.stored.put(digest, None),
+                Change::Token(token) => match stored::alone(&token, &snapshot.vocabulary) {
+                    Ok(packed) => {
+                        for (digest, file) in packed {
+                            snapshot.stored.put(digest, Some(file));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(token = token.name, user = token.user, %error, "a token of the store is left out");
+                        token.secrets.iter().for_each(|(digest, _)| snapshot.stored.put(*digest, None));
+                    }
+                },
+            }
+        }
+        self.version.fetch_add(1, Ordering::AcqRel);
+        drop(publishing);
+    }
+
+    /// Puts `snapshot` in force, with the tokens of the store, and gives it and the one before. They are compiled anew
+    /// where they mean something else now, or too many have changed since they were.
+    ///
+    /// # Errors
+    /// The store cannot be read; then the snapshot before stays.
+    pub(super) fn put_in_force(
+        &self,
+        mut snapshot: Snapshot,
+    ) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Fault> {
+        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.snapshot.load_full();
+        snapshot.stored = match &self.store {
+            Some(store) if before.vocabulary != snapshot.vocabulary || is_worn(&before.stored) => {
+                Arc::new(index(store, &snapshot.vocabulary)?)
+            }
+            Some(_) | None => Arc::clone(&before.stored),
+        };
+        drop(before);
+        let snapshot = Arc::new(snapshot);
+        let before = self.snapshot.swap(Arc::clone(&snapshot));
+        self.version.fetch_add(1, Ordering::AcqRel);
+        drop(publishing);
+        Ok((snapshot, before))
+    }
+
+    /// Whether so many tokens have changed that the index is to be built anew.
+    pub(super) fn is_worn(&self) -> bool {
+        is_worn(&self.snapshot.load().stored)
+    }
+}
+
+/// Whether so much of `index` stands outside of its packed part that it is to be built anew.
+fn is_worn(index: &TokenIndex) -> bool {
+    index.changes() > CHANGES + index.packed() / 8
+}

@@ -1,0 +1,226 @@
+//! `organizations/*.yaml` and `enterprise.yaml`: their documents to the rules that hold at resource owners.
+//!
+//! What the enterprise settles is settled here: an organization's rules are those that are in force, whoever made them.
+
+use std::collections::HashMap;
+
+use crate::domain::fault::Fault;
+use crate::domain::permission::{Level, PermissionId, Vocabulary};
+use crate::domain::resource::owner_name;
+use crate::policy::compile::{Kind, Source};
+use crate::policy::document::{
+    AutomaticDocument, EnterpriseDocument, OrganizationDocument, TokenPolicyDocument,
+};
+use crate::policy::snapshot::{
+    Access, ApprovalRule, AutomaticApproval, Ceiling, Enterprise, Mode, Organization,
+};
+use crate::policy::tokens::permission::{PermissionFault, permission_level};
+use crate::units;
+use crate::yaml::{self, Entries, Spanned};
+
+/// Compiles what is said of resource owners.
+pub(super) struct OrganizationCompiler<'a> {
+    /// The permissions that a ceiling may name.
+    pub(super) vocabulary: &'a Vocabulary,
+    /// Every fault so far.
+    pub(super) faults: &'a mut Vec<Fault>,
+}
+
+impl OrganizationCompiler<'_> {
+    /// The enterprise, where `sources` declare one, and the organizations by lower-case name.
+    pub(super) fn compile(
+        &mut self,
+        sources: &[Source],
+    ) -> (Option<Enterprise>, HashMap<String, Organization>) {
+        let enterprise = self.enterprise(sources);
+        let mut organizations = HashMap::new();
+        for source in sources.iter().filter(|source| Kind::of(&source.name) == Some(Kind::Organization)) {
+            match yaml::parse::<OrganizationDocument>(&source.file, &source.text) {
+                Ok(document) => {
+                    let mut organization = self.organization(source, &document);
+                    if let Some(enterprise) = &enterprise {
+                        settle(&mut organization, enterprise);
+                    }
+                    let name = organization.name.to_ascii_lowercase();
+                    if organizations.insert(name, organization).is_some() {
+                        let name = &document.organization;
+                        let message = format!("organization `{}` stands in another file already", name.value);
+                        self.faults.push(source.fault(name, message));
+                    }
+                }
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+        (enterprise, organizations)
+    }
+
+    fn enterprise(&mut self, sources: &[Source]) -> Option<Enterprise> {
+        let source = sources.iter().find(|source| Kind::of(&source.name) == Some(Kind::Enterprise))?;
+        let document = match yaml::parse::<EnterpriseDocument>(&source.file, &source.text) {
+            Ok(document) => document,
+            Err(fault) => {
+                self.faults.push(fault);
+                return None;
+            }
+        };
+        let tokens = &document.fine_grained_tokens;
+        let classic = document.classic_tokens.as_ref().and_then(|classic| classic.access.as_ref());
+        Some(Enterprise {
+            name: document.enterprise.value.clone(),
+            administrators: document.administrators.iter().map(|login| login.value.clone()).collect(),
+            access: self.access(source, tokens.access.as_ref()),
+            approval: self.approval(source, tokens.approval.as_ref()),
+            max_lifetime: self.lifetime(source, tokens.max_lifetime.as_ref()),
+            exempt_administrators: tokens.exempt_administrators.as_ref().is_some_and(|exempt| exempt.value),
+            classic: self.access(source, classic),
+            ceiling: self.ceiling(source, document.ceiling.as_ref()),
+        })
+    }
+
+    fn organization(&mut self, source: &Source, document: &OrganizationDocument) -> Organization {
+        let name = &document.organization;
+        if owner_name(&name.value).is_err() {
+            self.faults
+                .push(source.fault(name, "an organization's name holds letters, digits, `.`, `_` and `-`"));
+        }
+        let TokenPolicyDocument { access, approval, approve_automatically, max_lifetime } =
+            &document.fine_grained_tokens;
+        let classic = document.classic_tokens.as_ref().and_then(|classic| classic.access.as_ref());
+        let automatic =
+            approve_automatically.iter().flatten().map(|rule| self.automatic(source, rule)).collect();
+        Organization {
+            name: name.value.clone(),
+            owners: document.owners.iter().map(|owner| owner.value.clone()).collect(),
+            members: document.members.as_ref().map(|members| self.members(source, members)),
+            access: self.access(source, access.as_ref()).unwrap_or(Access::Allow),
+            approval: self.approval(source, approval.as_ref()).unwrap_or(ApprovalRule::Required),
+            automatic,
+            max_lifetime: self.lifetime(source, max_lifetime.as_ref()),
+            classic: self.access(source, classic).unwrap_or(Access::Allow),
+            ceiling: self.ceiling(source, document.ceiling.as_ref()),
+            mode: self.mode(source, document.mode.as_ref()),
+        }
+    }
+
+    fn automatic(&mut self, source: &Source, rule: &Spanned<AutomaticDocument>) -> AutomaticApproval {
+        let level = &rule.value.max_level;
+        let max_level = Level::parse(&level.value).unwrap_or_else(|| {
+            let message = format!("unknown level `{}`; expected `read`, `write` or `admin`", level.value);
+            self.faults.push(source.fault(level, message));
+            Level::Read
+        });
+        AutomaticApproval { max_level, max_lifetime: self.lifetime(source, rule.value.max_lifetime.as_ref()) }
+    }
+
+    fn access(&mut self, source: &Source, access: Option<&Spanned<String>>) -> Option<Access> {
+        let access = access?;
+        Some(match access.value.as_str() {
+            "allow" => Access::Allow,
+            "deny" => Access::Deny,
+            other => {
+                let message = format!("unknown access `{other}`; expected `allow` or `deny`");
+                self.faults.push(source.fault(access, message));
+                Access::Deny
+            }
+        })
+    }
+
+    fn approval(&mut self, source: &Source, approval: Option<&Spanned<String>>) -> Option<ApprovalRule> {
+        let approval = approval?;
+        Some(match approval.value.as_str() {
+            "required" => ApprovalRule::Required,
+            "automatic" => ApprovalRule::Automatic,
+            other => {
+                let message = format!("unknown approval `{other}`; expected `required` or `automatic`");
+                self.faults.push(source.fault(approval, message));
+                ApprovalRule::Required
+            }
+        })
+    }
+
+    /// Seconds.
+    fn lifetime(&mut self, source: &Source, text: Option<&Spanned<String>>) -> Option<i64> {
+        let text = text?;
+        match units::parse_duration(&text.value) {
+            Ok(lifetime) => i64::try_from(lifetime.as_secs()).ok(),
+            Err(error) => {
+                self.faults.push(source.fault(text, error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn members(&mut self, source: &Source, members: &Entries<String>) -> HashMap<String, Level> {
+        let mut roles = HashMap::new();
+        for (user, role) in &members.0 {
+            if let Some(level) = Level::parse(&role.value) {
+                roles.insert(user.value.to_ascii_lowercase(), level);
+            } else {
+                let message = format!("unknown role `{}`; expected `read`, `write` or `admin`", role.value);
+                self.faults.push(source.fault(role, message));
+            }
+        }
+        roles
+    }
+
+    fn ceiling(&mut self, source: &Source, entries: Option<&Entries<String>>) -> Ceiling {
+        let mut ceiling = HashMap::new();
+        for (name, level) in entries.iter().flat_map(|entries| &entries.0) {
+            if let Some((id, level)) = self.ceiling_level(source, name, level) {
+                ceiling.insert(id, level);
+            }
+        }
+        ceiling
+    }
+
+    fn ceiling_level(
+        &mut self,
+        source: &Source,
+        name: &Spanned<String>,
+        level: &Spanned<String>,
+    ) -> Option<(PermissionId, Option<Level>)> {
+        if level.value == "none" {
+            let found = self.vocabulary.find(&name.value).map(|id| (id, None));
+            if found.is_none() {
+                let message =
+                    format!("unknown permission `{}`; it is in none of the catalogs in use", name.value);
+                self.faults.push(source.fault(name, message));
+            }
+            return found;
+        }
+        match permission_level(self.vocabulary, &name.value, &level.value) {
+            Ok((id, level)) => return Some((id, Some(level))),
+            Err(PermissionFault::Name(message)) => self.faults.push(source.fault(name, message)),
+            Err(PermissionFault::Level(message)) => self.faults.push(source.fault(level, message)),
+        }
+        None
+    }
+
+    /// Whether a rule is acted on.
+    pub(super) fn mode(&mut self, source: &Source, mode: Option<&Spanned<String>>) -> Mode {
+        match mode.map(|mode| (mode, mode.value.as_str())) {
+            None | Some((_, "enforce")) => Mode::Enforce,
+            Some((_, "shadow")) => Mode::Shadow,
+            Some((at, other)) => {
+                let message = format!("unknown mode `{other}`; expected `enforce` or `shadow`");
+                self.faults.push(source.fault(at, message));
+                Mode::Enforce
+            }
+        }
+    }
+}
+
+/// What the enterprise has decided, no organization decides. Its longest lifetime and its ceiling hold beside those of the
+/// organization; they are looked at by themselves, so that a refusal names whose they are.
+fn settle(organization: &mut Organization, enterprise: &Enterprise) {
+    if enterprise.access == Some(Access::Allow) {
+        organization.access = Access::Allow;
+    }
+    if let Some(approval) = enterprise.approval {
+        organization.approval = approval;
+        organization.automatic.clear();
+    }
+    if let Some(classic) = enterprise.classic {
+        organization.classic = classic;
+    }
+}

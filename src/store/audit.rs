@@ -1,0 +1,211 @@
+//! The audit trail: what was done to tokens and people, in a chain in which each entry holds all that stand before it.
+//!
+//! An entry is the text of a JSON object. Its hash is SHA-256 over the hash of the entry before it and that text; the
+//! first one follows 32 zero bytes. Whoever changes, adds or takes away an entry in the middle has to write all later
+//! hashes anew; whoever has noted one hash can tell.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension, Result, Row, ToSql, params, params_from_iter};
+
+use crate::domain::token::TokenDigest;
+use crate::store::error::StoreError;
+use crate::store::{Changes, Reads};
+
+/// The hash before the first entry.
+const BEFORE_ALL: [u8; 32] = [0; 32];
+
+/// What an entry is found by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditKeys {
+    /// The event: `personal_access_token.access_granted`.
+    pub action: String,
+    /// Who did it.
+    pub actor: Option<String>,
+    /// Whom it happened to.
+    pub user: Option<String>,
+    /// The resource owner concerned.
+    pub org: Option<String>,
+    /// The number of the token concerned.
+    pub token_id: Option<i64>,
+    /// The digest of the token concerned, in base64.
+    pub hashed_token: Option<String>,
+}
+
+/// An entry of the trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its number, from 1, without gaps.
+    pub id: i64,
+    /// The JSON object.
+    pub entry: String,
+    /// The hash of it and all before it.
+    pub hash: Vec<u8>,
+}
+
+/// What is looked for. Each field that is given must fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// The event, or the beginning of one that ends in `*`.
+    pub action: Option<String>,
+    /// Who did it.
+    pub actor: Option<String>,
+    /// Whom it happened to.
+    pub user: Option<String>,
+    /// The resource owner concerned.
+    pub org: Option<String>,
+    /// The token concerned.
+    pub token_id: Option<i64>,
+    /// The digest of the token concerned, in base64.
+    pub hashed_token: Option<String>,
+    /// `owner/name` of a repository concerned.
+    pub repository: Option<String>,
+    /// From this moment, microseconds since 1970.
+    pub since: Option<i64>,
+    /// Before this moment.
+    pub until: Option<i64>,
+    /// Only entries below this number: the next page of the newest first.
+    pub below: Option<i64>,
+}
+
+/// What checking the chain found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chain {
+    /// Every entry follows from the one before.
+    Whole {
+        /// How many there are.
+        entries: u64,
+        /// The hash of the last one: note it down to prove later that nothing was cut off.
+        head: Vec<u8>,
+    },
+    /// One does not.
+    Broken {
+        /// The number of the first entry that does not.
+        at: i64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl Changes<'_> {
+    /// Adds an entry at the end, at `at` microseconds since 1970.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn add_audit(&self, at: i64, keys: &AuditKeys, entry: &str) -> Result<(), StoreError> {
+        let last: Option<(i64, Vec<u8>)> = self
+            .0
+            .prepare_cached("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let (id, before) = last.map_or_else(|| (1, BEFORE_ALL.to_vec()), |(id, hash)| (id + 1, hash));
+        let folded = |name: &Option<String>| name.as_ref().map(|name| name.to_ascii_lowercase());
+        self.0
+            .prepare_cached(
+                "INSERT INTO audit (id, at, action, actor_key, user_key, org_key, token_id, hashed_token, entry, hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                id,
+                at,
+                keys.action,
+                folded(&keys.actor),
+                folded(&keys.user),
+                folded(&keys.org),
+                keys.token_id,
+                keys.hashed_token,
+                entry,
+                hash_of(&before, entry)
+            ])?;
+        Ok(())
+    }
+}
+
+impl Reads<'_> {
+    /// The newest `limit` entries that fit, the newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn audit(self, query: &AuditQuery, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        let (mut conditions, mut values) = (String::from("1"), Vec::<Value>::new());
+        let mut and = |condition: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                conditions.push_str(" AND ");
+                conditions.push_str(condition);
+                values.push(value);
+            }
+        };
+        let folded = |text: &String| text.to_ascii_lowercase();
+        match query.action.as_deref().map(|action| (action, action.strip_suffix('*'))) {
+            None => {}
+            Some((action, None)) => and("action = ?", Some(action.to_owned().into())),
+            Some((_, Some(start))) => and("instr(action, ?) = 1", Some(start.to_owned().into())),
+        }
+        and("actor_key = ?", query.actor.as_ref().map(folded).map(Into::into));
+        and("user_key = ?", query.user.as_ref().map(folded).map(Into::into));
+        and("org_key = ?", query.org.as_ref().map(folded).map(Into::into));
+        and("token_id = ?", query.token_id.map(Into::into));
+        and("hashed_token = ?", query.hashed_token.clone().map(Into::into));
+        // Names stand in the entry as JSON has them.
+        and(
+            "instr(lower(entry), ?) > 0",
+            query.repository.as_ref().map(|name| format!("\"{}\"", folded(name)).into()),
+        );
+        and("at >= ?", query.since.map(Into::into));
+        and("at < ?", query.until.map(Into::into));
+        and("id < ?", query.below.map(Into::into));
+        let sql =
+            format!("SELECT id, entry, hash FROM audit WHERE {conditions} ORDER BY id DESC LIMIT {limit}");
+        let mut statement = self.0.prepare(&sql)?;
+        let values = values.iter().map(|value| value as &dyn ToSql);
+        let rows = statement.query_map(params_from_iter(values), entry)?;
+        Ok(rows.collect::<Result<_>>()?)
+    }
+
+    /// Checks the whole chain.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn verify_audit(self) -> Result<Chain, StoreError> {
+        let mut statement = self.0.prepare("SELECT id, entry, hash FROM audit ORDER BY id")?;
+        let (mut entries, mut head) = (0_u64, BEFORE_ALL.to_vec());
+        for found in statement.query_map([], entry)? {
+            let found = found?;
+            if u64::try_from(found.id).ok() != Some(entries + 1) {
+                return Ok(Chain::Broken { at: found.id, why: "the entry before it is missing" });
+            }
+            if hash_of(&head, &found.entry) != found.hash {
+                return Ok(Chain::Broken { at: found.id, why: "it, or an entry before it, was changed" });
+            }
+            entries += 1;
+            head = found.hash;
+        }
+        Ok(Chain::Whole { entries, head })
+    }
+
+    /// Whether an entry has this hash.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn audit_has(self, hash: &[u8]) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) > 0 FROM audit WHERE hash = ?1";
+        Ok(self.0.query_row(sql, [hash], |row| row.get(0))?)
+    }
+}
+
+fn entry(row: &Row<'_>) -> Result<AuditEntry> {
+    Ok(AuditEntry { id: row.get(0)?, entry: row.get(1)?, hash: row.get(2)? })
+}
+
+fn hash_of(before: &[u8], entry: &str) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
+    context.update(before);
+    context.update(entry.as_bytes());
+    context.finish().as_ref().to_vec()
+}
+
+/// The digest as GitHub's audit log has it: base64, with padding.
+pub fn hashed_token(digest: &TokenDigest) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(digest.as_bytes())
+}

@@ -1,0 +1,280 @@
+//! What must outlive the process: users, tokens, what was granted and asked for, sessions, and the audit trail.
+//!
+//! `SQLite` in one file. One thread writes, one reads; both are asked through queues with a bound, so nobody else ever waits
+//! for a disk. Each call is one transaction, which is on the disk (`synchronous=FULL`) before the call returns, and in
+//! force: whoever follows the store is told of the change in between. Another process may write the same file; what it
+//! changed is seen within [`LOOK_EVERY`].
+//!
+//! All SQL is in this module. `rusqlite` rather than `sqlx`: a transaction here is a piece of plain code on one thread,
+//! which nothing can cancel in its middle, and half of the dependencies.
+
+pub mod audit;
+pub mod error;
+mod follow;
+pub mod lists;
+pub mod people;
+pub mod rows;
+mod schema;
+pub mod tokens;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::domain::lifecycle::StoredToken;
+use crate::store::error::StoreError;
+use crate::store::follow::Following;
+pub use crate::store::follow::{Change, Health};
+
+/// How often the store looks whether another process has changed the file.
+pub const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long another process may hold the file.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+
+/// Calls that may wait. More than these are refused at once.
+const QUEUE: usize = 1024;
+
+/// Pages of the file kept in memory, KiB.
+const CACHE: i64 = 16 * 1024;
+
+type Job<C> = Box<dyn FnOnce(&mut C) + Send>;
+
+/// The store. Cheap to clone; it is closed when the last clone goes.
+#[derive(Clone)]
+pub struct Store {
+    path: PathBuf,
+    writer: SyncSender<Job<Writer>>,
+    reader: SyncSender<Job<Connection>>,
+    following: Arc<Following>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What one call reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Reads<'c>(&'c Connection);
+
+/// What one call changes. It takes effect whole, or not at all.
+#[derive(Debug)]
+pub struct Changes<'c>(Transaction<'c>);
+
+impl Changes<'_> {
+    /// What is there, with what this call has changed so far.
+    pub fn reads(&self) -> Reads<'_> {
+        Reads(&self.0)
+    }
+}
+
+/// The thread that writes.
+struct Writer {
+    connection: Connection,
+    following: Arc<Following>,
+}
+
+impl Store {
+    /// Opens the file at `path`, which is made where it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a file of something else, a newer or a damaged one, one that cannot be written.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut connection =
+            connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        schema::migrate(&mut connection, path)?;
+        let following = Arc::new(Following::new(&connection)?);
+        let reads = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let (writer, jobs) = sync_channel(QUEUE);
+        let own = Writer { connection, following: Arc::clone(&following) };
+        start("store", move || own.run(&jobs))?;
+        let (reader, jobs) = sync_channel::<Job<Connection>>(QUEUE);
+        start("store-reads", move || {
+            let mut connection = reads;
+            for job in jobs {
+                job(&mut connection);
+            }
+        })?;
+        Ok(Self { path: path.to_owned(), writer, reader, following })
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Health {
+        self.following.health()
+    }
+
+    /// Does `work` as one transaction and, where it gives `Ok`, makes it last and puts it in force.
+    ///
+    /// # Errors
+    /// Those of `work`, after which nothing is changed, and [`StoreError`].
+    ///
+    /// # Cancel safety
+    /// What has been asked for is done to its end though nobody waits for it.
+    pub async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&Changes<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, done) = oneshot::channel();
+        ask(&self.writer, move |writer: &mut Writer| drop(reply.send(writer.transact(work))))?;
+        done.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// As [`Self::write`], for callers that have no runtime.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_now<T, E>(
+        &self,
+        work: impl FnOnce(&Changes<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, done) = sync_channel(1);
+        ask(&self.writer, move |writer: &mut Writer| drop(reply.send(writer.transact(work))))?;
+        done.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// Does `work` by what is there at one moment.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`StoreError`].
+    ///
+    /// # Cancel safety
+    /// Reading goes on to its end though nobody waits for it.
+    pub async fn read<T, E>(
+        &self,
+        work: impl FnOnce(Reads<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, done) = oneshot::channel();
+        ask(&self.reader, move |connection: &mut Connection| drop(reply.send(look(connection, work))))?;
+        done.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// As [`Self::read`], on the caller's thread.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_now<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(Reads<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        look(&mut connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?, work)
+    }
+
+    /// Gives every token to `take`, as they are at one moment, on the caller's thread; `take` gets how many there are in
+    /// all besides. Changes up to that moment need not be followed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn each_token(&self, mut take: impl FnMut(&StoredToken, usize)) -> Result<(), StoreError> {
+        self.read_now(|reads| reads.each_token(&mut take))
+    }
+
+    /// Has `follower` told of every change from now on, before the call that makes it returns. The first one stays.
+    pub fn follow(&self, follower: Box<dyn Fn(Vec<Change>) + Send + Sync>) {
+        self.following.tell(follower);
+    }
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map(drop).map_err(|error| StoreError::Unreadable(format!("no thread for it: {error}")))
+}
+
+fn ask<C>(queue: &SyncSender<Job<C>>, job: impl FnOnce(&mut C) + Send + 'static) -> Result<(), StoreError> {
+    queue.try_send(Box::new(job)).map_err(|error| match error {
+        TrySendError::Full(_) => StoreError::Busy,
+        TrySendError::Disconnected(_) => StoreError::Closed,
+    })
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let open = || {
+        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_TIME)?;
+        connection.execute_batch(&format!(
+            "PRAGMA cache_size = -{CACHE}; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
+        ))?;
+        if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+            connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+        }
+        Ok(connection)
+    };
+    open().map_err(|source: rusqlite::Error| {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => StoreError::Foreign(path),
+            Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged(source),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+            Some(_) | None => StoreError::Open { path, source },
+        }
+    })
+}
+
+fn look<T, E: From<StoreError>>(
+    connection: &mut Connection,
+    work: impl FnOnce(Reads<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection.transaction().map_err(StoreError::from)?;
+    work(Reads(&transaction))
+}
+
+impl Writer {
+    /// Until the store is closed.
+    fn run(mut self, jobs: &Receiver<Job<Self>>) {
+        loop {
+            match jobs.recv_timeout(LOOK_EVERY) {
+                Ok(job) => job(&mut self),
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Follows what other processes have changed, or what could not be followed before.
+    fn look(&mut self) {
+        if let Err(error) = self.following.catch_up(&self.connection) {
+            tracing::error!(%error, "the store cannot be read; what is in memory goes on being enforced");
+        }
+    }
+
+    fn transact<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&Changes<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let done = {
+            let failed = |error| self.following.failed(error);
+            let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+            let changes = Changes(begun.map_err(failed)?);
+            let done = work(&changes)?;
+            changes.0.commit().map_err(failed)?;
+            done
+        };
+        self.following.changed();
+        self.following.catch_up(&self.connection).map_err(StoreError::Behind)?;
+        Ok(done)
+    }
+}

@@ -1,0 +1,165 @@
+//! The tables, and how older files become what they are now.
+//!
+//! The statements are as plain as they can be: a table of sequences instead of the database's own, times as whole seconds
+//! since 1970 (audit: microseconds), names beside their lower-case keys. `change` counts what happened to a token, over all
+//! of them: whoever has seen everything up to one number asks for what is above it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::store::error::StoreError;
+
+/// `PRAGMA application_id`: `Port` in ASCII.
+const APPLICATION: i64 = 0x506f_7274;
+
+/// What makes each version out of the one before.
+const MIGRATIONS: [&str; 1] = [VERSION_1];
+
+const VERSION_1: &str = "
+CREATE TABLE sequences (name TEXT PRIMARY KEY, value BIGINT NOT NULL) WITHOUT ROWID;
+INSERT INTO sequences VALUES ('change', 0);
+
+CREATE TABLE users (
+    id INTEGER PRIMARY KEY,
+    login TEXT NOT NULL,
+    login_key TEXT NOT NULL UNIQUE,
+    password TEXT,
+    administrator BIGINT NOT NULL DEFAULT 0,
+    suspended_at BIGINT,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE names (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL,
+    UNIQUE (kind, name_key)
+);
+
+CREATE TABLE tokens (
+    id INTEGER PRIMARY KEY,
+    user_id BIGINT NOT NULL REFERENCES users (id),
+    name TEXT NOT NULL,
+    description TEXT,
+    public_id TEXT NOT NULL,
+    digest BLOB NOT NULL UNIQUE,
+    previous_digest BLOB,
+    previous_until BIGINT,
+    created_at BIGINT NOT NULL,
+    issued_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    revoked_at BIGINT,
+    revoked_by TEXT,
+    revoked_why TEXT,
+    last_used_at BIGINT,
+    last_used_from TEXT,
+    last_used_by TEXT,
+    change BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX tokens_name ON tokens (user_id, name) WHERE revoked_at IS NULL;
+CREATE UNIQUE INDEX tokens_public_id ON tokens (public_id);
+CREATE INDEX tokens_previous ON tokens (previous_digest) WHERE previous_digest IS NOT NULL;
+CREATE INDEX tokens_change ON tokens (change);
+
+CREATE TABLE retired (
+    digest BLOB PRIMARY KEY,
+    token_id BIGINT NOT NULL REFERENCES tokens (id),
+    change BIGINT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX retired_change ON retired (change);
+
+CREATE TABLE grants (
+    id INTEGER PRIMARY KEY,
+    token_id BIGINT NOT NULL REFERENCES tokens (id),
+    owner TEXT NOT NULL,
+    owner_key TEXT NOT NULL,
+    selection TEXT NOT NULL,
+    repositories TEXT NOT NULL,
+    permissions TEXT NOT NULL,
+    granted_at BIGINT NOT NULL,
+    granted_by TEXT NOT NULL,
+    revoked_at BIGINT,
+    revoked_by TEXT
+);
+CREATE UNIQUE INDEX grants_token ON grants (token_id, owner_key) WHERE revoked_at IS NULL;
+CREATE INDEX grants_owner ON grants (owner_key, granted_at) WHERE revoked_at IS NULL;
+
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY,
+    token_id BIGINT NOT NULL REFERENCES tokens (id),
+    owner TEXT NOT NULL,
+    owner_key TEXT NOT NULL,
+    selection TEXT NOT NULL,
+    repositories TEXT NOT NULL,
+    permissions TEXT NOT NULL,
+    reason TEXT,
+    state TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    decided_at BIGINT,
+    decided_by TEXT,
+    decided_why TEXT
+);
+CREATE UNIQUE INDEX requests_token ON requests (token_id, owner_key) WHERE state = 'pending';
+CREATE INDEX requests_owner ON requests (owner_key, created_at) WHERE state = 'pending';
+
+CREATE TABLE sessions (
+    digest BLOB PRIMARY KEY,
+    user_id BIGINT NOT NULL REFERENCES users (id),
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX sessions_expiry ON sessions (expires_at);
+
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY,
+    at BIGINT NOT NULL,
+    action TEXT NOT NULL,
+    actor_key TEXT,
+    user_key TEXT,
+    org_key TEXT,
+    token_id BIGINT,
+    hashed_token TEXT,
+    entry TEXT NOT NULL,
+    hash BLOB NOT NULL
+);
+CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_org ON audit (org_key, id);
+CREATE INDEX audit_user ON audit (user_key, id);
+CREATE INDEX audit_token ON audit (token_id, id);
+CREATE INDEX audit_hashed_token ON audit (hashed_token, id);
+";
+
+/// The version that this program writes.
+pub(super) fn newest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// Brings the file of `connection` to the newest version.
+///
+/// # Errors
+/// A file of something else, a newer one, a damaged one; then nothing was changed.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let (application, found) = (pragma("application_id")?, pragma("user_version")?);
+    let tables =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))?;
+    if application != APPLICATION && (application, found, tables) != (0, 0, 0) {
+        return Err(StoreError::Foreign(path.to_owned()));
+    }
+    if found > newest() {
+        return Err(StoreError::Newer { found, known: newest() });
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been first.
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.execute_batch(&format!(
+        "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};",
+        newest()
+    ))?;
+    Ok(transaction.commit()?)
+}
