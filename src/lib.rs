@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` has the picture; the modules stand in the order of its layers.
 
+pub mod api;
 pub mod app;
 pub mod catalog;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod live;
 pub mod policy;
 pub mod protocol;
 pub mod record;
+pub mod refuse;
 pub mod store;
 pub mod tasks;
 pub mod tls;

@@ -12,7 +12,8 @@ pub mod template;
 
 /// The catalogs that are built in: file name and text. A file of the same catalog name in the policy directory
 /// replaces one.
-pub const BUILT_IN: [(&str, &str); 2] = [
+pub const BUILT_IN: [(&str, &str); 3] = [
     ("catalogs/git.yaml", include_str!("../../policies/catalogs/git.yaml")),
     ("catalogs/github.yaml", include_str!("../../policies/catalogs/github.yaml")),
+    ("catalogs/portcullis.yaml", include_str!("../../policies/catalogs/portcullis.yaml")),
 ];

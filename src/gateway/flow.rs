@@ -14,7 +14,6 @@ use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
 use crate::gateway::body::{AnswerBody, Inbound, Received, Upload};
 use crate::gateway::inspect::{inspect, needed};
-use crate::gateway::refuse::refuse;
 use crate::gateway::upstream::Outgoing;
 use crate::gateway::validity::{Asked, Validity};
 use crate::gateway::worker::Worker;
@@ -28,6 +27,7 @@ use crate::record::body::{CountedBody, RecordedBody};
 use crate::record::labels::{Mode, Verdict};
 use crate::record::line::RequestPath;
 use crate::record::{Caller, Judged, Record, RecordHead, Subject};
+use crate::refuse::refuse;
 
 /// The longest method that is recorded. Registered ones have 17 letters at most; a longer one is somebody's text, maybe
 /// a secret in the wrong place.
@@ -78,7 +78,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, parts: &Parts, arrived: Ar
         Err(Refused { refusal, style, accepted }) => {
             record.refused(refusal.reason());
             record.answered(refusal.status());
-            refuse(&refusal, &style, accepted.as_ref(), record.request_id().as_header())
+            refuse(&refusal, &style, accepted.as_ref(), record.request_id().as_header()).map(AnswerBody::text)
         }
     };
     RecordedBody::attach(response, record)

@@ -17,7 +17,6 @@ pub mod listener;
 pub mod outflow;
 pub mod patience;
 pub mod pool;
-pub mod refuse;
 pub mod said;
 #[cfg(test)]
 mod script;

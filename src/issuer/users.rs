@@ -151,15 +151,14 @@ impl Issuer {
         Ok(found.filter(|user| user.suspended_at.is_none()))
     }
 
-    /// Ends the session `text`.
+    /// Ends the session whose text has this digest.
     ///
     /// # Errors
     /// [`IssueError::Store`].
     ///
     /// # Cancel safety
     /// It ends though nobody waits for it.
-    pub async fn sign_out(&self, text: &str) -> Result<(), IssueError> {
-        let digest = TokenDigest::of(text);
+    pub async fn sign_out(&self, digest: TokenDigest) -> Result<(), IssueError> {
         self.change(move |changes| Ok(changes.end_session(&digest)?)).await
     }
 }

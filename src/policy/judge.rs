@@ -72,8 +72,23 @@ pub fn judge<'a>(snapshot: &'a Snapshot, question: &Question<'a>) -> Judgment<'a
     judge_claim(snapshot, question, Claim::Presented)
 }
 
+/// Judges a request by the token that it carries, at the upstream with this index, whatever its host name.
+pub fn judge_at<'a>(snapshot: &'a Snapshot, upstream: usize, question: &Question<'a>) -> Judgment<'a> {
+    let found = snapshot.upstreams.get(upstream).map(|policy| (upstream, policy)).ok_or(Refusal::NoUpstream);
+    judge_found(snapshot, question, Claim::Presented, found)
+}
+
 /// Judges a request on behalf of `claim`.
 pub fn judge_claim<'a>(snapshot: &'a Snapshot, question: &Question<'a>, claim: Claim<'a>) -> Judgment<'a> {
+    judge_found(snapshot, question, claim, find_upstream(snapshot, question))
+}
+
+fn judge_found<'a>(
+    snapshot: &'a Snapshot,
+    question: &Question<'a>,
+    claim: Claim<'a>,
+    upstream: Result<(usize, &'a UpstreamPolicy), Refusal>,
+) -> Judgment<'a> {
     let mut judgment = Judgment {
         upstream: None,
         token: None,
@@ -81,17 +96,16 @@ pub fn judge_claim<'a>(snapshot: &'a Snapshot, question: &Question<'a>, claim: C
         matched: None,
         outcome: Err(Refusal::NoUpstream),
     };
-    judgment.outcome = steps(snapshot, question, claim, &mut judgment);
+    judgment.outcome = upstream.and_then(|found| steps(snapshot, question, (claim, found), &mut judgment));
     judgment
 }
 
 fn steps<'a>(
     snapshot: &'a Snapshot,
     question: &Question<'a>,
-    claim: Claim<'a>,
+    (claim, (index, upstream)): (Claim<'a>, (usize, &'a UpstreamPolicy)),
     found: &mut Judgment<'a>,
 ) -> Result<Permit, Refusal> {
-    let (index, upstream) = find_upstream(snapshot, question)?;
     found.upstream = Some((index, upstream));
     if credential::query_holds(question.target, METHOD_OVERRIDE) {
         return Err(TargetError::MethodOverride.into());

@@ -1,4 +1,4 @@
-//! Turns a refusal into the answer that the client's software understands.
+//! Turns a refusal into the answer that the client's software understands, on every listener.
 
 use std::io;
 
@@ -7,7 +7,6 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::catalog::errors::{ErrorFormat, ErrorStyle};
 use crate::domain::refusal::Refusal;
-use crate::gateway::body::AnswerBody;
 use crate::headers::forward::REQUEST_ID;
 use crate::record::json::push_text;
 
@@ -26,13 +25,13 @@ pub fn refuse(
     style: &ErrorStyle,
     accepted: Option<&HeaderValue>,
     request_id: &HeaderValue,
-) -> Response<AnswerBody> {
+) -> Response<Bytes> {
     let id = request_id.to_str().unwrap_or_default();
     let (media_type, body) = match style.format {
         ErrorFormat::Json => ("application/json; charset=utf-8", json(refusal, style, id)),
         ErrorFormat::Text => ("text/plain; charset=utf-8", text(refusal, style, id)),
     };
-    let mut response = Response::new(AnswerBody::text(body));
+    let mut response = Response::new(body);
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -106,19 +105,17 @@ fn text(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt;
     use serde_json::Value;
 
     use super::*;
     use crate::domain::refusal::{CredentialError, Missing};
 
-    async fn body_of(response: Response<AnswerBody>) -> String {
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        String::from_utf8(bytes.to_vec()).unwrap()
+    fn body_of(response: Response<Bytes>) -> String {
+        String::from_utf8(response.into_body().to_vec()).unwrap()
     }
 
-    #[tokio::test]
-    async fn json_names_everything_that_is_missing() {
+    #[test]
+    fn json_names_everything_that_is_missing() {
         let refusal = Refusal::PermissionMissing(Missing {
             needs: vec!["contents=write".into(), "workflows=write".into()],
             accepted: "contents=write,workflows=write".into(),
@@ -130,7 +127,7 @@ mod tests {
         let response = refuse(&refusal, &style, Some(&accepted), &HeaderValue::from_static("r1"));
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
         assert_eq!(response.headers().get(ACCEPTED), Some(&accepted));
-        let body: Value = serde_json::from_str(&body_of(response).await).unwrap();
+        let body: Value = serde_json::from_str(&body_of(response)).unwrap();
         assert_eq!(body["reason"], "permission_missing");
         assert_eq!(body["status"], "403");
         assert_eq!(body["missing"], serde_json::json!(["contents=write", "workflows=write"]));
@@ -140,8 +137,8 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn text_is_one_sentence_and_401_challenges() {
+    #[test]
+    fn text_is_one_sentence_and_401_challenges() {
         let style = ErrorStyle {
             format: ErrorFormat::Text,
             challenge: Some(HeaderValue::from_static("Basic realm=\"x\"")),
@@ -150,6 +147,6 @@ mod tests {
         let response =
             refuse(&CredentialError::Missing.into(), &style, None, &HeaderValue::from_static("r1"));
         assert_eq!(response.headers().get("www-authenticate").unwrap(), "Basic realm=\"x\"");
-        assert!(body_of(response).await.starts_with("Portcullis: this needs a token; "));
+        assert!(body_of(response).starts_with("Portcullis: this needs a token; "));
     }
 }

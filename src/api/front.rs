@@ -1,0 +1,208 @@
+//! The API on the control listener: finds out who calls, and lets through what they may do.
+//!
+//! A token is judged as on the data plane, by the same steps and the same catalog. A signed-in person may do what the catalog
+//! lists; what it lists as `never` is for administrators.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::api::answer::{ApiError, error, json_answer, moment};
+use crate::api::body::read;
+use crate::api::{Api, ApiRequest, Answered, Caller, is_administrator};
+use crate::clock;
+use crate::domain::permission::Requirement;
+use crate::domain::refusal::{CredentialError, Refusal};
+use crate::domain::reason::Reason;
+use crate::domain::secret::Secret;
+use crate::domain::token::TokenDigest;
+use crate::issuer::draft::FieldError;
+use crate::issuer::users::SESSION_PREFIX;
+use crate::issuer::{Actor, IssueError, Means};
+use crate::policy::grants::index::Kept;
+use crate::policy::judge::{Question, judge_at};
+use crate::policy::snapshot::Snapshot;
+use crate::refuse::refuse;
+
+/// Texts of tokens in one call that gives them up (GitHub's).
+const MOST_CREDENTIALS: usize = 1000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    login: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Report {
+    credentials: Vec<String>,
+}
+
+impl Api {
+    /// Answers a request whose caller is not known yet.
+    ///
+    /// # Cancel safety
+    /// As [`Api::respond`].
+    pub async fn serve(&self, request: ApiRequest<'_>) -> Response<Bytes> {
+        let segments: Vec<_> = request.target.segments().collect();
+        let answered = match (request.method, segments.as_slice()) {
+            (&(Method::GET | Method::HEAD), ["openapi.json"]) => Ok(self.description()),
+            (&Method::POST, ["sessions"]) => self.sign_in(&request).await,
+            (&Method::POST, ["credentials", "revoke"]) => self.give_up(&request).await,
+            _ => match self.caller(&request).await {
+                Ok(Ok(caller)) => Ok(self.respond(&caller, request).await),
+                Ok(Err(refusal)) => Ok(*refusal),
+                Err(error) => Err(error),
+            },
+        };
+        answered.unwrap_or_else(|refused| error(&refused, request.request_id))
+    }
+
+    /// Who calls, where they may; the refusal of a token is whole already.
+    async fn caller(&self, request: &ApiRequest<'_>) -> Result<Result<Caller, Box<Response<Bytes>>>, ApiError> {
+        let now = clock::monotonic();
+        self.limiter.may_try(request.peer, now).map_err(ApiError::Limited)?;
+        let policy = self.live.snapshot();
+        if let Some(text) = session_text(request)? {
+            let Some(user) = self.issuer.session(text, clock::now()).await? else {
+                self.limiter.failed(request.peer, now);
+                return Err(ApiError::BadCredentials);
+            };
+            let (login, administrator) = (user.login, user.administrator);
+            self.admit_person(&policy, request, is_administrator(&policy, &login, administrator))?;
+            return Ok(Ok(Caller::Person { login, administrator, session: TokenDigest::of(text) }));
+        }
+        Ok(self.judge_token(&policy, request).map_err(|(refusal, response)| {
+            if matches!(refusal, Refusal::UnknownToken | Refusal::Token(_)) {
+                self.limiter.failed(request.peer, now);
+            }
+            Box::new(response)
+        }))
+    }
+
+    fn admit_person(
+        &self,
+        policy: &Snapshot,
+        request: &ApiRequest<'_>,
+        administrator: bool,
+    ) -> Result<(), ApiError> {
+        let segments: Vec<_> = request.target.segments().collect();
+        if *segments.as_slice() == ["sessions", "current"] {
+            return Ok(());
+        }
+        let upstream = policy.upstreams.get(self.upstream).ok_or(ApiError::NotFound)?;
+        let matched = upstream.action(request.method, request.target).map_err(|_| ApiError::NotFound)?;
+        match matched.action.requirement {
+            Requirement::Never if !administrator => {
+                Err(ApiError::Forbidden("only administrators of the gateway may do this".to_owned()))
+            }
+            Requirement::Never | Requirement::Nothing | Requirement::AnyOf(_) => Ok(()),
+        }
+    }
+
+    fn judge_token(
+        &self,
+        policy: &Snapshot,
+        request: &ApiRequest<'_>,
+    ) -> Result<Caller, (Refusal, Response<Bytes>)> {
+        let question = Question {
+            method: request.method,
+            target: request.target,
+            host: "",
+            server_name: None,
+            headers: request.headers,
+            peer: request.peer,
+            now: clock::now(),
+            kept: &Kept::default(),
+        };
+        let judgment = judge_at(policy, self.upstream, &question);
+        let accepted = judgment.matched.map(|matched| &matched.needed.header);
+        let style = judgment.style(&question);
+        let refusal = match (judgment.outcome, judgment.token, judgment.grant) {
+            (Ok(_permit), Some(token), Some(grant)) => {
+                return Ok(Caller::Token(token.digest, grant.user().to_owned()));
+            }
+            (Ok(_permit), _, _) => Refusal::Credential(CredentialError::Missing),
+            (Err(refusal), _, _) => refusal,
+        };
+        let id = HeaderValue::from_str(request.request_id).unwrap_or(HeaderValue::from_static(""));
+        let mut response = refuse(&refusal, &style, accepted, &id);
+        // GitHub's clients know no other word for a path or a method that is not there.
+        if refusal.reason() == Reason::NoRoute {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        }
+        Err((refusal, response))
+    }
+
+    /// `POST /sessions`.
+    async fn sign_in(&self, request: &ApiRequest<'_>) -> Answered {
+        let now = clock::monotonic();
+        self.limiter.may_try(request.peer, now).map_err(ApiError::Limited)?;
+        let SignIn { login, password } = read(request.body)?;
+        let actor = actor(request, login, Means::Session);
+        let setting = self.issuer.setting(self.live.snapshot(), actor);
+        let session = match self.issuer.sign_in(setting, Secret::new(password)).await {
+            Err(IssueError::Forbidden(_)) => {
+                self.limiter.failed(request.peer, now);
+                return Err(ApiError::BadCredentials);
+            }
+            outcome => outcome?,
+        };
+        let body = json!({
+            "token": session.text.expose(),
+            "expires_at": moment(session.expires_at),
+            "user": { "login": session.user.login, "id": session.user.id },
+        });
+        Ok(json_answer(StatusCode::CREATED, &body))
+    }
+
+    /// `POST /credentials/revoke`.
+    async fn give_up(&self, request: &ApiRequest<'_>) -> Answered {
+        if request.headers.contains_key(header::AUTHORIZATION) {
+            return Err(ApiError::Forbidden("send this without a credential".to_owned()));
+        }
+        self.limiter.report(request.peer, clock::monotonic()).map_err(ApiError::Limited)?;
+        let Report { credentials } = read(request.body)?;
+        if !(1..=MOST_CREDENTIALS).contains(&credentials.len()) {
+            let message = format!("expected 1 to {MOST_CREDENTIALS}");
+            return Err(ApiError::Invalid(vec![FieldError::invalid("credentials", message)]));
+        }
+        let texts = credentials.into_iter().map(Secret::new);
+        let digests = texts.filter_map(|text| self.issuer.format.parse(text.expose()).ok());
+        let digests: Vec<_> = digests.map(|token| token.digest).collect();
+        let setting = self.issuer.setting(self.live.snapshot(), actor(request, "anonymous".to_owned(), Means::Holder));
+        let count = self.issuer.give_up(setting, digests).await?;
+        tracing::info!(count, peer = %request.peer, "tokens were reported as leaked, and revoked");
+        // Whether there were any is nobody's business.
+        Ok(json_answer(StatusCode::ACCEPTED, &json!({})))
+    }
+}
+
+fn actor(request: &ApiRequest<'_>, login: String, by: Means) -> Actor {
+    let agent = request.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    Actor {
+        login: login.chars().take(100).collect(),
+        by,
+        from: Some(request.peer),
+        user_agent: agent.map(|agent| agent.chars().take(256).collect()),
+        request_id: Some(request.request_id.to_owned()),
+    }
+}
+
+/// The text of a session, where the one credential is one.
+fn session_text<'r>(request: &ApiRequest<'r>) -> Result<Option<&'r str>, ApiError> {
+    let mut fields = request.headers.get_all(header::AUTHORIZATION).iter();
+    let Some(field) = fields.next() else { return Err(ApiError::Unauthenticated) };
+    if fields.next().is_some() {
+        return Err(ApiError::BadCredentials);
+    }
+    let Some((scheme, text)) = field.to_str().ok().and_then(|field| field.split_once(' ')) else {
+        return Err(ApiError::BadCredentials);
+    };
+    let text = text.trim_matches(' ');
+    let named = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
+    Ok(Some(text).filter(|text| named && text.starts_with(SESSION_PREFIX)))
+}

@@ -1,0 +1,202 @@
+//! The API: users make their tokens with it, resource owners approve, see and revoke them, administrators look at what was
+//! done.
+//!
+//! `control` serves it to signed-in people and to tokens (`front` finds out who calls), `gateway` to tokens whose requests it
+//! has judged. Either way a request comes here with its caller known and its route permitted by the catalog `portcullis`;
+//! here is decided only what no catalog can say: whose token it is, and whether its user owns the organization.
+
+mod answer;
+mod body;
+pub mod front;
+pub mod limiter;
+mod organization;
+mod others;
+mod own;
+mod query;
+mod views;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, header};
+
+use crate::api::answer::{ApiError, error};
+use crate::api::limiter::Limiter;
+use crate::clock;
+use crate::domain::target::{CanonicalTarget, decode_once};
+use crate::domain::token::TokenDigest;
+use crate::issuer::{Actor, Bound, IssueError, Issuer, Means, Setting, TokenView};
+use crate::live::LivePolicy;
+use crate::policy::snapshot::Snapshot;
+
+/// The longest body, bytes.
+pub const BODY_LIMIT: usize = 1 << 20;
+
+/// What the API is about, described for programs.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// The API.
+#[derive(Debug)]
+pub struct Api {
+    /// What changes tokens.
+    pub issuer: Issuer,
+    /// By which policy.
+    pub live: Arc<LivePolicy>,
+    /// Where the API stands among the upstreams.
+    pub upstream: usize,
+    /// Its URL, without a slash at the end; `None` is what the client calls it.
+    pub url: Option<String>,
+    /// What bounds failed attempts.
+    pub limiter: Limiter,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A fine-grained token, with its digest, of this user.
+    Token(TokenDigest, String),
+    /// Someone who signed in.
+    Person {
+        /// Their login.
+        login: String,
+        /// Whether the store says that they administer the gateway.
+        administrator: bool,
+        /// The text of their session, to end it.
+        session: TokenDigest,
+    },
+}
+
+/// A request.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiRequest<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its target.
+    pub target: &'a CanonicalTarget,
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+    /// Its body, whole.
+    pub body: &'a Bytes,
+    /// The client's address.
+    pub peer: IpAddr,
+    /// `http` or `https`, as far as this process knows.
+    pub scheme: &'a str,
+    /// Its id.
+    pub request_id: &'a str,
+}
+
+/// One call, with all that it is answered by.
+struct Call<'a> {
+    api: &'a Api,
+    policy: Arc<Snapshot>,
+    caller: &'a Caller,
+    request: ApiRequest<'a>,
+}
+
+impl Api {
+    /// Answers a request that `caller` may make by the catalog.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end though nobody waits for the answer.
+    pub async fn respond(&self, caller: &Caller, request: ApiRequest<'_>) -> Response<Bytes> {
+        let call = Call { api: self, policy: self.live.snapshot(), caller, request };
+        let answered = call.route().await;
+        answered.unwrap_or_else(|refused| error(&refused, request.request_id))
+    }
+
+    /// What the API is about.
+    pub fn description(&self) -> Response<Bytes> {
+        answer::text("application/json", OPENAPI)
+    }
+}
+
+type Answered = Result<Response<Bytes>, ApiError>;
+
+impl Call<'_> {
+    async fn route(&self) -> Answered {
+        let segments: Vec<_> = self.request.target.segments().map(decode_once).collect();
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        let method = self.request.method;
+        let is = |wanted: &Method| method == wanted || (*wanted == Method::GET && *method == Method::HEAD);
+        match *segments.as_slice() {
+            ["user"] if is(&Method::GET) => self.who_am_i().await,
+            ["token"] if is(&Method::GET) => self.this_token().await,
+            ["introspect"] if is(&Method::POST) => self.introspect().await,
+            ["sessions", "current"] if is(&Method::DELETE) => self.sign_out().await,
+            ["users"] if is(&Method::GET) => self.users().await,
+            ["users", login, "suspended"] if is(&Method::PUT) => self.suspend(login, true).await,
+            ["users", login, "suspended"] if is(&Method::DELETE) => self.suspend(login, false).await,
+            ["audit-log"] if is(&Method::GET) => self.audit_of_everything().await,
+            ["user", "personal-access-tokens", ref rest @ ..] => self.own(rest).await,
+            ["orgs", org, ref rest @ ..] => self.organization(org, rest).await,
+            _ => Err(ApiError::NotFound),
+        }
+    }
+
+    /// Who acts, for the issuer. A token hands on no more than it has.
+    async fn setting(&self) -> Result<Setting, ApiError> {
+        let (login, by) = match self.caller {
+            Caller::Token(digest, login) => (login.clone(), Means::Token(*digest)),
+            Caller::Person { login, .. } => (login.clone(), Means::Session),
+        };
+        let mut setting = self.api.issuer.setting(Arc::clone(&self.policy), self.actor(login, by));
+        if let Caller::Token(digest, _) = self.caller {
+            setting.bound = Some(bound_of(&self.api.issuer.token_by_digest(*digest).await)?);
+        }
+        Ok(setting)
+    }
+
+    fn actor(&self, login: String, by: Means) -> Actor {
+        let agent = self.request.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Actor {
+            login,
+            by,
+            from: Some(self.request.peer),
+            user_agent: agent.map(|agent| agent.chars().take(256).collect()),
+            request_id: Some(self.request.request_id.to_owned()),
+        }
+    }
+
+    fn login(&self) -> &str {
+        match self.caller {
+            Caller::Token(_, login) | Caller::Person { login, .. } => login,
+        }
+    }
+
+    /// Whether the caller administers the gateway, as a person. Tokens never do.
+    fn is_administrator(&self) -> bool {
+        match self.caller {
+            Caller::Token(..) => false,
+            Caller::Person { login, administrator, .. } => is_administrator(&self.policy, login, *administrator),
+        }
+    }
+
+    /// The URL of `path`.
+    fn url(&self, path: &str) -> String {
+        match &self.api.url {
+            Some(url) => format!("{url}{path}"),
+            None => {
+                let host = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+                format!("{}://{}{path}", self.request.scheme, host.unwrap_or("localhost"))
+            }
+        }
+    }
+}
+
+/// Whether `login` administers the gateway: by `enterprise.yaml`, or by the store.
+fn is_administrator(policy: &Snapshot, login: &str, stored: bool) -> bool {
+    stored || policy.enterprise.as_ref().is_some_and(|enterprise| enterprise.is_administrator(login))
+}
+
+/// What a token can hand on. One that files declare is not in the store, and can hand on nothing.
+fn bound_of(found: &Result<TokenView, IssueError>) -> Result<Bound, ApiError> {
+    match found {
+        Ok(view) => Ok(Bound {
+            parts: view.grants.iter().map(|grant| grant.part.clone()).collect(),
+            expires_at: view.token.expires_at.unwrap_or(crate::domain::grant::UnixTime(i64::MAX)),
+        }),
+        Err(IssueError::NotFound) => Ok(Bound { parts: Vec::new(), expires_at: clock::now() }),
+        Err(_) => Err(ApiError::Unavailable("the store cannot be read; try again".to_owned())),
+    }
+}
