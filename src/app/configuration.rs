@@ -104,6 +104,8 @@ pub(super) fn read_at_start(running: &Config, new: &Config) -> Vec<String> {
         listeners: _,
         control,
         policies,
+        store,
+        api,
         upstreams,
         limits,
         audit,
@@ -117,6 +119,8 @@ pub(super) fn read_at_start(running: &Config, new: &Config) -> Vec<String> {
     let rows = [
         ("control", *control != running.control),
         ("policies", *policies != running.policies),
+        ("store", *store != running.store),
+        ("api", *api != running.api),
         ("upstreams", *upstreams != running.upstreams),
         ("limits", *limits != running.limits),
         ("audit", (audit, when_full) != (&running.audit, &running.when_full)),

@@ -33,6 +33,7 @@ use crate::domain::fault::{Fault, describe};
 use crate::gateway::worker::WorkerError;
 use crate::git_host::GitHostError;
 use crate::live::LivePolicy;
+use crate::store::error::StoreError;
 
 /// How long audit lines may take to reach their file at the end, and then spans their collector.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
@@ -51,6 +52,9 @@ pub enum AppError {
         /// What it says.
         source: io::Error,
     },
+    /// The store cannot be used.
+    #[error("{0}")]
+    Store(StoreError),
     /// The embedded git host cannot run.
     #[error("upstream `{upstream}`: {source}")]
     GitHost {

@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_rustls::TlsConnector;
 
+use crate::api::Api;
+use crate::api::limiter::Limiter;
 use crate::app::certificates::{self, Served};
 use crate::app::inherit::Inherited;
 use crate::app::reload::{Reloaded, Reloader};
@@ -34,14 +36,17 @@ use crate::gateway::upstream::Backend;
 use crate::gateway::{Gateway, Upstream};
 use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
+use crate::issuer::{Issuer, IssuerLimits};
 use crate::live::{Inputs, LivePolicy};
 use crate::policy::upstream::UpstreamSpec;
 use crate::record::Recorder;
 use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
+use crate::record::request_id::RequestIds;
 use crate::record::traces::{Collector, TraceSettings, Traces};
 use crate::record::worker::WorkerRecorder;
+use crate::store::Store;
 use crate::{clock, tls};
 
 /// How long a request for the embedded git host waits for a place.
@@ -81,17 +86,20 @@ pub fn start(config: &Config, file: &Path) -> Result<Running, AppError> {
 pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Result<Running, AppError> {
     let recorder = Arc::new(recorder(config)?);
     let started = clock::monotonic();
-    let live = LivePolicy::load(inputs(config, file));
+    let store = config.store.as_deref().map(Store::open).transpose().map_err(AppError::Store)?;
+    let live = LivePolicy::load_with(inputs(config, file), store.clone());
     recorder.metrics.reload_took(clock::monotonic().saturating_duration_since(started));
     let (gateway, mut served) = gateway(config, live, &recorder)?;
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
+    live.follow();
+    let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
     tell_expiries(&config.directory, &served, &recorder.metrics);
     let hosts =
-        config.upstreams.iter().map(|upstream| host(upstream, &recorder)).collect::<Result<Vec<_>, _>>()?;
+        config.upstreams.iter().map(|upstream| host(upstream, &recorder, api.as_ref())).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
     let (sockets, control_socket) = sockets::open(config, inherited)?;
     let mut listeners = Vec::new();
@@ -108,7 +116,9 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let crew =
         Crew { gateway: Arc::clone(&gateway), hosts, listeners, size: config.workers, drain: config.drain };
     let supervision = crew.start()?;
-    let state = Arc::new(ControlState { recorder, readiness: Readiness::new() });
+    let request_ids = RequestIds::from_system()
+        .map_err(|source| AppError::System { what: "starting the control plane".into(), source })?;
+    let state = Arc::new(ControlState { recorder, readiness: Readiness::new(), api, request_ids });
     let (reload, reloads) = mpsc::channel(1);
     let listening = Arc::new(ArcSwap::from_pointee(addresses.clone()));
     let reloaded = Reloaded {
@@ -139,6 +149,23 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
         leave_control,
         supervision,
         background,
+    })
+}
+
+/// The API over `store`.
+fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Option<Api> {
+    let settings = config.api.as_ref()?;
+    let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api)?;
+    let limits = IssuerLimits {
+        tokens_per_user: settings.tokens_per_user,
+        repositories_per_token: settings.repositories_per_token,
+    };
+    Some(Api {
+        issuer: Issuer { store, format: config.tokens.clone(), limits },
+        live: Arc::clone(live),
+        upstream,
+        url: settings.url.clone(),
+        limiter: Limiter::default(),
     })
 }
 
@@ -326,6 +353,8 @@ pub(super) enum HostPlan {
     Http { destination: Destination, host: Option<HeaderValue> },
     /// The embedded git host.
     Git(GitHost),
+    /// The gateway itself.
+    Api(Arc<Api>),
 }
 
 impl HostPlan {
@@ -336,12 +365,22 @@ impl HostPlan {
                 host: host.clone(),
             },
             Self::Git(git) => Backend::Git(git.clone()),
+            Self::Api(api) => Backend::Api(Arc::clone(api)),
         }
     }
 }
 
-pub(super) fn host(upstream: &config::Upstream, recorder: &Recorder) -> Result<HostPlan, AppError> {
+pub(super) fn host(
+    upstream: &config::Upstream,
+    recorder: &Recorder,
+    api: Option<&Arc<Api>>,
+) -> Result<HostPlan, AppError> {
     match &upstream.host {
+        Host::Api => {
+            let missing = || io::Error::other("there is no store");
+            let system = |source| AppError::System { what: "starting the API".into(), source };
+            api.cloned().map(HostPlan::Api).ok_or_else(missing).map_err(system)
+        }
         Host::Http { authority, tls: settings, preserve_host } => {
             let tls = settings.as_ref().map(connector).transpose()?;
             let destination = Destination {

@@ -125,7 +125,7 @@ fn of_files(config: &Config) -> Vec<Fault> {
     let certificates = served.filter_map(|listener| tls::server_config(listener).err()).flatten();
     let trusted = config.upstreams.iter().filter_map(|upstream| match &upstream.host {
         Host::Http { tls: Some(settings), .. } => tls::client_config(settings).err(),
-        Host::Http { tls: None, .. } | Host::GitDirectory { .. } => None,
+        Host::Http { tls: None, .. } | Host::GitDirectory { .. } | Host::Api => None,
     });
     credentials.chain(certificates).chain(trusted).collect()
 }

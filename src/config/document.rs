@@ -16,6 +16,8 @@ pub(super) struct Document {
     pub(super) listeners: Option<Spanned<Vec<Spanned<ListenerFields>>>>,
     pub(super) control: Option<Spanned<ControlFields>>,
     pub(super) policies: Option<Spanned<String>>,
+    pub(super) store: Option<Spanned<String>>,
+    pub(super) api: Option<Spanned<ApiFields>>,
     pub(super) upstreams: Option<Spanned<Vec<Spanned<UpstreamFields>>>>,
     pub(super) limits: Option<LimitFields>,
     pub(super) audit: Option<Spanned<AuditField>>,
@@ -47,6 +49,15 @@ pub(super) struct CertificateFields {
 #[serde(deny_unknown_fields)]
 pub(super) struct ControlFields {
     pub(super) bind: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApiFields {
+    pub(super) hosts: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) url: Option<Spanned<String>>,
+    pub(super) tokens_per_user: Option<Spanned<u64>>,
+    pub(super) repositories_per_token: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,6 +3,7 @@
 //! Reads the file itself and its credential files, and looks whether the others that it names exist. The raw document (`document`) becomes validated
 //! types here; past [`load`] nobody sees a raw value. Every fault is gathered, with its place.
 
+pub mod api;
 mod check;
 pub mod credential;
 mod document;
@@ -30,6 +31,10 @@ pub struct Config {
     pub control: Option<SocketAddr>,
     /// The directory of policy files; it exists.
     pub policies: PathBuf,
+    /// Where tokens are kept that users make; `None` where only files declare tokens.
+    pub store: Option<PathBuf>,
+    /// The API over the store; there where a store is. The gateway itself is then the last of [`Self::upstreams`].
+    pub api: Option<Api>,
     /// The hosts behind the gateway; at least one, names distinct, no two for the same host and path prefix.
     pub upstreams: Vec<Upstream>,
     /// What bounds a request and the process.
@@ -63,6 +68,23 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// The certificates, of which the first is the default; none means plain HTTP.
     pub tls: Vec<Certificate>,
+}
+
+/// The API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Its URL for links, without a slash at the end; `None` is what each client calls it.
+    pub url: Option<String>,
+    /// How many tokens a user may have.
+    pub tokens_per_user: usize,
+    /// How many repositories a token may list.
+    pub repositories_per_token: usize,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { url: None, tokens_per_user: 500, repositories_per_token: 1000 }
+    }
 }
 
 /// A certificate chain with its key.
@@ -115,6 +137,8 @@ pub enum Host {
         /// The most git processes at a time.
         max_children: usize,
     },
+    /// The gateway itself.
+    Api,
 }
 
 /// How an upstream's certificate is judged.
@@ -150,7 +174,7 @@ pub enum Identity {
         /// Holds the token; read it with [`credential::read_credential`].
         token_file: PathBuf,
     },
-    /// `REMOTE_USER` of a CGI program: [`Host::GitDirectory`], and nothing else.
+    /// `REMOTE_USER` of a CGI program, or whatever else needs no telling: [`Host::GitDirectory`], [`Host::Api`].
     RemoteUser,
 }
 

@@ -7,6 +7,7 @@ use http::HeaderName;
 use http::uri::Authority;
 use rustls::pki_types::ServerName;
 
+use crate::config::api::OWN_NAME;
 use crate::config::check::Checker;
 use crate::config::document::{IdentityFields, TimeoutFields, UpstreamFields};
 use crate::config::{Host, Identity, Limits, Timeouts, Upstream, UpstreamTls};
@@ -18,7 +19,7 @@ use crate::yaml::{Spanned, place};
 const DEFAULT_CHILDREN: usize = 32;
 const MAX_CHILDREN: usize = 1024;
 
-const URL: &str = "expected `http://` or `https://`, a host and maybe a port, such as `http://127.0.0.1:3000`, without user, path and query";
+pub(super) const URL: &str = "expected `http://` or `https://`, a host and maybe a port, such as `http://127.0.0.1:3000`, without user, path and query";
 const IDENTITY: &str = "one of `trusted_header`, `basic_file`, `bearer_file` or `sudo_file`";
 
 /// Upstreams that are whole. `None` where there is not even a list.
@@ -43,6 +44,9 @@ pub(super) fn upstreams(
             let message =
                 format!("line {line} has an upstream of this name already; expected a distinct one");
             checker.fault::<()>(place(name), message);
+        }
+        if let Some(name) = name.as_ref().filter(|name| name.value == OWN_NAME) {
+            checker.fault::<()>(place(name), "this name is the gateway's own; expected another one");
         }
         let prefix = path_prefix.as_ref().map(|prefix| prefix.value.clone());
         for host in hosts.iter().flat_map(|hosts| &hosts.value) {
@@ -128,7 +132,7 @@ fn catalogs_of(field: &Spanned<Vec<Spanned<String>>>, checker: &mut Checker<'_>)
 }
 
 /// A host that clients ask for, in lower case.
-fn host(value: &Spanned<String>, checker: &mut Checker<'_>) -> Option<String> {
+pub(super) fn host(value: &Spanned<String>, checker: &mut Checker<'_>) -> Option<String> {
     let name = value.value.to_ascii_lowercase();
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let fits = match address {

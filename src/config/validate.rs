@@ -13,7 +13,7 @@ use crate::config::document::{
 use crate::config::upstream::{self, host_name};
 use crate::config::{
     AuditOutput, CONTROL_NAME, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream,
-    WhenFull, tracing,
+    WhenFull, api, tracing,
 };
 use crate::domain::fault::{Fault, Place};
 use crate::domain::token::TokenFormat;
@@ -45,7 +45,16 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
     let limits = limits(document.limits.as_ref(), &mut checker);
     // Faults of upstreams are told also where a limit is wrong.
     let defaults = limits.unwrap_or_default();
-    let upstreams = upstream::upstreams(document.upstreams.as_ref(), &defaults, &mut checker);
+    let mut upstreams = upstream::upstreams(document.upstreams.as_ref(), &defaults, &mut checker);
+    let store = api::store(document.store.as_ref(), &mut checker);
+    let own = api::api(document, &mut checker);
+    if let (Some(Some(_)), Some(upstreams)) = (&own, &mut upstreams) {
+        let itself = api::own_upstream(document, &defaults, upstreams, &mut checker);
+        upstreams.extend(itself);
+    }
+    if let (Some(Some(store)), Some(policies)) = (&store, &policies) {
+        api::apart(document, store, policies, &mut checker);
+    }
     if let (Some(field), Some(policies), Some(upstreams)) = (&document.policies, &policies, &upstreams) {
         governed_policies(policies, upstreams, place(field), &mut checker);
     }
@@ -66,6 +75,8 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
             listeners: listeners?.into_iter().map(|(listener, _)| listener).collect(),
             control: control?.map(|(control, _)| control),
             policies: policies?,
+            store: store?,
+            api: own?,
             upstreams: upstreams?,
             limits: limits?,
             audit: audit?,

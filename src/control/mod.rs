@@ -1,21 +1,24 @@
 //! The control listener: metrics and health, apart from the data plane so that it answers when the data plane is full.
 //!
-//! It gives out nothing of a request and takes no bodies; who may reach it is up to its address. Everything about it
-//! is bounded: connections, header time, and the life of a connection.
+//! It gives out nothing of a request; who may reach it is up to its address. Where there is a store, the API is served here
+//! too. Everything about it is bounded: connections, header time, bodies, and the life of a connection.
 
 pub mod process;
 pub mod readiness;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body::Body;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,9 +27,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use crate::api::{Api, ApiRequest, BODY_LIMIT};
 use crate::control::readiness::Readiness;
 use crate::domain::target::CanonicalTarget;
 use crate::record::Recorder;
+use crate::record::request_id::RequestIds;
 use crate::tasks;
 
 /// Some scrapers, some probes and a person; more than these wait in the kernel's queue.
@@ -57,6 +62,10 @@ pub struct ControlState {
     pub recorder: Arc<Recorder>,
     /// Whether requests may come.
     pub readiness: Readiness,
+    /// The API, where there is a store.
+    pub api: Option<Arc<Api>>,
+    /// Ids of calls.
+    pub request_ids: RequestIds,
 }
 
 /// Serves `listener` until `shutdown`, then lets the answers under way go out.
@@ -79,8 +88,9 @@ async fn accept_all(listener: &TcpListener, state: &Arc<ControlState>, places: &
     // The semaphore is never closed, so the loop has no other end than being dropped.
     while let Ok(place) = Arc::clone(places).acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                drop(tasks::spawn("control connection", serve_connection(stream, Arc::clone(state), place)));
+            Ok((stream, peer)) => {
+                let serving = serve_connection(stream, peer, Arc::clone(state), place);
+                drop(tasks::spawn("control connection", serving));
             }
             Err(error) => pause_after(&error).await,
         }
@@ -92,10 +102,15 @@ async fn pause_after(error: &io::Error) {
     sleep(ACCEPT_PAUSE).await;
 }
 
-async fn serve_connection(stream: TcpStream, state: Arc<ControlState>, _place: OwnedSemaphorePermit) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    state: Arc<ControlState>,
+    _place: OwnedSemaphorePermit,
+) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(&request, &state);
-        async move { Ok::<_, Infallible>(response) }
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(respond(request, peer, &state).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -120,8 +135,7 @@ enum Page {
 }
 
 impl Page {
-    fn of<B>(request: &Request<B>) -> Option<Self> {
-        let target = CanonicalTarget::parse(&request.uri().to_string()).ok()?;
+    fn of(target: &CanonicalTarget) -> Option<Self> {
         match target.path() {
             "/" => Some(Self::Index),
             "/metrics" => Some(Self::Metrics),
@@ -132,11 +146,55 @@ impl Page {
     }
 }
 
-fn respond<B>(request: &Request<B>, state: &ControlState) -> Response<Full<Bytes>> {
-    let Some(page) = Page::of(request) else {
-        return text(StatusCode::NOT_FOUND, format!("not found; there are\n{ROUTES}"));
+async fn respond<B>(request: Request<B>, peer: SocketAddr, state: &ControlState) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let target = CanonicalTarget::parse(&request.uri().to_string()).ok();
+    match (target.as_ref().and_then(Page::of), target, &state.api) {
+        (Some(page), _, _) => show(page, request.method(), state),
+        (None, Some(target), Some(api)) => call(api, request, &target, (peer, state)).await,
+        (None, _, _) => text(StatusCode::NOT_FOUND, format!("not found; there are\n{ROUTES}")),
+    }
+}
+
+/// Hands a request to the API, with its body whole.
+async fn call<B>(
+    api: &Api,
+    request: Request<B>,
+    target: &CanonicalTarget,
+    (peer, state): (SocketAddr, &ControlState),
+) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, BODY_LIMIT + 1).collect().await {
+        Ok(body) => body.to_bytes(),
+        // One byte more than is read, which the API says.
+        Err(error) if error.is::<LengthLimitError>() => Bytes::from(vec![b' '; BODY_LIMIT + 1]),
+        Err(error) => {
+            tracing::debug!(%error, "the body of a call broke off");
+            return text(StatusCode::BAD_REQUEST, "the body broke off\n".to_owned());
+        }
     };
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let id = state.request_ids.next();
+    let request = ApiRequest {
+        method: &parts.method,
+        target,
+        headers: &parts.headers,
+        body: &body,
+        peer: peer.ip(),
+        scheme: "http",
+        request_id: id.as_str(),
+    };
+    api.serve(request).await.map(Full::from)
+}
+
+fn show(page: Page, method: &Method, state: &ControlState) -> Response<Full<Bytes>> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
         let message = "method not allowed; use GET or HEAD\n".to_owned();
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, message);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -25,6 +25,8 @@ async fn start() -> Server {
     let state = Arc::new(ControlState {
         recorder: Arc::new(Recorder { metrics, audit, traces: Traces::off() }),
         readiness: Readiness::new(),
+        api: None,
+        request_ids: RequestIds::new(7),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use crate::domain::refusal::{Refusal, UpstreamError};
-use crate::gateway::body::{AnswerBody, Upload};
+use crate::api::{Api, ApiRequest, BODY_LIMIT, Caller as ApiCaller};
+use crate::domain::refusal::{Limit, Refusal, UpstreamError};
+use crate::gateway::body::{AnswerBody, Upload, client_fault};
 use crate::gateway::outflow::push_field;
 use crate::gateway::pool::{HostRequest, Pool};
 
@@ -32,6 +34,8 @@ pub enum Backend {
     },
     /// The embedded git host.
     Git(GitHost),
+    /// The gateway itself.
+    Api(Arc<Api>),
 }
 
 /// A permitted request on its way out.
@@ -80,6 +84,7 @@ impl Backend {
         match self {
             Self::Http { pool, host } => to_http(pool, host.as_ref(), outgoing).await,
             Self::Git(git) => to_git(git, outgoing).await,
+            Self::Api(api) => Box::pin(to_api(api, outgoing)).await,
         }
     }
 }
@@ -114,6 +119,26 @@ async fn to_http(
     let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
     let response = pool.send(HostRequest { method: parts.method.clone(), head, has_length, upload }).await?;
     Ok(response.map(|body| AnswerBody::upstream(body, validity)))
+}
+
+async fn to_api(api: &Api, outgoing: Outgoing<'_>) -> Result<Response<AnswerBody>, Refusal> {
+    let Outgoing { parts, upload, validity, .. } = outgoing;
+    let body = match Limited::new(upload, BODY_LIMIT).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(Limit::BodyBytes.into()),
+        Err(error) => return Err(client_fault(&*error).unwrap_or(UpstreamError::Failed.into())),
+    };
+    let caller = ApiCaller::Token(validity.token(), outgoing.user.to_owned());
+    let request = ApiRequest {
+        method: &parts.method,
+        target: validity.target(),
+        headers: &parts.headers,
+        body: &body,
+        peer: outgoing.peer.ip(),
+        scheme: outgoing.scheme,
+        request_id: outgoing.request_id.to_str().unwrap_or_default(),
+    };
+    Ok(api.respond(&caller, request).await.map(AnswerBody::text))
 }
 
 async fn to_git(git: &GitHost, outgoing: Outgoing<'_>) -> Result<Response<AnswerBody>, Refusal> {

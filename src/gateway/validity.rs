@@ -59,6 +59,11 @@ impl Validity {
         &self.asked.target
     }
 
+    /// The digest of the token that asked.
+    pub fn token(&self) -> TokenDigest {
+        self.asked.token
+    }
+
     /// The host name that the client asked for.
     pub fn host(&self) -> &HeaderValue {
         &self.asked.host
