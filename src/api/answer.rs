@@ -69,7 +69,7 @@ impl ApiError {
             Self::Forbidden(_) | Self::Limited(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            
+
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

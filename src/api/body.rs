@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::answer::ApiError;
-use crate::api::{BODY_LIMIT, Call};
 use crate::api::query::moment;
+use crate::api::{BODY_LIMIT, Call};
 use crate::domain::grant::UnixTime;
 use crate::domain::lifecycle::Part;
 use crate::domain::lifecycle::terms::{Names, Permissions, Reach, Terms};
@@ -94,11 +94,7 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 /// The moment that `expires_at` or `expires_in` says.
-fn expiry(
-    (at, days): (Option<&str>, Option<i64>),
-    now: UnixTime,
-    errors: &mut Vec<FieldError>,
-) -> Expiry {
+fn expiry((at, days): (Option<&str>, Option<i64>), now: UnixTime, errors: &mut Vec<FieldError>) -> Expiry {
     match (at, days) {
         (None, None) => Expiry::Usual,
         (Some(text), None) => moment(text, "expires_at", errors).map_or(Expiry::Usual, Expiry::At),
@@ -157,7 +153,11 @@ impl TokenBody {
         }
         let (name, description, reason) = (self.name.clone(), self.description.clone(), self.reason.clone());
         let parts = self.parts(call, &mut errors);
-        if errors.is_empty() { Ok(Edit { name, description, parts, reason }) } else { Err(ApiError::Invalid(errors)) }
+        if errors.is_empty() {
+            Ok(Edit { name, description, parts, reason })
+        } else {
+            Err(ApiError::Invalid(errors))
+        }
     }
 
     /// `None` where nothing is said of it.
@@ -177,7 +177,8 @@ impl TokenBody {
                 Some(Vec::new())
             }
             (Some(_) | None, Some(_)) => {
-                let message = "expected `resource_owner`, `repositories` and `permissions`, or else `resource_owners`";
+                let message =
+                    "expected `resource_owner`, `repositories` and `permissions`, or else `resource_owners`";
                 errors.push(FieldError::invalid("resource_owners", message));
                 Some(Vec::new())
             }
@@ -243,7 +244,8 @@ fn by_scope(
             "repository" => Scope::Repository,
             "other" => Scope::User,
             _ => {
-                let message = format!("unknown scope `{scope}`; expected `organization`, `repository` or `other`");
+                let message =
+                    format!("unknown scope `{scope}`; expected `organization`, `repository` or `other`");
                 errors.push(FieldError::invalid("permissions", message));
                 continue;
             }

@@ -10,11 +10,11 @@ use serde_json::json;
 
 use crate::api::answer::{ApiError, error, json_answer, moment};
 use crate::api::body::read;
-use crate::api::{Api, ApiRequest, Answered, Caller, is_administrator};
+use crate::api::{Answered, Api, ApiRequest, Caller, is_administrator};
 use crate::clock;
 use crate::domain::permission::Requirement;
-use crate::domain::refusal::{CredentialError, Refusal};
 use crate::domain::reason::Reason;
+use crate::domain::refusal::{CredentialError, Refusal};
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenDigest;
 use crate::issuer::draft::FieldError;
@@ -62,7 +62,10 @@ impl Api {
     }
 
     /// Who calls, where they may; the refusal of a token is whole already.
-    async fn caller(&self, request: &ApiRequest<'_>) -> Result<Result<Caller, Box<Response<Bytes>>>, ApiError> {
+    async fn caller(
+        &self,
+        request: &ApiRequest<'_>,
+    ) -> Result<Result<Caller, Box<Response<Bytes>>>, ApiError> {
         let now = clock::monotonic();
         self.limiter.may_try(request.peer, now).map_err(ApiError::Limited)?;
         let policy = self.live.snapshot();
@@ -173,7 +176,8 @@ impl Api {
         let texts = credentials.into_iter().map(Secret::new);
         let digests = texts.filter_map(|text| self.issuer.format.parse(text.expose()).ok());
         let digests: Vec<_> = digests.map(|token| token.digest).collect();
-        let setting = self.issuer.setting(self.live.snapshot(), actor(request, "anonymous".to_owned(), Means::Holder));
+        let setting =
+            self.issuer.setting(self.live.snapshot(), actor(request, "anonymous".to_owned(), Means::Holder));
         let count = self.issuer.give_up(setting, digests).await?;
         tracing::info!(count, peer = %request.peer, "tokens were reported as leaked, and revoked");
         // Whether there were any is nobody's business.

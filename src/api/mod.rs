@@ -62,9 +62,11 @@ pub enum Caller {
         login: String,
         /// Whether the store says that they administer the gateway.
         administrator: bool,
-        /// The text of their session, to end it.
+        /// The digest of their session, to end it.
         session: TokenDigest,
     },
+    /// Whoever sits at the machine and may write the store, on behalf of this user.
+    Machine(String),
 }
 
 /// A request.
@@ -139,6 +141,7 @@ impl Call<'_> {
         let (login, by) = match self.caller {
             Caller::Token(digest, login) => (login.clone(), Means::Token(*digest)),
             Caller::Person { login, .. } => (login.clone(), Means::Session),
+            Caller::Machine(login) => (login.clone(), Means::Machine),
         };
         let mut setting = self.api.issuer.setting(Arc::clone(&self.policy), self.actor(login, by));
         if let Caller::Token(digest, _) = self.caller {
@@ -160,7 +163,7 @@ impl Call<'_> {
 
     fn login(&self) -> &str {
         match self.caller {
-            Caller::Token(_, login) | Caller::Person { login, .. } => login,
+            Caller::Token(_, login) | Caller::Person { login, .. } | Caller::Machine(login) => login,
         }
     }
 
@@ -168,7 +171,10 @@ impl Call<'_> {
     fn is_administrator(&self) -> bool {
         match self.caller {
             Caller::Token(..) => false,
-            Caller::Person { login, administrator, .. } => is_administrator(&self.policy, login, *administrator),
+            Caller::Machine(_) => true,
+            Caller::Person { login, administrator, .. } => {
+                is_administrator(&self.policy, login, *administrator)
+            }
         }
     }
 

@@ -65,7 +65,8 @@ impl Call<'_> {
 
     /// Whether the caller acts for `org`. A token does no more than its user may, so that is asked of both.
     fn acts_for(&self, org: &str) -> Result<(), ApiError> {
-        let owner = self.policy.organization(org).is_some_and(|organization| organization.is_owner(self.login()));
+        let owner =
+            self.policy.organization(org).is_some_and(|organization| organization.is_owner(self.login()));
         if owner || self.is_administrator() {
             return Ok(());
         }
@@ -83,7 +84,8 @@ impl Call<'_> {
     async fn grants(&self, org: &str) -> Answered {
         let (query, paging) = list_query(org, self.request.target)?;
         let page = self.api.issuer.store.read(move |reads| reads.grants_at(&query)).await?;
-        let entries: Vec<Value> = page.entries.iter().map(|(token, grant)| self.grant(token, grant)).collect();
+        let entries: Vec<Value> =
+            page.entries.iter().map(|(token, grant)| self.grant(token, grant)).collect();
         Ok(self.paged(json_answer(StatusCode::OK, &entries), paging, page.total))
     }
 

@@ -32,7 +32,11 @@ impl Call<'_> {
         let text = body.split('&').find_map(|field| field.strip_prefix("token="));
         let Some(text) = text.map(|text| Secret::new(decode_once(text).into_owned())) else {
             let message = "expected a form with the field `token`".to_owned();
-            return Err(ApiError::Invalid(vec![FieldError { field: "token", code: "missing_field", message }]));
+            return Err(ApiError::Invalid(vec![FieldError {
+                field: "token",
+                code: "missing_field",
+                message,
+            }]));
         };
         let kept = Kept::default();
         let token = self.policy.format.parse(text.expose()).ok();

@@ -52,7 +52,12 @@ impl Call<'_> {
     }
 
     /// With `Link`, of `total` entries.
-    pub(super) fn paged(&self, mut response: Response<Bytes>, paging: Paging, total: usize) -> Response<Bytes> {
+    pub(super) fn paged(
+        &self,
+        mut response: Response<Bytes>,
+        paging: Paging,
+        total: usize,
+    ) -> Response<Bytes> {
         let url = self.url(self.request.target.path());
         if let Some(link) = paging.link(&url, self.request.target, total) {
             response.headers_mut().insert(http::header::LINK, link);
@@ -100,7 +105,8 @@ impl Call<'_> {
         let mut user = self.user(self.login(), id, "User");
         if let Some(user) = user.as_object_mut() {
             user.insert("site_admin".to_owned(), self.is_administrator().into());
-            let owns = self.policy.organizations.values().filter(|organization| organization.is_owner(self.login()));
+            let owns =
+                self.policy.organizations.values().filter(|organization| organization.is_owner(self.login()));
             let mut owns: Vec<_> = owns.map(|organization| organization.name.clone()).collect();
             owns.sort();
             user.insert("owned_organizations".to_owned(), owns.into());

@@ -39,7 +39,9 @@ impl Paging {
         for (name, value) in target.query_fields() {
             match &*name {
                 "page" => paging.page = number(&value, "page", &mut errors).clamp(1, LAST_PAGE),
-                "per_page" => paging.per_page = number(&value, "per_page", &mut errors).clamp(1, LARGEST_PAGE),
+                "per_page" => {
+                    paging.per_page = number(&value, "per_page", &mut errors).clamp(1, LARGEST_PAGE)
+                }
                 _ => {}
             }
         }
@@ -93,7 +95,9 @@ pub(super) fn list_query(org: &str, target: &CanonicalTarget) -> Result<(ListQue
             "permission" => query.permission = Some(value),
             "last_used_before" => query.used_before = moment(&value, "last_used_before", &mut errors),
             "last_used_after" => query.used_after = moment(&value, "last_used_after", &mut errors),
-            "sort" if value != "created_at" => errors.push(FieldError::invalid("sort", "expected `created_at`")),
+            "sort" if value != "created_at" => {
+                errors.push(FieldError::invalid("sort", "expected `created_at`"))
+            }
             "direction" => match value.as_str() {
                 "asc" => query.ascending = true,
                 "desc" => query.ascending = false,
@@ -152,7 +156,13 @@ mod tests {
                  <http://h/x?per_page=10&a=b&page=3>; rel=\"next\", <http://h/x?per_page=10&a=b&page=3>; rel=\"last\"",
             ),
         );
-        check("?page=3&per_page=10", 30, Some("<http://h/x?per_page=10&page=2>; rel=\"prev\", <http://h/x?per_page=10&page=1>; rel=\"first\""));
+        check(
+            "?page=3&per_page=10",
+            30,
+            Some(
+                "<http://h/x?per_page=10&page=2>; rel=\"prev\", <http://h/x?per_page=10&page=1>; rel=\"first\"",
+            ),
+        );
     }
 
     #[test]
@@ -161,9 +171,14 @@ mod tests {
             let target = CanonicalTarget::parse(&format!("/x{query}")).unwrap();
             assert!(matches!(list_query("acme", &target), Err(ApiError::Invalid(_))), "{query}");
         }
-        let target = CanonicalTarget::parse("/x?owner[]=bob&owner[]=carol&token_id=7&direction=asc&per_page=500").unwrap();
+        let target =
+            CanonicalTarget::parse("/x?owner[]=bob&owner[]=carol&token_id=7&direction=asc&per_page=500")
+                .unwrap();
         let (query, paging) = list_query("acme", &target).unwrap();
-        assert_eq!((query.users, query.token_ids, query.ascending), (vec!["bob".into(), "carol".into()], vec![7], true));
+        assert_eq!(
+            (query.users, query.token_ids, query.ascending),
+            (vec!["bob".into(), "carol".into()], vec![7], true)
+        );
         assert_eq!(paging.per_page, LARGEST_PAGE);
     }
 }

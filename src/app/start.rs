@@ -98,8 +98,11 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
     tell_expiries(&config.directory, &served, &recorder.metrics);
-    let hosts =
-        config.upstreams.iter().map(|upstream| host(upstream, &recorder, api.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    let hosts = config
+        .upstreams
+        .iter()
+        .map(|upstream| host(upstream, &recorder, api.as_ref()))
+        .collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
     let (sockets, control_socket) = sockets::open(config, inherited)?;
     let mut listeners = Vec::new();

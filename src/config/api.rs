@@ -40,7 +40,10 @@ pub(super) fn apart(document: &Document, store: &Path, policies: &Path, checker:
     if let (Some(field), Some(folder)) = (&document.store, folder)
         && folder.starts_with(real(policies))
     {
-        checker.fault::<()>(place(field), "the store lies among the policy files, which are all read as policy; expected it elsewhere");
+        checker.fault::<()>(
+            place(field),
+            "the store lies among the policy files, which are all read as policy; expected it elsewhere",
+        );
     }
 }
 
@@ -50,7 +53,10 @@ pub(super) fn api(document: &Document, checker: &mut Checker<'_>) -> Option<Opti
         return Some(document.store.as_ref().map(|_| Api::default()));
     };
     if document.store.is_none() {
-        return checker.fault(place(field), "the API keeps what is made with it in a store; add `store: sqlite:portcullis.db`");
+        return checker.fault(
+            place(field),
+            "the API keeps what is made with it in a store; add `store: sqlite:portcullis.db`",
+        );
     }
     let ApiFields { hosts: _, url, tokens_per_user, repositories_per_token } = &field.value;
     let default = Api::default();
@@ -59,7 +65,8 @@ pub(super) fn api(document: &Document, checker: &mut Checker<'_>) -> Option<Opti
         Some(url) => base_url(url, checker).map(Some),
     };
     let tokens_per_user = checker.number(tokens_per_user.as_ref(), 1..=MOST, default.tokens_per_user);
-    let repositories = checker.number(repositories_per_token.as_ref(), 1..=MOST, default.repositories_per_token);
+    let repositories =
+        checker.number(repositories_per_token.as_ref(), 1..=MOST, default.repositories_per_token);
     Some(Some(Api { url: url?, tokens_per_user: tokens_per_user?, repositories_per_token: repositories? }))
 }
 
@@ -84,7 +91,8 @@ pub(super) fn own_upstream(
         let name = upstream::host(value, checker)?;
         let taken = |other: &&Upstream| other.path_prefix.is_none() && other.hosts.contains(&name);
         if let Some(other) = others.iter().find(taken) {
-            let message = format!("upstream `{}` answers to `{name}` already; expected a host of its own", other.name);
+            let message =
+                format!("upstream `{}` answers to `{name}` already; expected a host of its own", other.name);
             return checker.fault(place(value), message);
         }
         if name == "*" {

@@ -24,6 +24,7 @@ mod github_catalog;
 mod http2;
 mod inspect;
 mod layers;
+mod lifecycle;
 mod limits;
 mod listeners;
 mod policy_faults;

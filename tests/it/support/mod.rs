@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod api;
 pub(crate) mod gateway;
 pub(crate) mod git;
 pub(crate) mod http2;

@@ -1,0 +1,3 @@
+//! The life of a token, by the API, with what each step means to requests.
+
+mod walk;
