@@ -22,6 +22,7 @@ use crate::app::certificates::{self, Served};
 use crate::app::inherit::Inherited;
 use crate::app::reload::{Reloaded, Reloader};
 use crate::app::sockets::{self, Listening};
+use crate::app::upkeep::Upkeep;
 use crate::app::workers::Crew;
 use crate::app::{AppError, Running};
 use crate::config::credential::read_credential;
@@ -94,6 +95,9 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let live = Arc::clone(&gateway.live);
     live.follow();
     let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
+    if let Some(api) = &api {
+        note_uses(&recorder, api.issuer.store.clone());
+    }
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
@@ -136,7 +140,8 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let (leave_control, leaves) = watch::channel(false);
     let system = |source| AppError::System { what: "starting the control plane".into(), source };
     let socket = control_socket.as_ref().map(StdListener::try_clone).transpose().map_err(system)?;
-    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves };
+    let upkeep = upkeep(config, state.api.as_ref());
+    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves, upkeep };
     let run = move || background(control_plane, reloads);
     let background = thread::Builder::new().name("control".into()).spawn(run).map_err(system)?;
     let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len());
@@ -153,6 +158,28 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
         supervision,
         background,
     })
+}
+
+/// What is to be kept up of `api`. Where no audit lines are kept, nobody knows which tokens are used.
+fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
+    let settings = config.api.as_ref()?;
+    Some(Upkeep {
+        api: Arc::clone(api?),
+        max_staleness: settings.max_staleness,
+        unused_after: settings.revoke_unused_after.filter(|_| config.audit != AuditOutput::Off),
+    })
+}
+
+/// Has the store told when tokens were used last.
+fn note_uses(recorder: &Recorder, store: Store) {
+    recorder.audit.tell_uses(Box::new(move |uses| {
+        store.write_aside(move |changes| {
+            uses.iter().try_for_each(|used| {
+                let by = if used.git { "git" } else { "rest" };
+                changes.note_use(&used.token, used.at, &used.from.to_string(), by)
+            })
+        });
+    }));
 }
 
 /// The API over `store`.
@@ -177,12 +204,13 @@ struct ControlPlane {
     socket: Option<StdListener>,
     state: Arc<ControlState>,
     leaves: watch::Receiver<bool>,
+    upkeep: Option<Upkeep>,
 }
 
 /// What runs beside the data plane, on a thread of its own: the control listener, and the reloads, with whose end it
 /// ends.
 fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
-    let ControlPlane { socket, state, mut leaves } = control;
+    let ControlPlane { socket, state, mut leaves, upkeep } = control;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let (ended, end) = oneshot::channel::<()>();
@@ -202,7 +230,16 @@ fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
                 control::serve(listener, state, told).await;
             }
         };
-        tokio::join!(serving, reloads);
+        let keeping_up = async move {
+            match upkeep {
+                Some(upkeep) => upkeep.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(serving, reloads) } => {}
+            () = keeping_up => {}
+        }
         Ok(())
     })
 }

@@ -29,4 +29,6 @@ pub struct ErrorStyle {
     pub messages: HashMap<Reason, String>,
     /// The field that tells what would have been enough.
     pub accepted_header: Option<HeaderName>,
+    /// The field of answers that tells when the token expires.
+    pub expiration_header: Option<HeaderName>,
 }

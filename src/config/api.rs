@@ -6,6 +6,7 @@ use crate::config::check::Checker;
 use crate::config::document::{ApiFields, Document};
 use crate::config::upstream::{self, Origin};
 use crate::config::{Api, Host, Identity, Limits, Timeouts, Upstream};
+use crate::units::parse_duration;
 use crate::yaml::{Spanned, place};
 
 /// What the upstream is called that is the gateway itself, and its catalog.
@@ -58,7 +59,14 @@ pub(super) fn api(document: &Document, checker: &mut Checker<'_>) -> Option<Opti
             "the API keeps what is made with it in a store; add `store: sqlite:portcullis.db`",
         );
     }
-    let ApiFields { hosts: _, url, tokens_per_user, repositories_per_token } = &field.value;
+    let ApiFields {
+        hosts: _,
+        url,
+        tokens_per_user,
+        repositories_per_token,
+        max_staleness,
+        revoke_unused_after,
+    } = &field.value;
     let default = Api::default();
     let url = match url {
         None => Some(None),
@@ -67,7 +75,19 @@ pub(super) fn api(document: &Document, checker: &mut Checker<'_>) -> Option<Opti
     let tokens_per_user = checker.number(tokens_per_user.as_ref(), 1..=MOST, default.tokens_per_user);
     let repositories =
         checker.number(repositories_per_token.as_ref(), 1..=MOST, default.repositories_per_token);
-    Some(Some(Api { url: url?, tokens_per_user: tokens_per_user?, repositories_per_token: repositories? }))
+    let max_staleness = checker.duration(max_staleness.as_ref(), default.max_staleness);
+    let revoke_unused_after = match revoke_unused_after {
+        None => Some(default.revoke_unused_after),
+        Some(word) if word.value == "never" => Some(None),
+        Some(text) => checker.accept(text, parse_duration(&text.value)).map(Some),
+    };
+    Some(Some(Api {
+        url: url?,
+        tokens_per_user: tokens_per_user?,
+        repositories_per_token: repositories?,
+        max_staleness: max_staleness?,
+        revoke_unused_after: revoke_unused_after?,
+    }))
 }
 
 fn base_url(url: &Spanned<String>, checker: &mut Checker<'_>) -> Option<String> {

@@ -165,6 +165,9 @@ pub enum Refusal {
     /// Step 6: its user is suspended.
     #[error("the user of this token is suspended; ask the gateway's administrators")]
     Suspended,
+    /// Step 6: what is known of it is too old.
+    #[error("the gateway cannot tell whether this token still works; try again later")]
+    Stale,
     /// Step 7: not in the catalog.
     #[error("this method and path are not in the gateway's catalog, and what is not in it does not pass")]
     NoRoute,
@@ -216,6 +219,7 @@ impl Refusal {
             Self::Revoked => Reason::TokenRevoked,
             Self::Pending(_) => Reason::TokenPending,
             Self::Suspended => Reason::UserSuspended,
+            Self::Stale => Reason::StoreStale,
             Self::NoRoute => Reason::NoRoute,
             Self::Upgrade => Reason::UpgradeRefused,
             Self::NotGranted => Reason::ResourceNotGranted,
@@ -263,7 +267,7 @@ impl Refusal {
             | Self::NeverGrantable
             | Self::Policy(_)
             | Self::Network => StatusCode::FORBIDDEN,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Stale => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::Unreachable | UpstreamError::Failed) => StatusCode::BAD_GATEWAY,
             Self::Upstream(UpstreamError::Timeout) => StatusCode::GATEWAY_TIMEOUT,
         }

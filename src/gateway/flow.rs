@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, header};
 
 use crate::catalog::errors::ErrorStyle;
+use crate::domain::grant::UnixTime;
 use crate::domain::permission::Level;
 use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Refusal};
@@ -131,7 +132,8 @@ struct Passage {
     user: Arc<str>,
     writes: bool,
     validity: Arc<Validity>,
-    accepted: Option<(HeaderName, HeaderValue)>,
+    /// Fields of the answer: what would have been enough, when the token expires.
+    told: [Option<(HeaderName, HeaderValue)>; 2],
     style: Arc<ErrorStyle>,
 }
 
@@ -189,9 +191,9 @@ fn judge_request(
     let upstream = judgment.upstream.and_then(|(index, _)| Some((index, upstreams.get(index)?)));
     match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
         (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
-            let user = Arc::from(grant.user());
+            let (user, expires_at) = (Arc::from(grant.user()), grant.expires_at());
             let asked = Asked {
-                expires_at: grant.expires_at(),
+                expires_at,
                 token: token.digest,
                 method: parts.method.clone(),
                 peer: origin.peer.ip(),
@@ -207,7 +209,10 @@ fn judge_request(
                 user,
                 writes,
                 validity: Arc::new(validity),
-                accepted: style.accepted_header.clone().zip(accepted),
+                told: [
+                    style.accepted_header.clone().zip(accepted),
+                    style.expiration_header.clone().and_then(|name| Some((name, expiration(expires_at)?))),
+                ],
                 style,
             })
         }
@@ -311,7 +316,7 @@ async fn forward(
     match sent {
         Ok(response) => {
             let response = response.map(|body| body.in_place(place));
-            Ok(with_accepted(response, passage.accepted, &request_id))
+            Ok(with_fields(response, passage.told, &request_id))
         }
         // An upload that was cut, because its permit no longer stands or by its client, looks like a failure of the host.
         Err(refusal) => Err(Refused {
@@ -322,15 +327,21 @@ async fn forward(
     }
 }
 
-/// What goes back: the host's answer, scrubbed, with what would have been enough.
-fn with_accepted(
+/// What goes back: the host's answer, scrubbed, with the gateway's own fields.
+fn with_fields(
     mut response: Response<AnswerBody>,
-    accepted: Option<(HeaderName, HeaderValue)>,
+    told: [Option<(HeaderName, HeaderValue)>; 2],
     request_id: &HeaderValue,
 ) -> Response<AnswerBody> {
     to_client(response.headers_mut(), request_id);
-    if let Some((name, value)) = accepted {
+    for (name, value) in told.into_iter().flatten() {
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+/// When a token expires, as GitHub has it: `2027-10-12 09:00:00 UTC`; `None` where it does not.
+fn expiration(moment: UnixTime) -> Option<HeaderValue> {
+    let moment = jiff::Timestamp::from_second(moment.0).ok()?;
+    HeaderValue::try_from(moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).ok()
 }

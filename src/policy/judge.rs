@@ -115,9 +115,9 @@ fn steps<'a>(
             let places = upstream.forbidden_places();
             let token = credential::take(question.headers, question.target, places, &snapshot.format)?;
             found.token = Some(token);
-            snapshot.token(&token.digest, question.kept).ok_or(Refusal::UnknownToken)?
+            snapshot.holder(&token.digest, question.kept)?
         }
-        Claim::Digest(digest) => snapshot.token(&digest, question.kept).ok_or(Refusal::UnknownToken)?,
+        Claim::Digest(digest) => snapshot.holder(&digest, question.kept)?,
         Claim::Grant(grant) => grant,
     };
     found.grant = Some(grant);

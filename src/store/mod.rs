@@ -136,21 +136,25 @@ impl Store {
         done.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
-    /// As [`Self::write`], for callers that have no runtime.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn write_now<T, E>(
-        &self,
-        work: impl FnOnce(&Changes<'_>) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        let (reply, done) = sync_channel(1);
-        ask(&self.writer, move |writer: &mut Writer| drop(reply.send(writer.transact(work))))?;
-        done.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    /// As [`Self::write`], where nobody waits for it. A failure is logged.
+    pub fn write_aside(&self, work: impl FnOnce(&Changes<'_>) -> Result<(), StoreError> + Send + 'static) {
+        let asked = ask(&self.writer, move |writer: &mut Writer| {
+            if let Err(error) = writer.transact(work) {
+                tracing::warn!(%error, "not stored");
+            }
+        });
+        if let Err(error) = asked {
+            tracing::warn!(%error, "not stored");
+        }
+    }
+
+    /// Waits until all that was asked for so far has been done, for as long as `time`.
+    pub fn flush(&self, time: Duration) {
+        let (done, told) = sync_channel(1);
+        let asked = ask(&self.writer, move |_: &mut Writer| done.send(()).unwrap_or_default());
+        if asked.is_err() || told.recv_timeout(time).is_err() {
+            tracing::warn!("the store could not be written to its end in time");
+        }
     }
 
     /// Does `work` by what is there at one moment.

@@ -365,6 +365,20 @@ impl Reads<'_> {
         Ok(self.0.prepare_cached(&sql)?.query_row([id], |row| GrantRow::read(row, 0)).optional()?)
     }
 
+    /// Tokens that were made and used before `since` for the last time, at most `limit` of them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn unused_since(self, since: UnixTime, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let sql = format!(
+            "SELECT id FROM tokens WHERE revoked_at IS NULL AND issued_at < ?1
+             AND (last_used_at IS NULL OR last_used_at < ?1) ORDER BY id LIMIT {limit}"
+        );
+        let mut statement = self.0.prepare(&sql)?;
+        let rows = statement.query_map([since], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_>>()?)
+    }
+
     /// The number of the last change.
     pub(super) fn last_change(self) -> Result<i64> {
         let last = "SELECT value FROM sequences WHERE name = 'change'";
