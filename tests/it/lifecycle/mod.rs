@@ -1,3 +1,5 @@
 //! The life of a token, by the API, with what each step means to requests.
 
+mod crash;
+mod revocation;
 mod walk;
