@@ -26,7 +26,7 @@ use portcullis::policy::decide::{Circumstances, decide};
 use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
-use portcullis::policy::upstream::UpstreamSpec;
+use portcullis::policy::upstream::{ClassicTokens, UpstreamSpec};
 
 const NOW: UnixTime = UnixTime(1_795_305_600);
 const TARGET: &str = "/repos/acme/alpha/contents/src/main.rs?ref=main";
@@ -90,6 +90,7 @@ fn snapshot(sources: &[Source], catalogs: &[&str]) -> anyhow::Result<Snapshot> {
         hosts: vec!["git.example.com".into()],
         path_prefix: None,
         catalogs: catalogs.iter().map(|name| (*name).into()).collect(),
+        classic: ClassicTokens::default(),
         file: "portcullis.yaml".into(),
     };
     compile(sources, &[upstream], &TokenFormat::default(), 1).map_err(|faults| anyhow!(describe(&faults)))

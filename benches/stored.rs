@@ -18,7 +18,7 @@ use portcullis::issuer::review::{Review, Verdict};
 use portcullis::issuer::{Actor, IssueError, Issuer, IssuerLimits};
 use portcullis::live::{Inputs, LivePolicy};
 use portcullis::policy::grants::index::Kept;
-use portcullis::policy::upstream::UpstreamSpec;
+use portcullis::policy::upstream::{ClassicTokens, UpstreamSpec};
 use portcullis::store::Store;
 use portcullis::store::tokens::NewToken;
 
@@ -52,9 +52,10 @@ fn main() -> anyhow::Result<()> {
     }
     let started = Instant::now();
     let store = Store::open(&file)?;
-    let live = Arc::new(LivePolicy::load_with(inputs(&directory), Some(store.clone())).map_err(|faults| {
-        anyhow::anyhow!("{}", portcullis::domain::fault::describe(&faults))
-    })?);
+    let live = Arc::new(
+        LivePolicy::load_with(inputs(&directory), Some(store.clone()))
+            .map_err(|faults| anyhow::anyhow!("{}", portcullis::domain::fault::describe(&faults)))?,
+    );
     live.follow();
     let ready = started.elapsed();
     let resident = resident()?;
@@ -77,6 +78,7 @@ fn inputs(directory: &Path) -> Inputs {
             hosts: vec!["*".into()],
             path_prefix: None,
             catalogs: vec!["git".into(), "github".into()],
+            classic: ClassicTokens::default(),
             file: "portcullis.yaml".into(),
         }],
         format: TokenFormat::default(),
@@ -92,7 +94,9 @@ fn resident() -> anyhow::Result<u64> {
 
 fn part(number: usize) -> Part {
     let mut permissions = Permissions::default();
-    permissions.repository.insert("contents".into(), if number.is_multiple_of(3) { Level::Write } else { Level::Read });
+    permissions
+        .repository
+        .insert("contents".into(), if number.is_multiple_of(3) { Level::Write } else { Level::Read });
     if number.is_multiple_of(5) {
         permissions.repository.insert("issues".into(), Level::Write);
     }
@@ -100,7 +104,10 @@ fn part(number: usize) -> Part {
         0 => Reach::All,
         _ => Reach::Subset(Names::new(vec![format!("r{}", number % 4000), format!("r{}", number % 37)])),
     };
-    Part { owner: if number.is_multiple_of(2) { "acme" } else { "umbrella" }.into(), terms: Terms { reach, permissions } }
+    Part {
+        owner: if number.is_multiple_of(2) { "acme" } else { "umbrella" }.into(),
+        terms: Terms { reach, permissions },
+    }
 }
 
 fn fill(file: &Path, tokens: usize) -> anyhow::Result<()> {
@@ -137,24 +144,31 @@ fn fill(file: &Path, tokens: usize) -> anyhow::Result<()> {
 
 /// Milliseconds, from the call to its return, when the token works: the median and the slowest.
 fn approve(store: &Store, live: &Arc<LivePolicy>) -> anyhow::Result<(f64, f64)> {
-    let issuer = Issuer { store: store.clone(), format: TokenFormat::default(), limits: IssuerLimits::default() };
+    let issuer =
+        Issuer { store: store.clone(), format: TokenFormat::default(), limits: IssuerLimits::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let mut times = Vec::new();
     for number in 0..APPROVALS {
         let request = i64::try_from(number)? + 1;
-        let waiting = runtime.block_on(store.read::<_, IssueError>(move |reads| Ok(reads.request(request)?)))?;
+        let waiting =
+            runtime.block_on(store.read::<_, IssueError>(move |reads| Ok(reads.request(request)?)))?;
         let Some(waiting) = waiting else { break };
         let token = runtime.block_on(issuer.token(waiting.token_id))?;
         let setting = issuer.setting(live.snapshot(), Actor::machine("alice".into()));
-        let review =
-            Review { org: waiting.part.owner, requests: vec![request], verdict: Verdict::Approve, reason: None };
+        let review = Review {
+            org: waiting.part.owner,
+            requests: vec![request],
+            verdict: Verdict::Approve,
+            reason: None,
+        };
         let started = Instant::now();
         if runtime.block_on(issuer.review(setting, review)).is_err() {
             continue;
         }
         times.push(started.elapsed().as_secs_f64() * 1000.0);
         let kept = Kept::default();
-        let granted = live.peek().token(&token.token.digest, &kept).is_some_and(|grant| grant.parts().count() == 1);
+        let granted =
+            live.peek().token(&token.token.digest, &kept).is_some_and(|grant| grant.parts().count() == 1);
         anyhow::ensure!(granted, "an approved token does not work");
     }
     times.sort_by(f64::total_cmp);

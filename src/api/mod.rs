@@ -129,6 +129,10 @@ impl Call<'_> {
             ["users"] if is(&Method::GET) => self.users().await,
             ["users", login, "suspended"] if is(&Method::PUT) => self.suspend(login, true).await,
             ["users", login, "suspended"] if is(&Method::DELETE) => self.suspend(login, false).await,
+            ["classic-tokens"] if is(&Method::GET) => {
+                self.administers()?;
+                self.classic_uses(None).await
+            }
             ["audit-log"] if is(&Method::GET) => self.audit_of_everything().await,
             ["user", "personal-access-tokens", ref rest @ ..] => self.own(rest).await,
             ["orgs", org, ref rest @ ..] => self.organization(org, rest).await,

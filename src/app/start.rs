@@ -39,8 +39,9 @@ use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
 use crate::issuer::{Issuer, IssuerLimits};
 use crate::live::{Inputs, LivePolicy};
-use crate::policy::upstream::UpstreamSpec;
+use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 use crate::record::Recorder;
+use crate::record::audit::uses::Used;
 use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
@@ -48,6 +49,7 @@ use crate::record::request_id::RequestIds;
 use crate::record::traces::{Collector, TraceSettings, Traces};
 use crate::record::worker::WorkerRecorder;
 use crate::store::Store;
+use crate::store::rows::LastUse;
 use crate::{clock, tls};
 
 /// How long a request for the embedded git host waits for a place.
@@ -63,6 +65,7 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
         hosts: upstream.hosts.clone(),
         path_prefix: upstream.path_prefix.clone(),
         catalogs: upstream.catalogs.clone(),
+        classic: if upstream.classic { ClassicTokens::Pass } else { ClassicTokens::Refuse },
         file: file.to_owned(),
     };
     Inputs {
@@ -174,10 +177,17 @@ fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
 fn note_uses(recorder: &Recorder, store: Store) {
     recorder.audit.tell_uses(Box::new(move |uses| {
         store.write_aside(move |changes| {
-            uses.iter().try_for_each(|used| {
+            for used in &uses {
                 let by = if used.git { "git" } else { "rest" };
-                changes.note_use(&used.token, used.at, &used.from.to_string(), by)
-            })
+                let last = LastUse { at: used.at, from: used.from.to_string(), by: by.to_owned() };
+                match &used.used {
+                    Used::Token(public_id) => changes.note_use(public_id, &last),
+                    Used::Classic { digest, upstream, owner } => {
+                        changes.note_classic_use((digest, upstream, owner), used.times, &last)
+                    }
+                }?;
+            }
+            changes.trim_classic_uses()
         });
     }));
 }

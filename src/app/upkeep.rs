@@ -49,7 +49,9 @@ impl Upkeep {
     fn look_at_store(&self) {
         if let Some(stale) = self.api.live.look_at_store(self.max_staleness) {
             if stale {
-                tracing::error!("the store cannot be followed for too long; its tokens are refused until it can");
+                tracing::error!(
+                    "the store cannot be followed for too long; its tokens are refused until it can"
+                );
             } else {
                 tracing::info!("the store is followed again; its tokens work again");
             }

@@ -127,6 +127,7 @@ pub(super) fn own_upstream(
         host: Host::Api,
         catalogs: vec![OWN_NAME.to_owned()],
         identity: Identity::RemoteUser,
+        classic: false,
         timeouts: Timeouts {
             connect: limits.upstream_connect,
             response: limits.upstream_response,

@@ -76,6 +76,7 @@ pub(super) struct UpstreamFields {
     pub(super) max_children: Option<Spanned<u64>>,
     pub(super) catalogs: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) identity: Option<Spanned<IdentityFields>>,
+    pub(super) classic_tokens: Option<Spanned<String>>,
     pub(super) timeouts: Option<TimeoutFields>,
 }
 

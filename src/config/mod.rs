@@ -124,6 +124,8 @@ pub struct Upstream {
     pub catalogs: Vec<String>,
     /// How it learns who is calling.
     pub identity: Identity,
+    /// Whether credentials that it issued itself pass: `classic_tokens: pass`.
+    pub classic: bool,
     /// How long it is waited for.
     pub timeouts: Timeouts,
 }

@@ -5,7 +5,11 @@ use crate::store::Health;
 /// The metrics in Prometheus' text format.
 pub(super) fn render(health: Health) -> String {
     let rows = [
-        ("portcullis_store_readable", "Whether the last look at the store succeeded.", i64::from(health.readable)),
+        (
+            "portcullis_store_readable",
+            "Whether the last look at the store succeeded.",
+            i64::from(health.readable),
+        ),
         (
             "portcullis_store_writable",
             "Whether the last attempt to change the store succeeded.",

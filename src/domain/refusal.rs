@@ -186,6 +186,11 @@ pub enum Refusal {
     /// Step 10.
     #[error("policy forbids this: {0}")]
     Policy(String),
+    /// Step 10: the host's own credentials are not taken there.
+    #[error(
+        "`{0}` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a personal access token with fine-grained permissions."
+    )]
+    Classic(String),
     /// Step 11.
     #[error("this token may not be used from this network")]
     Network,
@@ -225,7 +230,7 @@ impl Refusal {
             Self::NotGranted => Reason::ResourceNotGranted,
             Self::PermissionMissing(_) => Reason::PermissionMissing,
             Self::NeverGrantable => Reason::NeverGrantable,
-            Self::Policy(_) => Reason::PolicyForbids,
+            Self::Policy(_) | Self::Classic(_) => Reason::PolicyForbids,
             Self::Network => Reason::ConstraintFailed,
             Self::Overloaded => Reason::Overloaded,
             Self::Upstream(UpstreamError::Unreachable) => Reason::UpstreamUnreachable,
@@ -266,6 +271,7 @@ impl Refusal {
             | Self::PermissionMissing(_)
             | Self::NeverGrantable
             | Self::Policy(_)
+            | Self::Classic(_)
             | Self::Network => StatusCode::FORBIDDEN,
             Self::Overloaded | Self::Stale => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::Unreachable | UpstreamError::Failed) => StatusCode::BAD_GATEWAY,

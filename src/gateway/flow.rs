@@ -13,10 +13,11 @@ use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Refusal};
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
+use crate::gateway::Upstream;
 use crate::gateway::body::{AnswerBody, Inbound, Received, Upload};
 use crate::gateway::inspect::{inspect, needed};
 use crate::gateway::upstream::Outgoing;
-use crate::gateway::validity::{Asked, Validity};
+use crate::gateway::validity::{Asked, Holder, Validity};
 use crate::gateway::worker::Worker;
 use crate::headers::forward::{PeerText, to_client};
 use crate::headers::identity::Identity;
@@ -55,6 +56,9 @@ pub struct Arrived {
     /// Why it does not pass, where that is known already; the head is made up then.
     pub fault: Option<HeadFault>,
 }
+
+/// A moment that never comes.
+const NEVER: UnixTime = UnixTime(i64::MAX);
 
 /// What answers a client.
 pub type Answer = Response<RecordedBody<AnswerBody>>;
@@ -189,23 +193,34 @@ fn judge_request(
         .is_some_and(|matched| matched.action.requirement.needs().any(|need| need.level > Level::Read));
     let upstreams = &worker.gateway.upstreams;
     let upstream = judgment.upstream.and_then(|(index, _)| Some((index, upstreams.get(index)?)));
-    match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
-        (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
-            let (user, expires_at) = (Arc::from(grant.user()), grant.expires_at());
-            let asked = Asked {
-                expires_at,
-                token: token.digest,
-                method: parts.method.clone(),
-                peer: origin.peer.ip(),
-                target,
-                host,
-            };
+    let Some((upstream, shared)) = upstream else {
+        // A permit without an upstream cannot be; if it were, it would not pass.
+        return Err(Refused {
+            refusal: judgment.outcome.err().unwrap_or(Refusal::NoUpstream),
+            style,
+            accepted,
+        });
+    };
+    let holder = match (judgment.token, judgment.grant, judgment.classic) {
+        (Some(token), Some(grant), None) => Some((
+            Holder::Token(token.digest),
+            (Arc::from(grant.user()), grant.expires_at()),
+            shared.identity.load_full(),
+        )),
+        (None, None, Some(digest)) => own_credential(parts, shared)
+            .map(|identity| (Holder::Classic(digest), (Arc::from(""), NEVER), identity)),
+        _ => None,
+    };
+    match (judgment.outcome, holder) {
+        (Ok(permit), Some((by, (user, expires_at), identity))) => {
+            let asked =
+                Asked { by, expires_at, method: parts.method.clone(), peer: origin.peer.ip(), target, host };
             let live = Arc::clone(&worker.gateway.live);
             let validity = Validity::new(live, asked, version, record.withdrawal());
             Ok(Passage {
                 permit,
                 upstream,
-                identity: shared.identity.load_full(),
+                identity,
                 user,
                 writes,
                 validity: Arc::new(validity),
@@ -216,9 +231,17 @@ fn judge_request(
                 style,
             })
         }
-        // A permit without an upstream, a grant and a token cannot be; if it were, it would not pass.
+        // A permit for nobody cannot be; if it were, it would not pass.
         (outcome, _) => Err(Refused { refusal: outcome.err().unwrap_or(Refusal::NoRoute), style, accepted }),
     }
+}
+
+/// How a host is told of whoever came with a credential that it issued: by that credential.
+fn own_credential(parts: &Parts, shared: &Upstream) -> Option<Arc<Identity>> {
+    let mut authorization = parts.headers.get(header::AUTHORIZATION)?.clone();
+    authorization.set_sensitive(true);
+    let others = shared.identity.load_full();
+    Some(Arc::new(Identity::Classic { authorization, others }))
 }
 
 /// What the record keeps of a decision.
@@ -263,6 +286,9 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if let Some(token) = judgment.token {
         let (token_name, user) = judgment.grant.map(|grant| (grant.name(), grant.user())).unzip();
         record.identified(&Caller { token_id: Some(token.public_id), token_name, user });
+    }
+    if let Some(digest) = judgment.classic {
+        record.came_with(&digest);
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;

@@ -57,7 +57,8 @@ impl Issuer {
     pub async fn take_back_unused(&self, setting: Setting, unused: Duration) -> Result<usize, IssueError> {
         let take_back = move |changes: &Changes<'_>| {
             let unused = i64::try_from(unused.as_secs()).unwrap_or(i64::MAX);
-            let found = changes.reads().unused_since(UnixTime(setting.now.0.saturating_sub(unused)), AT_ONCE)?;
+            let found =
+                changes.reads().unused_since(UnixTime(setting.now.0.saturating_sub(unused)), AT_ONCE)?;
             for id in &found {
                 let known = view(changes.reads(), *id)?;
                 let why = "nobody used it for too long";

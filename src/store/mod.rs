@@ -9,6 +9,7 @@
 //! which nothing can cancel in its middle, and half of the dependencies.
 
 pub mod audit;
+pub mod classic;
 pub mod error;
 mod follow;
 pub mod lists;

@@ -104,6 +104,19 @@ CREATE TABLE requests (
 CREATE UNIQUE INDEX requests_token ON requests (token_id, owner_key) WHERE state = 'pending';
 CREATE INDEX requests_owner ON requests (owner_key, created_at) WHERE state = 'pending';
 
+CREATE TABLE classic_uses (
+    digest TEXT NOT NULL,
+    upstream TEXT NOT NULL,
+    owner_key TEXT NOT NULL,
+    times BIGINT NOT NULL,
+    first_used_at BIGINT NOT NULL,
+    last_used_at BIGINT NOT NULL,
+    last_used_from TEXT NOT NULL,
+    last_used_by TEXT NOT NULL,
+    PRIMARY KEY (digest, upstream, owner_key)
+) WITHOUT ROWID;
+CREATE INDEX classic_uses_owner ON classic_uses (owner_key, last_used_at);
+
 CREATE TABLE sessions (
     digest BLOB PRIMARY KEY,
     user_id BIGINT NOT NULL REFERENCES users (id),

@@ -8,8 +8,8 @@ use crate::domain::lifecycle::{Part, RequestState, Standing, StoredToken};
 use crate::domain::token::TokenDigest;
 use crate::store::error::StoreError;
 use crate::store::rows::{
-    GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow, Revoked, TOKEN_COLUMNS, TokenRow, names_text, part,
-    permissions_text,
+    GRANT_COLUMNS, GrantRow, LastUse, REQUEST_COLUMNS, RequestRow, Revoked, TOKEN_COLUMNS, TokenRow,
+    names_text, part, permissions_text,
 };
 use crate::store::{Change, Changes, Reads};
 
@@ -250,13 +250,13 @@ impl Changes<'_> {
     ///
     /// # Errors
     /// The database's.
-    pub fn note_use(&self, public_id: &str, at: UnixTime, from: &str, by: &str) -> Result<(), StoreError> {
+    pub fn note_use(&self, public_id: &str, last: &LastUse) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "UPDATE tokens SET last_used_at = ?2, last_used_from = ?3, last_used_by = ?4
                  WHERE public_id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?2)",
             )?
-            .execute(params![public_id, at, from, by])?;
+            .execute(params![public_id, last.at, last.from, last.by])?;
         Ok(())
     }
 

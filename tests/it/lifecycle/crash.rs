@@ -47,14 +47,18 @@ fn work(address: SocketAddr, session: &str, round: usize, known: &mut Known) -> 
     for number in 0..CALLS {
         let name = format!("r{round} n{number}");
         let wish = json!({ "name": name, "resource_owner": "acme", "repositories": ["alpha"], "permissions": { "contents": "read" } });
-        let Some((status, made)) = call(address, session, "POST /user/personal-access-tokens", &wish) else { break };
+        let Some((status, made)) = call(address, session, "POST /user/personal-access-tokens", &wish) else {
+            break;
+        };
         assert_eq!(status, 201, "{made}");
         answered += 1;
         let id = made["id"].as_i64().unwrap();
         known.insert(name.clone(), (id, false));
         let own = format!("/user/personal-access-tokens/{id}");
         if number % 3 == 1 {
-            let Some((status, body)) = call(address, session, &format!("DELETE {own}"), &Value::Null) else { break };
+            let Some((status, body)) = call(address, session, &format!("DELETE {own}"), &Value::Null) else {
+                break;
+            };
             assert_eq!(status, 204, "{body}");
             known.insert(name, (id, true));
             answered += 1;
@@ -112,8 +116,11 @@ fn what_was_answered_outlives_a_kill() {
         });
         // A moment that differs from round to round, within the time that the calls take.
         thread::park_timeout(Duration::from_millis(3 + (round as u64 * 37) % 160));
-        rustix::process::kill_process(rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL)
-            .unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap(),
+            Signal::KILL,
+        )
+        .unwrap();
         let (back, count) = workers.join().unwrap();
         known = back;
         answered += count;

@@ -1,5 +1,6 @@
 //! The life of a token, by the API, with what each step means to requests.
 
+mod classic;
 mod crash;
 mod revocation;
 mod walk;
