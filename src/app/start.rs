@@ -97,10 +97,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
-    if let Some(api) = &api {
-        note_uses(&recorder, api.issuer.store.clone());
-    }
+    let api = store.and_then(|store| api(config, store, &live, &recorder)).map(Arc::new);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
@@ -111,23 +108,14 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
         .map(|upstream| host(upstream, &recorder, api.as_ref()))
         .collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
-    let (sockets, control_socket) = sockets::open(config, inherited)?;
-    let mut listeners = Vec::new();
-    for (served, sockets) in served.iter_mut().zip(sockets) {
-        let system =
-            |source| AppError::System { what: format!("listening on {}", served.config.bind), source };
-        let listener = Arc::clone(&served.listener);
-        let listening = Listening::on(sockets, served.config.name.as_ref(), listener).map_err(system)?;
-        served.address = listening.address;
-        listeners.push(listening);
-    }
+    let (listeners, control_socket) = listen(config, &mut served, inherited)?;
     let addresses: Vec<_> = served.iter().map(|served| served.address).collect();
     let control = control_socket.as_ref().and_then(|socket| socket.local_addr().ok());
     let crew =
         Crew { gateway: Arc::clone(&gateway), hosts, listeners, size: config.workers, drain: config.drain };
     let supervision = crew.start()?;
-    let request_ids = RequestIds::from_system()
-        .map_err(|source| AppError::System { what: "starting the control plane".into(), source })?;
+    let system = |source| AppError::System { what: "starting the control plane".into(), source };
+    let request_ids = RequestIds::from_system().map_err(system)?;
     let state = Arc::new(ControlState { recorder, readiness: Readiness::new(), api, request_ids });
     let (reload, reloads) = mpsc::channel(1);
     let listening = Arc::new(ArcSwap::from_pointee(addresses.clone()));
@@ -141,13 +129,12 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     // The control plane is asked as soon as it listens.
     state.readiness.snapshot_loaded();
     let (leave_control, leaves) = watch::channel(false);
-    let system = |source| AppError::System { what: "starting the control plane".into(), source };
     let socket = control_socket.as_ref().map(StdListener::try_clone).transpose().map_err(system)?;
     let upkeep = upkeep(config, state.api.as_ref());
     let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves, upkeep };
     let run = move || background(control_plane, reloads);
     let background = thread::Builder::new().name("control".into()).spawn(run).map_err(system)?;
-    let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len());
+    let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len() + snapshot.stored.len());
     tracing::info!(listeners = ?addresses, ?control, upstreams, tokens, "serving");
     Ok(Running {
         listeners: addresses,
@@ -161,6 +148,25 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
         supervision,
         background,
     })
+}
+
+/// The listeners of `served` with their sockets, whose addresses are noted, and the control plane's socket.
+fn listen(
+    config: &Config,
+    served: &mut [Served],
+    inherited: Inherited,
+) -> Result<(Vec<Listening>, Option<StdListener>), AppError> {
+    let (sockets, control_socket) = sockets::open(config, inherited)?;
+    let mut listeners = Vec::new();
+    for (served, sockets) in served.iter_mut().zip(sockets) {
+        let system =
+            |source| AppError::System { what: format!("listening on {}", served.config.bind), source };
+        let listener = Arc::clone(&served.listener);
+        let listening = Listening::on(sockets, served.config.name.as_ref(), listener).map_err(system)?;
+        served.address = listening.address;
+        listeners.push(listening);
+    }
+    Ok((listeners, control_socket))
 }
 
 /// What is to be kept up of `api`. Where no audit lines are kept, nobody knows which tokens are used.
@@ -193,7 +199,8 @@ fn note_uses(recorder: &Recorder, store: Store) {
 }
 
 /// The API over `store`.
-fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Option<Api> {
+fn api(config: &Config, store: Store, live: &Arc<LivePolicy>, recorder: &Recorder) -> Option<Api> {
+    note_uses(recorder, store.clone());
     let settings = config.api.as_ref()?;
     let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api)?;
     let limits = IssuerLimits {
@@ -259,7 +266,8 @@ struct LiveCensus(Arc<LivePolicy>);
 
 impl Census for LiveCensus {
     fn states(&self, now: UnixTime) -> TokenCounts {
-        let states = self.0.peek().tokens.states(now);
+        let snapshot = self.0.peek();
+        let states = snapshot.tokens.states(now).plus(snapshot.stored.states(now));
         TokenCounts {
             active: states.active,
             expired: states.expired,
@@ -270,7 +278,8 @@ impl Census for LiveCensus {
     }
 
     fn expiring(&self, now: UnixTime, seconds: i64) -> usize {
-        self.0.peek().tokens.expiring(now, seconds)
+        let snapshot = self.0.peek();
+        snapshot.tokens.expiring(now, seconds) + snapshot.stored.expiring(now, seconds)
     }
 }
 

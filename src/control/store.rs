@@ -21,9 +21,8 @@ pub(super) fn render(health: Health) -> String {
             health.followed_at.0,
         ),
     ];
-    rows.into_iter()
-        .map(|(name, help, value)| format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"))
-        .collect()
+    let text = |(name, help, value)| format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
+    rows.map(text).concat()
 }
 
 /// What is wrong with it, a line each. None of it makes the gateway unready: what is in memory goes on being enforced.

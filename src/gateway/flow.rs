@@ -201,16 +201,7 @@ fn judge_request(
             accepted,
         });
     };
-    let holder = match (judgment.token, judgment.grant, judgment.classic) {
-        (Some(token), Some(grant), None) => Some((
-            Holder::Token(token.digest),
-            (Arc::from(grant.user()), grant.expires_at()),
-            shared.identity.load_full(),
-        )),
-        (None, None, Some(digest)) => own_credential(parts, shared)
-            .map(|identity| (Holder::Classic(digest), (Arc::from(""), NEVER), identity)),
-        _ => None,
-    };
+    let holder = holder(&judgment, parts, shared);
     match (judgment.outcome, holder) {
         (Ok(permit), Some((by, (user, expires_at), identity))) => {
             let asked =
@@ -233,6 +224,23 @@ fn judge_request(
         }
         // A permit for nobody cannot be; if it were, it would not pass.
         (outcome, _) => Err(Refused { refusal: outcome.err().unwrap_or(Refusal::NoRoute), style, accepted }),
+    }
+}
+
+/// Who asks, the user and until when, and how the host is told of them.
+type Held = (Holder, (Arc<str>, UnixTime), Arc<Identity>);
+
+fn holder(judgment: &Judgment<'_>, parts: &Parts, shared: &Upstream) -> Option<Held> {
+    match (judgment.token, judgment.grant, judgment.classic) {
+        (Some(token), Some(grant), None) => {
+            let who = (Arc::from(grant.user()), grant.expires_at());
+            Some((Holder::Token(token.digest), who, shared.identity.load_full()))
+        }
+        (None, None, Some(digest)) => {
+            let identity = own_credential(parts, shared)?;
+            Some((Holder::Classic(digest), (Arc::from(""), NEVER), identity))
+        }
+        _ => None,
     }
 }
 

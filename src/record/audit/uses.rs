@@ -90,9 +90,9 @@ impl Uses {
 /// What a line says was used. A line of a token that nobody knows has no user.
 fn used(line: &Line, text: &str) -> Option<Used> {
     if let Some(digest) = line.text(text, Field::HashedToken) {
-        let owned = |field| line.text(text, field).unwrap_or_default().to_owned();
-        let owner = owned(Field::Resource).split('/').next().unwrap_or_default().to_ascii_lowercase();
-        return Some(Used::Classic { digest: digest.to_owned(), upstream: owned(Field::Upstream), owner });
+        let text_of = |field| line.text(text, field).unwrap_or_default().to_owned();
+        let owner = text_of(Field::Resource).split('/').next().unwrap_or_default().to_ascii_lowercase();
+        return Some(Used::Classic { digest: digest.to_owned(), upstream: text_of(Field::Upstream), owner });
     }
     line.text(text, Field::User)?;
     line.text(text, Field::TokenId).map(|token| Used::Token(token.to_owned()))
