@@ -198,7 +198,8 @@ impl Store {
         self.read_now(|reads| reads.each_token(&mut take))
     }
 
-    /// Has `follower` told of every change from now on, before the call that makes it returns. The first one stays.
+    /// Has `follower` told of every change since the store was opened: of those to come, before the call that makes them
+    /// returns; of those before, within [`LOOK_EVERY`]. The first one stays.
     pub fn follow(&self, follower: Box<dyn Fn(Vec<Change>) + Send + Sync>) {
         self.following.tell(follower);
     }
