@@ -283,3 +283,6 @@ impl Writer {
         Ok(done)
     }
 }
+
+#[cfg(test)]
+mod tests;
