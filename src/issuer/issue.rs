@@ -133,25 +133,30 @@ pub(super) fn rulings(
             Ok(ruling) => rulings.push(ruling),
             Err(objections) => errors.extend(objections.into_iter().map(FieldError::from)),
         }
-        errors.extend(setting.bound.as_ref().and_then(|bound| beyond(bound, part, until)));
     }
+    errors.extend(setting.bound.iter().flat_map(|bound| beyond(bound, parts, until)));
     rulings
 }
 
 /// What a token that hands on more than it has is told.
-fn beyond(bound: &Bound, part: &Part, until: Option<UnixTime>) -> Option<FieldError> {
-    let held = bound.parts.iter().find(|held| held.owner.eq_ignore_ascii_case(&part.owner));
-    if held.is_none_or(|held| !part.terms.within(&held.terms)) {
+fn beyond(bound: &Bound, parts: &[Part], until: Option<UnixTime>) -> Vec<FieldError> {
+    let is_held = |part: &&Part| {
+        let mut held = bound.parts.iter().filter(|held| held.owner.eq_ignore_ascii_case(&part.owner));
+        held.any(|held| part.terms.within(&held.terms))
+    };
+    let lacks = |part: &Part| {
         let message = format!(
             "`{}`: the token that asks for this does not hold all of it itself; sign in, or use one that does",
             part.owner
         );
-        return Some(FieldError { field: "permissions", code: "custom", message });
-    }
-    until.is_none_or(|until| until > bound.expires_at).then(|| {
+        FieldError { field: "permissions", code: "custom", message }
+    };
+    let mut errors: Vec<_> = parts.iter().filter(|part| !is_held(part)).map(lacks).collect();
+    if until.is_none_or(|until| until > bound.expires_at) {
         let message = "the token that asks for this expires earlier itself".to_owned();
-        FieldError { field: "expires_at", code: "custom", message }
-    })
+        errors.push(FieldError { field: "expires_at", code: "custom", message });
+    }
+    errors
 }
 
 /// When a token expires that is made now.
@@ -227,6 +232,7 @@ fn regenerate(
             errors.extend(objections.into_iter().map(FieldError::from));
         }
     }
+    errors.extend(setting.bound.iter().flat_map(|bound| beyond(bound, &parts, expires_at)));
     if !(0..=LONGEST_OVERLAP).contains(&renewal.overlap) {
         let message = format!("expected 0 to {LONGEST_OVERLAP} seconds");
         errors.push(FieldError::invalid("overlap", message));
