@@ -6,7 +6,7 @@ use crate::domain::token::TokenDigest;
 use crate::issuer::draft::{Draft, Expiry, FieldError, check_name, check_parts, check_text};
 use crate::issuer::note::Event;
 use crate::issuer::{Bound, IssueError, Issued, Issuer, Setting, TokenView, own, view};
-use crate::policy::approval::{Ruling, Wish, examine, examine_lifetime, longest_lifetime};
+use crate::policy::approval::{Because, Ruling, Wish, examine, examine_lifetime, longest_lifetime};
 use crate::store::Changes;
 use crate::store::rows::{TokenRow, UserRow};
 use crate::store::tokens::{NewSecret, NewToken};
@@ -210,6 +210,30 @@ pub(super) fn grant_or_request(
     }
 }
 
+/// What was granted without approval to a token that lived shorter, and would not be to one that lives until `until`.
+fn outgrown(setting: &Setting, known: &TokenView, until: Option<UnixTime>) -> Vec<FieldError> {
+    let lifetime = |from: UnixTime, until: Option<UnixTime>| {
+        until.map_or(i64::MAX, |until| until.0.saturating_sub(from.0))
+    };
+    let token = &known.token;
+    let is_longer = lifetime(setting.now, until) > lifetime(token.issued_at, token.expires_at);
+    let needs_approval = |part: &Part| {
+        let wish = Wish { user: &token.user, part, from: setting.now, until };
+        !matches!(examine(&setting.policy, &wish), Ok(Ruling::Granted(_)))
+    };
+    let by_rule = known.grants.iter().filter(|grant| is_longer && grant.granted_by == Because::Rule.as_str());
+    by_rule
+        .filter(|grant| needs_approval(&grant.part))
+        .map(|grant| {
+            let message = format!(
+                "`{}` granted this without approval to a token that lives shorter; choose an earlier moment",
+                grant.part.owner
+            );
+            FieldError { field: "expires_at", code: "custom", message }
+        })
+        .collect()
+}
+
 fn regenerate(
     changes: &Changes<'_>,
     setting: &Setting,
@@ -233,6 +257,7 @@ fn regenerate(
         }
     }
     errors.extend(setting.bound.iter().flat_map(|bound| beyond(bound, &parts, expires_at)));
+    errors.extend(outgrown(setting, &known, expires_at));
     if !(0..=LONGEST_OVERLAP).contains(&renewal.overlap) {
         let message = format!("expected 0 to {LONGEST_OVERLAP} seconds");
         errors.push(FieldError::invalid("overlap", message));
