@@ -49,3 +49,21 @@ pub(crate) fn shown(part: &Part) -> String {
     let held: Vec<_> = permissions.iter().map(|(_, name, level)| format!("{name}={level}")).collect();
     format!("{} {reach} {}", part.owner, held.join(",")).trim_end().to_owned()
 }
+
+/// What `terms` open, item by item: at the owner as a whole, which has no name, at some repositories, and at `*`, one that
+/// nobody has named, as it may still come.
+pub(crate) fn opened(terms: &Terms) -> Vec<(&'static str, &'static str, String, Level)> {
+    let mut opened = Vec::new();
+    for repository in ["", "alpha", "beta", "gamma", "*"] {
+        let is_reached = match &terms.reach {
+            Reach::Public => repository.is_empty(),
+            Reach::All => true,
+            Reach::Subset(names) => repository.is_empty() || names.hold(repository),
+        };
+        for (scope, name, most) in terms.permissions.iter().filter(|_| is_reached) {
+            let levels = Level::ALL.into_iter().filter(|level| *level <= most);
+            opened.extend(levels.map(|level| (repository, scope.as_str(), name.to_owned(), level)));
+        }
+    }
+    opened
+}

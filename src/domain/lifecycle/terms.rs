@@ -186,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::lifecycle::fixture::terms;
+    use crate::domain::lifecycle::fixture::{opened, terms};
 
     fn compare(left: &Terms, right: &Terms) -> Option<Ordering> {
         match (left.within(right), right.within(left)) {
@@ -248,23 +248,6 @@ mod tests {
             reach,
             permissions: Permissions { organization, repository, user },
         })
-    }
-
-    /// What `terms` open, item by item: `*` is a repository that nobody has named, as one to come.
-    fn opened(terms: &Terms) -> Vec<(String, Scope, String, Level)> {
-        let mut opened = Vec::new();
-        for repository in ["", "alpha", "beta", "gamma", "*"] {
-            let reached = match &terms.reach {
-                Reach::Public => repository.is_empty(),
-                Reach::All => true,
-                Reach::Subset(names) => repository.is_empty() || names.hold(repository),
-            };
-            for (scope, name, most) in terms.permissions.iter().filter(|_| reached) {
-                let levels = Level::ALL.into_iter().filter(|level| *level <= most);
-                opened.extend(levels.map(|level| (repository.to_owned(), scope, name.to_owned(), level)));
-            }
-        }
-        opened
     }
 
     proptest! {
