@@ -91,7 +91,12 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut connection =
             connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        schema::migrate(&mut connection, path)?;
+        schema::recognize(&connection, path)?;
+        // Only now: it is the first thing that changes the file.
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            .map_err(|source| failed_to_open(path, source))?;
+        schema::migrate(&mut connection)?;
         let following = Arc::new(Following::new(&connection)?);
         let reads = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let (writer, jobs) = sync_channel(QUEUE);
@@ -198,7 +203,8 @@ impl Store {
         self.read_now(|reads| reads.each_token(&mut take))
     }
 
-    /// Has `follower` told of every change from now on, before the call that makes it returns. The first one stays.
+    /// Has `follower` told of every change since the store was opened: of those to come, before the call that makes them
+    /// returns; of those before, within [`LOOK_EVERY`]. The first one stays.
     pub fn follow(&self, follower: Box<dyn Fn(Vec<Change>) + Send + Sync>) {
         self.following.tell(follower);
     }
@@ -223,20 +229,19 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
         connection.execute_batch(&format!(
             "PRAGMA cache_size = -{CACHE}; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
         ))?;
-        if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
-            connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
-        }
         Ok(connection)
     };
-    open().map_err(|source: rusqlite::Error| {
-        let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => StoreError::Foreign(path),
-            Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged(source),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
-            Some(_) | None => StoreError::Open { path, source },
-        }
-    })
+    open().map_err(|source| failed_to_open(path, source))
+}
+
+fn failed_to_open(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign(path),
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged(source),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+        Some(_) | None => StoreError::Open { path, source },
+    }
 }
 
 fn look<T, E: From<StoreError>>(
@@ -283,3 +288,6 @@ impl Writer {
         Ok(done)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -390,8 +390,10 @@ impl Reads<'_> {
         let last = self.last_change()?;
         let mut changes = Vec::new();
         let mut tokens = self.0.prepare_cached(&format!("{STORED} WHERE t.change > ?1 ORDER BY t.change"))?;
-        let mut granted = self.0.prepare_cached(&format!("{GRANTED} AND token_id = ?1 ORDER BY id"))?;
-        let mut awaited = self.0.prepare_cached(&format!("{AWAITED} AND token_id = ?1 ORDER BY id"))?;
+        let mut granted =
+            self.0.prepare_cached(&format!("{GRANTED} AND token_id = ?1 ORDER BY owner_key"))?;
+        let mut awaited =
+            self.0.prepare_cached(&format!("{AWAITED} AND token_id = ?1 ORDER BY owner_key"))?;
         let mut rows = tokens.query([seen])?;
         while let Some(row) = rows.next()? {
             let (id, mut token): (i64, _) = (row.get(0)?, stored_token(row)?);
@@ -411,8 +413,8 @@ impl Reads<'_> {
         let count: i64 = self.0.query_row("SELECT count(*) FROM tokens", [], |row| row.get(0))?;
         let count = usize::try_from(count).unwrap_or_default();
         let mut tokens = self.0.prepare(&format!("{STORED} ORDER BY t.id"))?;
-        let mut granted = self.0.prepare(&format!("{GRANTED} ORDER BY token_id"))?;
-        let mut awaited = self.0.prepare(&format!("{AWAITED} ORDER BY token_id"))?;
+        let mut granted = self.0.prepare(&format!("{GRANTED} ORDER BY token_id, owner_key"))?;
+        let mut awaited = self.0.prepare(&format!("{AWAITED} ORDER BY token_id, owner_key"))?;
         let (mut granted, mut awaited) = (Parts::new(granted.query([])?), Parts::new(awaited.query([])?));
         let mut rows = tokens.query([])?;
         while let Some(row) = rows.next()? {
