@@ -100,7 +100,8 @@ impl Issuer {
 fn is_secret(known: &TokenView, digest: &TokenDigest, now: UnixTime) -> bool {
     let overlapping =
         known.token.previous.is_some_and(|(previous, until)| previous == *digest && until > now);
-    known.token.digest == *digest || overlapping
+    let lives = known.token.expires_at.is_none_or(|moment| moment > now);
+    lives && (known.token.digest == *digest || overlapping)
 }
 
 fn end(

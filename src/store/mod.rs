@@ -142,6 +142,23 @@ impl Store {
         done.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
+    /// As [`Self::write`], for callers that have no runtime: waits on their thread.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_now<T, E>(
+        &self,
+        work: impl FnOnce(&Changes<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, done) = sync_channel(1);
+        ask(&self.writer, move |writer: &mut Writer| drop(reply.send(writer.transact(work))))?;
+        done.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
     /// As [`Self::write`], where nobody waits for it. A failure is logged.
     pub fn write_aside(&self, work: impl FnOnce(&Changes<'_>) -> Result<(), StoreError> + Send + 'static) {
         let asked = ask(&self.writer, move |writer: &mut Writer| {

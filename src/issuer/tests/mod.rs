@@ -25,7 +25,7 @@ use crate::issuer::review::{Review, Verdict};
 use crate::policy::compile::{Source, compile};
 use crate::policy::grants::GrantPart;
 use crate::policy::stored;
-use crate::policy::upstream::UpstreamSpec;
+use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 use crate::store::audit::{AuditQuery, Chain};
 
 const NOW: i64 = 1_800_000_000;
@@ -73,6 +73,7 @@ fn policy(enterprise: &str) -> Arc<Snapshot> {
         hosts: vec!["*".into()],
         path_prefix: None,
         catalogs: vec!["small".into()],
+        classic: ClassicTokens::default(),
         file: "portcullis.yaml".into(),
     };
     Arc::new(compile(&sources, &[upstream], &TokenFormat::default(), 1).unwrap())

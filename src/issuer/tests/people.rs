@@ -1,6 +1,7 @@
 //! Users with passwords, their sessions, and what the trail says of whoever acted.
 
 use super::*;
+use crate::domain::token::TokenDigest;
 use crate::issuer::users::{SESSION_PREFIX, UserEdit, hash_password};
 
 const PASSWORD: &str = "correct horse battery";
@@ -73,7 +74,7 @@ fn who_knows_the_password_gets_a_session_until_it_ends() {
     let text = session.text.expose();
     assert_eq!((whose(text, end - 1), whose(text, end)), (Some("bob".into()), None));
     let other = sign_in(&fixture, "bob", PASSWORD).unwrap();
-    fixture.run(fixture.issuer.sign_out(other.text.expose())).unwrap();
+    fixture.run(fixture.issuer.sign_out(TokenDigest::of(other.text.expose()))).unwrap();
     assert_eq!((whose(text, NOW), whose(other.text.expose(), NOW)), (Some("bob".into()), None));
     set(&fixture, "bob", UserEdit { suspended: Some(true), ..UserEdit::default() }).unwrap();
     assert_eq!(whose(text, NOW), None);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::lifecycle::fixture::part;
 use crate::store::lists::ListQuery;
+use crate::store::rows::LastUse;
 use crate::store::rows::Revoked;
 
 /// User, name, what is opened, and when the token was used last.
@@ -24,7 +25,8 @@ fn filled() -> Fixture {
             changes.grant(id, &part(opens), UnixTime(at), "alice")?;
             changes.add_request(id, &part(opens), None, UnixTime(at))?;
             if let Some(used) = used {
-                changes.note_use(&format!("id of {name}"), UnixTime(used), "192.0.2.7", "git")?;
+                let last = LastUse { at: UnixTime(used), from: "192.0.2.7".into(), by: "git".into() };
+                changes.note_use(&format!("id of {name}"), &last)?;
             }
             if name == "revoked" {
                 let revoked = Revoked { at: UnixTime(at), by: "dave".into(), why: "gone".into() };

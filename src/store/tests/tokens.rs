@@ -74,7 +74,8 @@ fn every_field_of_a_token_is_read_back() {
     let id = fixture.add_token("Bob", "one");
     fixture.change(move |changes| changes.rename_token(id, "nightly", Some("clones")));
     let use_of = |at: i64, from: &'static str| {
-        fixture.change(move |changes| changes.note_use("id of one", UnixTime(at), from, "git"));
+        let last = LastUse { at: UnixTime(at), from: from.to_owned(), by: "git".to_owned() };
+        fixture.change(move |changes| changes.note_use("id of one", &last));
     };
     use_of(1_300, "192.0.2.7");
     use_of(1_200, "192.0.2.8");
