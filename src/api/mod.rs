@@ -124,6 +124,7 @@ impl Call<'_> {
         match *segments.as_slice() {
             ["user"] if is(&Method::GET) => self.who_am_i().await,
             ["token"] if is(&Method::GET) => self.this_token().await,
+            ["bundles"] if is(&Method::GET) => Ok(self.bundles()),
             ["introspect"] if is(&Method::POST) => self.introspect().await,
             ["sessions", "current"] if is(&Method::DELETE) => self.sign_out().await,
             ["users"] if is(&Method::GET) => self.users().await,

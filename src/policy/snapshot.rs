@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::refusal::Refusal;
 use crate::domain::token::{TokenDigest, TokenFormat};
+use crate::policy::bundles::Bundles;
 use crate::policy::grants::Grant;
 use crate::policy::grants::index::{Found, Kept, TokenIndex};
 use crate::policy::grants::table::TokenTable;
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub enterprise: Option<Enterprise>,
     /// Organizations with a policy, by lower-case name.
     pub organizations: HashMap<String, Organization>,
+    /// Permissions that are asked for by one name.
+    pub bundles: Bundles,
     /// Declared tokens.
     pub tokens: TokenTable,
     /// The tokens of the store, compiled with the same vocabulary.

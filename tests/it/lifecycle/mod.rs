@@ -2,5 +2,6 @@
 
 mod classic;
 mod crash;
+mod policies;
 mod revocation;
 mod walk;
