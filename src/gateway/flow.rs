@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, header};
 
@@ -293,10 +295,11 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     }
     if let Some(token) = judgment.token {
         let (token_name, user) = judgment.grant.map(|grant| (grant.name(), grant.user())).unzip();
-        record.identified(&Caller { token_id: Some(token.public_id), token_name, user });
+        record.identified(&Caller { token_id: Some(token.public_id), token_name, hashed_token: None, user });
     }
     if let Some(digest) = judgment.classic {
-        record.came_with(&digest);
+        let hashed_token = STANDARD.encode(digest.as_bytes());
+        record.identified(&Caller { hashed_token: Some(&hashed_token), ..Caller::default() });
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;

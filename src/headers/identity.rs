@@ -30,7 +30,7 @@ pub enum Identity {
         /// The value of `Authorization`, as it came, marked sensitive.
         authorization: HeaderValue,
         /// How the host is told of others.
-        others: Arc<Identity>,
+        others: Arc<Self>,
     },
 }
 

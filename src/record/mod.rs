@@ -31,8 +31,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock;
@@ -40,7 +38,7 @@ use crate::domain::action::GitOperation;
 use crate::domain::grant::UnixTime;
 use crate::domain::reason::Reason;
 use crate::domain::resource::Resource;
-use crate::domain::token::{PublicId, TokenDigest};
+use crate::domain::token::PublicId;
 use crate::record::audit::Audit;
 use crate::record::labels::{Effect, MethodClass, Mode, Verdict, upstream_error};
 use crate::record::line::{Field, Line, RequestPath, Text};
@@ -80,12 +78,14 @@ pub struct RecordHead<'a> {
 }
 
 /// Whose token it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Caller<'a> {
     /// The token's public id.
     pub token_id: Option<PublicId>,
     /// The token's name.
     pub token_name: Option<&'a str>,
+    /// The digest of a credential that the host issued, in base64 as GitHub has it.
+    pub hashed_token: Option<&'a str>,
     /// The user whom it belongs to.
     pub user: Option<&'a str>,
 }
@@ -268,14 +268,9 @@ impl Record {
         self.describe(|open| {
             open.set(Field::TokenId, caller.token_id.as_ref().map(PublicId::as_str));
             open.set(Field::TokenName, caller.token_name);
+            open.set(Field::HashedToken, caller.hashed_token);
             open.set(Field::User, caller.user);
         });
-    }
-
-    /// The credential is one that the host issued; it is known by its digest alone, in base64 as GitHub has it.
-    pub fn came_with(&mut self, digest: &TokenDigest) {
-        let text = STANDARD.encode(digest.as_bytes());
-        self.describe(|open| open.set(Field::HashedToken, Some(text.as_str())));
     }
 
     /// What git does with the request.

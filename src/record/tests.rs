@@ -41,6 +41,7 @@ fn record_all(fixture: &Fixture, token_id: PublicId) {
     record.identified(&Caller {
         token_id: Some(token_id),
         token_name: Some("nightly \"build\""),
+        hashed_token: None,
         user: Some("ci-bot"),
     });
     record.understood(&Subject {

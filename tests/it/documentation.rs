@@ -131,7 +131,7 @@ fn every_example_of_the_policy_reference_is_sound() {
                 let (_, rest) = whole.split_once("control:").unwrap();
                 check(heading, &format!("{text}control:{rest}"), &[]);
             }
-            "Limits" | "Metrics" | "Tracing" => check(heading, &format!("{whole}{text}"), &[]),
+            "Limits" | "Metrics" | "Store" | "Tracing" => check(heading, &format!("{whole}{text}"), &[]),
             "Audit" => {
                 let text = text.replace("/var/log/portcullis", "log");
                 check(heading, &format!("{whole}{text}"), &[]);
@@ -139,11 +139,12 @@ fn every_example_of_the_policy_reference_is_sound() {
             "tokens/" | "organizations/" => {
                 check(heading, &whole, &[source(&format!("{heading}{at}.yaml"), text.clone())]);
             }
-            "deny.yaml" => check(heading, &whole, &[source("deny.yaml", text.clone())]),
+            "deny.yaml" | "enterprise.yaml" => check(heading, &whole, &[source(heading, text.clone())]),
+            "Bundles" => check(heading, &whole, &[source("bundles.yaml", text.clone())]),
             other => panic!("no rule for the example under {other}"),
         }
     }
-    assert_eq!(seen, 10);
+    assert_eq!(seen, 13);
 }
 
 #[test]

@@ -267,12 +267,26 @@ fn pure_modules_touch_nothing_outside() {
         }
         let code = code_of(&fs::read_to_string(&path).unwrap());
         for (at, line) in code.lines().enumerate() {
-            for token in IMPURE.iter().filter(|token| line.contains(**token)) {
+            for token in IMPURE.iter().filter(|token| holds(line, token)) {
                 wrong.push(format!("{}:{}: `{token}` in a pure module", path.display(), at + 1));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether `token` stands in `line`, and not as the beginning of a longer word.
+fn holds(line: &str, token: &str) -> bool {
+    line.match_indices(token).any(|(at, _)| {
+        let next = line.get(at + token.len()..).and_then(|rest| rest.chars().next());
+        token.ends_with(':') || next.is_none_or(|next| !next.is_alphanumeric() && next != '_')
+    })
+}
+
+#[test]
+fn a_word_is_not_found_in_a_longer_one() {
+    assert!(holds("a.await?;", ".await") && holds("a.await", ".await") && holds("tokio::spawn", "tokio::"));
+    assert!(!holds("a.awaited_part()", ".await"));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use dashmap::DashMap;
 use crate::domain::grant::UnixTime;
 use crate::domain::token::TokenDigest;
 use crate::policy::grants::Grant;
-use crate::policy::grants::packed::{TokenFile, TokenStates};
+use crate::policy::grants::packed::TokenFile;
+use crate::policy::grants::states::TokenStates;
 use crate::policy::grants::table::TokenTable;
 
 /// Every token of the store.

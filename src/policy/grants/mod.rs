@@ -5,6 +5,7 @@
 
 pub mod index;
 pub mod packed;
+pub mod states;
 pub mod table;
 
 use std::cmp::Ordering;
@@ -17,7 +18,8 @@ use crate::domain::grant::{Approval, GrantState, UnixTime};
 use crate::domain::permission::PermissionSet;
 use crate::domain::resource::{RepositoryName, Resource, compare_names};
 use crate::domain::token::TokenDigest;
-use crate::policy::grants::packed::{Record, Terms, TokenFile, TokenStates};
+use crate::policy::grants::packed::{Record, Terms, TokenFile};
+use crate::policy::grants::states::TokenStates;
 
 /// What a fine-grained token opens, for whom, until when.
 #[derive(Clone, Copy)]

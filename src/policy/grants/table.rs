@@ -10,7 +10,8 @@ use std::sync::Arc;
 use crate::domain::grant::UnixTime;
 use crate::domain::token::TokenDigest;
 use crate::policy::grants::Grant;
-use crate::policy::grants::packed::{TokenFile, TokenStates};
+use crate::policy::grants::packed::TokenFile;
+use crate::policy::grants::states::TokenStates;
 
 /// Every declared token. Cheap to clone the files of, and cheap to let go.
 #[derive(Debug, Clone, Default)]

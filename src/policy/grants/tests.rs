@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::domain::permission::{Level, Permission, PermissionId, Scope, Vocabulary};
-use crate::policy::grants::packed::{LONGEST_TEXT, PackError, Packer, PartTerms, TokenStates, TokenTerms};
+use crate::policy::grants::packed::{LONGEST_TEXT, PackError, Packer, PartTerms, TokenTerms};
+use crate::policy::grants::states::TokenStates;
 use crate::policy::grants::table::{TokenPlace, TokenTable};
 
 fn permission() -> PermissionId {

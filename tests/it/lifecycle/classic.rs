@@ -55,7 +55,7 @@ fn what_is_refused_never_reaches_the_host() {
         [("organizations/acme.yaml", OPEN), ("organizations/umbrella.yaml", BLOCKS), ("deny.yaml", DENY)];
     let gateway = gateway(&spy, &policies);
     let ours = token(1);
-    let (cut, unknown) = (&ours[..ours.len() - 1], &ours);
+    let (cut, unknown) = (ours.get(..ours.len() - 1).unwrap(), &ours);
     for (target, credential, want_status, want_reason) in [
         ("/repos/umbrella/t-virus/contents/x", CLASSIC.to_owned(), 403, "policy_forbids"),
         ("/repos/Umbrella/t-virus/contents/x", CLASSIC.to_owned(), 403, "policy_forbids"),
