@@ -3,6 +3,12 @@
 //!
 //! `cargo bench --bench stored -- [TOKENS] [DIRECTORY]`; the store is made in DIRECTORY where it is not there yet. Prints one
 //! JSON object.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the clock and prints"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

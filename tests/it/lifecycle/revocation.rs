@@ -87,7 +87,9 @@ fn nothing_passes_on_any_connection_once_the_call_has_returned() {
     let until = seen.refused.load(Ordering::Relaxed) + CONNECTIONS * 2;
     wait_for("refusals", || seen.refused.load(Ordering::Relaxed) > until);
     seen.ends.store(true, Ordering::Release);
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    for client in clients {
+        client.join().unwrap();
+    }
     let late = seen.last_allowed.lock().unwrap().iter().filter(|begun| **begun >= returned).count();
     println!(
         "{CONNECTIONS} connections, {} requests passed before, the call took {:?}; {late} passed that began after it had returned",

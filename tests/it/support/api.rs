@@ -11,6 +11,7 @@ use portcullis::domain::token::TokenFormat;
 use portcullis::issuer::users::{UserEdit, hash_password};
 use portcullis::issuer::{Actor, Issuer, IssuerLimits};
 use portcullis::store::Store;
+use portcullis::store::audit::AuditQuery;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -167,7 +168,7 @@ impl ApiGateway {
 
     /// The actions in the audit trail, the oldest first.
     pub(crate) fn actions(&self) -> Vec<String> {
-        let find = |reads: portcullis::store::Reads<'_>| reads.audit(&Default::default(), 10_000);
+        let find = |reads: portcullis::store::Reads<'_>| reads.audit(&AuditQuery::default(), 10_000);
         let mut entries = self.store().read_now(find).unwrap();
         entries.reverse();
         entries
