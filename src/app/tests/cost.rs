@@ -65,8 +65,11 @@ fn allocations(token: impl Fn(&str) -> String, times: u64) -> u64 {
     let live = LivePolicy::load(inputs(&config, &file));
     let (gateway, served) = gateway(&config, live, &recorder).unwrap();
     let own = WorkerRecorder::new(&recorder, 0).unwrap();
-    let backends =
-        config.upstreams.iter().map(|upstream| host(upstream, &recorder).unwrap().backend(&own)).collect();
+    let backends = config
+        .upstreams
+        .iter()
+        .map(|upstream| host(upstream, &recorder, None).unwrap().backend(&own))
+        .collect();
     let socket = StdListener::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let listening = socket.local_addr().unwrap();
