@@ -13,7 +13,6 @@ use crate::api::body::read;
 use crate::api::{Answered, Api, ApiRequest, Caller, is_administrator};
 use crate::clock;
 use crate::domain::permission::Requirement;
-use crate::domain::reason::Reason;
 use crate::domain::refusal::{CredentialError, Refusal};
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenDigest;
@@ -123,7 +122,7 @@ impl Api {
         };
         let judgment = judge_at(policy, self.upstream, &question);
         let accepted = judgment.matched.map(|matched| &matched.needed.header);
-        let style = judgment.style(&question);
+        let style = judgment.style(request.method, request.target);
         let refusal = match (judgment.outcome, judgment.token, judgment.grant) {
             (Ok(_permit), Some(token), Some(grant)) => {
                 return Ok(Caller::Token(token.digest, grant.user().to_owned()));
@@ -132,11 +131,7 @@ impl Api {
             (Err(refusal), _, _) => refusal,
         };
         let id = HeaderValue::from_str(request.request_id).unwrap_or(HeaderValue::from_static(""));
-        let mut response = refuse(&refusal, &style, accepted, &id);
-        // GitHub's clients know no other word for a path or a method that is not there.
-        if refusal.reason() == Reason::NoRoute {
-            *response.status_mut() = StatusCode::NOT_FOUND;
-        }
+        let response = refuse(&refusal, &style, accepted, &id);
         Err((refusal, response))
     }
 
