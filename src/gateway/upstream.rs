@@ -126,7 +126,7 @@ async fn to_api(api: &Api, outgoing: Outgoing<'_>) -> Result<Response<AnswerBody
     let body = match Limited::new(upload, BODY_LIMIT).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(Limit::BodyBytes.into()),
-        Err(error) => return Err(client_fault(&*error).unwrap_or(UpstreamError::Failed.into())),
+        Err(error) => return Err(client_fault(&*error).unwrap_or_else(|| UpstreamError::Failed.into())),
     };
     let caller = ApiCaller::Token(validity.token(), outgoing.user.to_owned());
     let request = ApiRequest {
