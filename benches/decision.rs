@@ -20,13 +20,13 @@ use portcullis::domain::fault::describe;
 use portcullis::domain::grant::UnixTime;
 use portcullis::domain::target::CanonicalTarget;
 use portcullis::domain::token::{TokenDigest, TokenFormat};
-use portcullis::headers::credential;
+use portcullis::headers::credential::{self, Credential};
 use portcullis::policy::compile::{Source, compile};
 use portcullis::policy::decide::{Circumstances, decide};
 use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
-use portcullis::policy::upstream::UpstreamSpec;
+use portcullis::policy::upstream::{ClassicTokens, UpstreamSpec};
 
 const NOW: UnixTime = UnixTime(1_795_305_600);
 const TARGET: &str = "/repos/acme/alpha/contents/src/main.rs?ref=main";
@@ -90,6 +90,7 @@ fn snapshot(sources: &[Source], catalogs: &[&str]) -> anyhow::Result<Snapshot> {
         hosts: vec!["git.example.com".into()],
         path_prefix: None,
         catalogs: catalogs.iter().map(|name| (*name).into()).collect(),
+        classic: ClassicTokens::default(),
         file: "portcullis.yaml".into(),
     };
     compile(sources, &[upstream], &TokenFormat::default(), 1).map_err(|faults| anyhow!(describe(&faults)))
@@ -152,7 +153,10 @@ fn steps(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
         let places = upstream.forbidden_places();
         bencher.iter(|| credential::take(black_box(headers), target, places, &snapshot.format));
     });
-    let token = credential::take(headers, target, upstream.forbidden_places(), &snapshot.format)?;
+    let places = upstream.forbidden_places();
+    let Credential::Token(token) = credential::take(headers, target, places, &snapshot.format)? else {
+        anyhow::bail!("not a token");
+    };
     group.bench_function("look_up", |bencher| {
         bencher.iter(|| snapshot.token(black_box(&token.digest), &Kept::default()).is_some());
     });

@@ -28,7 +28,7 @@ use portcullis::live::{Inputs, LivePolicy, Look, Reload};
 use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
-use portcullis::policy::upstream::UpstreamSpec;
+use portcullis::policy::upstream::{ClassicTokens, UpstreamSpec};
 
 const NOW: UnixTime = UnixTime(1_795_305_600);
 const FILES: u32 = 20;
@@ -204,6 +204,7 @@ fn main() -> anyhow::Result<()> {
         hosts: vec!["git.example.com".into()],
         path_prefix: None,
         catalogs: vec!["git".into(), "github".into()],
+        classic: ClassicTokens::default(),
         file: "portcullis.yaml".into(),
     };
     let inputs =

@@ -102,6 +102,7 @@ fn text(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
     let reason = refusal.reason();
     let detail = refusal.public_message();
     let message = style.messages.get(&reason).unwrap_or(&detail);
+    let message = message.trim_end_matches('.');
     Bytes::from(format!("Portcullis: {message}.\n{reason}, request {id}\n"))
 }
 

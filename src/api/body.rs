@@ -25,6 +25,7 @@ pub(super) struct TokenBody {
     resource_owner: Option<String>,
     repositories: Option<Repositories>,
     permissions: Option<PermissionBody>,
+    bundle: Option<String>,
     resource_owners: Option<Vec<PartBody>>,
     expires_at: Option<String>,
     expires_in: Option<i64>,
@@ -38,6 +39,7 @@ struct PartBody {
     resource_owner: String,
     repositories: Option<Repositories>,
     permissions: Option<PermissionBody>,
+    bundle: Option<String>,
 }
 
 /// `"all"`, `"none"`, or names.
@@ -162,16 +164,17 @@ impl TokenBody {
 
     /// `None` where nothing is said of it.
     fn parts(self, call: &Call<'_>, errors: &mut Vec<FieldError>) -> Option<Vec<Part>> {
-        let Self { resource_owner, repositories, permissions, resource_owners, .. } = self;
+        let Self { resource_owner, repositories, permissions, bundle, resource_owners, .. } = self;
+        let bare = repositories.is_none() && permissions.is_none() && bundle.is_none();
         match (resource_owner, resource_owners) {
             (Some(resource_owner), None) => {
-                let one = PartBody { resource_owner, repositories, permissions };
+                let one = PartBody { resource_owner, repositories, permissions, bundle };
                 Some(vec![one.part(call, errors)])
             }
-            (None, Some(parts)) if repositories.is_none() && permissions.is_none() => {
+            (None, Some(parts)) if bare => {
                 Some(parts.into_iter().map(|part| part.part(call, errors)).collect())
             }
-            (None, None) if repositories.is_none() && permissions.is_none() => None,
+            (None, None) if bare => None,
             (None, None) => {
                 errors.push(missing("resource_owner"));
                 Some(Vec::new())
@@ -201,13 +204,33 @@ impl PartBody {
                 }
             },
         };
-        let permissions = match self.permissions {
-            None => Permissions::default(),
-            Some(PermissionBody::Flat(levels)) => flat(&levels, call, errors),
-            Some(PermissionBody::ByScope(scopes)) => by_scope(&scopes, errors),
+        let permissions = match (self.permissions, self.bundle) {
+            (None, None) => Permissions::default(),
+            (Some(PermissionBody::Flat(levels)), None) => flat(&levels, call, errors),
+            (Some(PermissionBody::ByScope(scopes)), None) => by_scope(&scopes, errors),
+            (None, Some(name)) => bundle(&name, call, errors),
+            (Some(_), Some(_)) => {
+                let message = "expected `permissions` or `bundle`, not both";
+                errors.push(FieldError::invalid("bundle", message));
+                Permissions::default()
+            }
         };
         Part { owner: self.resource_owner, terms: Terms { reach, permissions } }
     }
+}
+
+/// What the policy files call `name`.
+fn bundle(name: &str, call: &Call<'_>, errors: &mut Vec<FieldError>) -> Permissions {
+    call.policy.bundles.get(name).cloned().unwrap_or_else(|| {
+        let known: Vec<_> = call.policy.bundles.keys().map(|known| format!("`{known}`")).collect();
+        let known = if known.is_empty() {
+            "there are none".to_owned()
+        } else {
+            format!("there are {}", known.join(", "))
+        };
+        errors.push(FieldError::invalid("bundle", format!("unknown bundle `{name}`; {known}")));
+        Permissions::default()
+    })
 }
 
 fn level(text: &str, name: &str, errors: &mut Vec<FieldError>) -> Option<Level> {

@@ -124,11 +124,16 @@ impl Call<'_> {
         match *segments.as_slice() {
             ["user"] if is(&Method::GET) => self.who_am_i().await,
             ["token"] if is(&Method::GET) => self.this_token().await,
+            ["bundles"] if is(&Method::GET) => Ok(self.bundles()),
             ["introspect"] if is(&Method::POST) => self.introspect().await,
             ["sessions", "current"] if is(&Method::DELETE) => self.sign_out().await,
             ["users"] if is(&Method::GET) => self.users().await,
             ["users", login, "suspended"] if is(&Method::PUT) => self.suspend(login, true).await,
             ["users", login, "suspended"] if is(&Method::DELETE) => self.suspend(login, false).await,
+            ["classic-tokens"] if is(&Method::GET) => {
+                self.administers()?;
+                self.classic_uses(None).await
+            }
             ["audit-log"] if is(&Method::GET) => self.audit_of_everything().await,
             ["user", "personal-access-tokens", ref rest @ ..] => self.own(rest).await,
             ["orgs", org, ref rest @ ..] => self.organization(org, rest).await,

@@ -58,6 +58,7 @@ impl Call<'_> {
                 let grant = grant.filter(|grant| grant.revoked_at.is_none());
                 self.repositories(org, grant.map(|grant| grant.part)).await
             }
+            ["classic-tokens"] if reads => self.classic_uses(Some(org.to_owned())).await,
             ["audit-log"] if reads => self.audit_of(org).await,
             _ => Err(ApiError::NotFound),
         }

@@ -24,6 +24,9 @@ use crate::policy::tokens::parse_moment;
 use crate::store::audit::AuditQuery;
 use crate::store::rows::PermissionWords;
 
+/// Uses of the hosts' own credentials that are told at a time.
+const MOST_USES: usize = 1000;
+
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 24 * 60 * 60 * SECOND;
 
@@ -161,7 +164,26 @@ impl Call<'_> {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    fn administers(&self) -> Result<(), ApiError> {
+    /// `GET /orgs/{org}/classic-tokens` and `GET /classic-tokens`.
+    pub(super) async fn classic_uses(&self, org: Option<String>) -> Answered {
+        let find = move |reads: crate::store::Reads<'_>| reads.classic_uses(org.as_deref(), MOST_USES);
+        let uses = self.api.issuer.store.read(find).await?;
+        let shown = uses.iter().map(|used| {
+            json!({
+                "hashed_token": used.digest,
+                "upstream": used.upstream,
+                "organization": Some(&used.owner).filter(|owner| !owner.is_empty()),
+                "uses": used.times,
+                "first_used_at": moment(used.first_used_at),
+                "last_used_at": moment(used.last.at),
+                "last_used_from": used.last.from,
+                "last_used_by": used.last.by,
+            })
+        });
+        Ok(json_answer(StatusCode::OK, &shown.collect::<Vec<_>>()))
+    }
+
+    pub(super) fn administers(&self) -> Result<(), ApiError> {
         if self.is_administrator() {
             return Ok(());
         }

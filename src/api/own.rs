@@ -11,6 +11,7 @@ use crate::api::{Answered, Call, Caller};
 use crate::domain::grant::UnixTime;
 use crate::issuer::issue::Renewal;
 use crate::issuer::{IssueError, Issued};
+use crate::store::rows::PermissionWords;
 
 impl Call<'_> {
     /// Below `/user/personal-access-tokens`.
@@ -93,6 +94,14 @@ impl Call<'_> {
             value.insert("token".to_owned(), issued.text.expose().into());
         }
         json_answer(StatusCode::CREATED, &value)
+    }
+
+    /// `GET /bundles`.
+    pub(super) fn bundles(&self) -> Response<Bytes> {
+        let shown = self.policy.bundles.iter().map(|(name, permissions)| {
+            serde_json::json!({ "name": name, "permissions": PermissionWords::from(permissions) })
+        });
+        json_answer(StatusCode::OK, &shown.collect::<Vec<_>>())
     }
 
     /// `GET /user`.

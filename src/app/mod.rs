@@ -9,6 +9,7 @@ pub mod signals;
 mod sockets;
 pub mod start;
 mod successor;
+mod upkeep;
 mod workers;
 
 use std::io;
@@ -148,6 +149,9 @@ impl Running {
         result = result.and(background);
         let flushed = self.state.recorder.audit.flush(FLUSH_TIME);
         self.state.recorder.traces.flush(FLUSH_TIME);
+        if let Some(api) = &self.state.api {
+            api.issuer.store.flush(FLUSH_TIME);
+        }
         tracing::info!(audit = ?flushed, "stopped");
         result
     }

@@ -22,6 +22,7 @@ use crate::app::certificates::{self, Served};
 use crate::app::inherit::Inherited;
 use crate::app::reload::{Reloaded, Reloader};
 use crate::app::sockets::{self, Listening};
+use crate::app::upkeep::Upkeep;
 use crate::app::workers::Crew;
 use crate::app::{AppError, Running};
 use crate::config::credential::read_credential;
@@ -38,8 +39,9 @@ use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
 use crate::issuer::{Issuer, IssuerLimits};
 use crate::live::{Inputs, LivePolicy};
-use crate::policy::upstream::UpstreamSpec;
+use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 use crate::record::Recorder;
+use crate::record::audit::uses::Used;
 use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
@@ -47,6 +49,7 @@ use crate::record::request_id::RequestIds;
 use crate::record::traces::{Collector, TraceSettings, Traces};
 use crate::record::worker::WorkerRecorder;
 use crate::store::Store;
+use crate::store::rows::LastUse;
 use crate::{clock, tls};
 
 /// How long a request for the embedded git host waits for a place.
@@ -62,6 +65,7 @@ pub fn inputs(config: &Config, file: &Path) -> Inputs {
         hosts: upstream.hosts.clone(),
         path_prefix: upstream.path_prefix.clone(),
         catalogs: upstream.catalogs.clone(),
+        classic: if upstream.classic { ClassicTokens::Pass } else { ClassicTokens::Refuse },
         file: file.to_owned(),
     };
     Inputs {
@@ -93,7 +97,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
+    let api = store.and_then(|store| api(config, store, &live, &recorder)).map(Arc::new);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
@@ -104,23 +108,14 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
         .map(|upstream| host(upstream, &recorder, api.as_ref()))
         .collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
-    let (sockets, control_socket) = sockets::open(config, inherited)?;
-    let mut listeners = Vec::new();
-    for (served, sockets) in served.iter_mut().zip(sockets) {
-        let system =
-            |source| AppError::System { what: format!("listening on {}", served.config.bind), source };
-        let listener = Arc::clone(&served.listener);
-        let listening = Listening::on(sockets, served.config.name.as_ref(), listener).map_err(system)?;
-        served.address = listening.address;
-        listeners.push(listening);
-    }
+    let (listeners, control_socket) = listen(config, &mut served, inherited)?;
     let addresses: Vec<_> = served.iter().map(|served| served.address).collect();
     let control = control_socket.as_ref().and_then(|socket| socket.local_addr().ok());
     let crew =
         Crew { gateway: Arc::clone(&gateway), hosts, listeners, size: config.workers, drain: config.drain };
     let supervision = crew.start()?;
-    let request_ids = RequestIds::from_system()
-        .map_err(|source| AppError::System { what: "starting the control plane".into(), source })?;
+    let system = |source| AppError::System { what: "starting the control plane".into(), source };
+    let request_ids = RequestIds::from_system().map_err(system)?;
     let state = Arc::new(ControlState { recorder, readiness: Readiness::new(), api, request_ids });
     let (reload, reloads) = mpsc::channel(1);
     let listening = Arc::new(ArcSwap::from_pointee(addresses.clone()));
@@ -134,12 +129,12 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     // The control plane is asked as soon as it listens.
     state.readiness.snapshot_loaded();
     let (leave_control, leaves) = watch::channel(false);
-    let system = |source| AppError::System { what: "starting the control plane".into(), source };
     let socket = control_socket.as_ref().map(StdListener::try_clone).transpose().map_err(system)?;
-    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves };
+    let upkeep = upkeep(config, state.api.as_ref());
+    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves, upkeep };
     let run = move || background(control_plane, reloads);
     let background = thread::Builder::new().name("control".into()).spawn(run).map_err(system)?;
-    let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len());
+    let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len() + snapshot.stored.len());
     tracing::info!(listeners = ?addresses, ?control, upstreams, tokens, "serving");
     Ok(Running {
         listeners: addresses,
@@ -155,8 +150,57 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     })
 }
 
+/// The listeners of `served` with their sockets, whose addresses are noted, and the control plane's socket.
+fn listen(
+    config: &Config,
+    served: &mut [Served],
+    inherited: Inherited,
+) -> Result<(Vec<Listening>, Option<StdListener>), AppError> {
+    let (sockets, control_socket) = sockets::open(config, inherited)?;
+    let mut listeners = Vec::new();
+    for (served, sockets) in served.iter_mut().zip(sockets) {
+        let system =
+            |source| AppError::System { what: format!("listening on {}", served.config.bind), source };
+        let listener = Arc::clone(&served.listener);
+        let listening = Listening::on(sockets, served.config.name.as_ref(), listener).map_err(system)?;
+        served.address = listening.address;
+        listeners.push(listening);
+    }
+    Ok((listeners, control_socket))
+}
+
+/// What is to be kept up of `api`. Where no audit lines are kept, nobody knows which tokens are used.
+fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
+    let settings = config.api.as_ref()?;
+    Some(Upkeep {
+        api: Arc::clone(api?),
+        max_staleness: settings.max_staleness,
+        unused_after: settings.revoke_unused_after.filter(|_| config.audit != AuditOutput::Off),
+    })
+}
+
+/// Has the store told when tokens were used last.
+fn note_uses(recorder: &Recorder, store: Store) {
+    recorder.audit.tell_uses(Box::new(move |uses| {
+        store.write_aside(move |changes| {
+            for used in &uses {
+                let by = if used.git { "git" } else { "rest" };
+                let last = LastUse { at: used.at, from: used.from.to_string(), by: by.to_owned() };
+                match &used.used {
+                    Used::Token(public_id) => changes.note_use(public_id, &last),
+                    Used::Classic { digest, upstream, owner } => {
+                        changes.note_classic_use((digest, upstream, owner), used.times, &last)
+                    }
+                }?;
+            }
+            changes.trim_classic_uses()
+        });
+    }));
+}
+
 /// The API over `store`.
-fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Option<Api> {
+fn api(config: &Config, store: Store, live: &Arc<LivePolicy>, recorder: &Recorder) -> Option<Api> {
+    note_uses(recorder, store.clone());
     let settings = config.api.as_ref()?;
     let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api)?;
     let limits = IssuerLimits {
@@ -177,12 +221,13 @@ struct ControlPlane {
     socket: Option<StdListener>,
     state: Arc<ControlState>,
     leaves: watch::Receiver<bool>,
+    upkeep: Option<Upkeep>,
 }
 
 /// What runs beside the data plane, on a thread of its own: the control listener, and the reloads, with whose end it
 /// ends.
 fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
-    let ControlPlane { socket, state, mut leaves } = control;
+    let ControlPlane { socket, state, mut leaves, upkeep } = control;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let (ended, end) = oneshot::channel::<()>();
@@ -202,7 +247,16 @@ fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
                 control::serve(listener, state, told).await;
             }
         };
-        tokio::join!(serving, reloads);
+        let keeping_up = async move {
+            match upkeep {
+                Some(upkeep) => upkeep.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(serving, reloads) } => {}
+            () = keeping_up => {}
+        }
         Ok(())
     })
 }
@@ -212,7 +266,8 @@ struct LiveCensus(Arc<LivePolicy>);
 
 impl Census for LiveCensus {
     fn states(&self, now: UnixTime) -> TokenCounts {
-        let states = self.0.peek().tokens.states(now);
+        let snapshot = self.0.peek();
+        let states = snapshot.tokens.states(now).plus(snapshot.stored.states(now));
         TokenCounts {
             active: states.active,
             expired: states.expired,
@@ -223,7 +278,8 @@ impl Census for LiveCensus {
     }
 
     fn expiring(&self, now: UnixTime, seconds: i64) -> usize {
-        self.0.peek().tokens.expiring(now, seconds)
+        let snapshot = self.0.peek();
+        snapshot.tokens.expiring(now, seconds) + snapshot.stored.expiring(now, seconds)
     }
 }
 

@@ -91,7 +91,8 @@ impl Catalog {
         if name.is_empty() || !name.bytes().all(plain) {
             faults.add(&document.catalog, "a catalog's name holds lower-case letters, digits and `-`");
         }
-        let style = style(&document.errors, document.accepted_permissions_header.as_ref(), &mut faults);
+        let told = [&document.accepted_permissions_header, &document.token_expiration_header];
+        let style = style(&document.errors, told.map(Option::as_ref), &mut faults);
         let permissions =
             document.permissions.0.iter().map(|(name, value)| permission(name, value, &mut faults)).collect();
         let mut routes = Vec::new();
@@ -157,7 +158,7 @@ impl Faults<'_> {
 
 fn style(
     document: &ErrorsDocument,
-    accepted: Option<&Spanned<String>>,
+    told: [Option<&Spanned<String>>; 2],
     faults: &mut Faults<'_>,
 ) -> ErrorStyle {
     let mut style =
@@ -175,12 +176,14 @@ fn style(
             Err(_) => faults.add(challenge, "a challenge is one line of ASCII text"),
         }
     }
-    if let Some(name) = accepted {
-        match HeaderName::try_from(&name.value) {
-            Ok(value) => style.accepted_header = Some(value),
-            Err(_) => faults.add(name, format!("`{}` is no name of a header field", name.value)),
+    [style.accepted_header, style.expiration_header] = told.map(|name| {
+        let name = name?;
+        let value = HeaderName::try_from(&name.value);
+        if value.is_err() {
+            faults.add(name, format!("`{}` is no name of a header field", name.value));
         }
-    }
+        value.ok()
+    });
     for (word, message) in &document.messages {
         if let Some(reason) = reason(word, message, faults) {
             style.messages.insert(reason, message.value.clone());

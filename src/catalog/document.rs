@@ -20,6 +20,8 @@ pub struct CatalogDocument {
     pub resource: ResourceParameters,
     /// The header field that tells which permissions would have been enough.
     pub accepted_permissions_header: Option<Spanned<String>>,
+    /// The header field of answers that tells when the token expires.
+    pub token_expiration_header: Option<Spanned<String>>,
     /// Query fields in which the host would take a credential.
     #[serde(default)]
     pub forbidden_query: Vec<String>,

@@ -32,6 +32,8 @@ pub struct ErrorStyle {
     pub statuses: HashMap<Reason, StatusCode>,
     /// The field that tells what would have been enough.
     pub accepted_header: Option<HeaderName>,
+    /// The field of answers that tells when the token expires.
+    pub expiration_header: Option<HeaderName>,
 }
 
 impl ErrorStyle {

@@ -10,7 +10,7 @@ use crate::domain::fault::{Fault, describe};
 use crate::domain::token::TokenFormat;
 use crate::live::Inputs;
 use crate::policy::snapshot::Snapshot;
-use crate::policy::upstream::UpstreamSpec;
+use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 use crate::yaml;
 
 /// The configuration where the arguments name none.
@@ -111,6 +111,7 @@ fn outline(file: &Path) -> Option<Inputs> {
             hosts: Vec::new(),
             path_prefix: None,
             catalogs: upstream.catalogs,
+            classic: ClassicTokens::default(),
             file: file.to_owned(),
         })
     };

@@ -6,6 +6,7 @@ use crate::config::check::Checker;
 use crate::config::document::{ApiFields, Document};
 use crate::config::upstream::{self, Origin};
 use crate::config::{Api, Host, Identity, Limits, Timeouts, Upstream};
+use crate::units::parse_duration;
 use crate::yaml::{Spanned, place};
 
 /// What the upstream is called that is the gateway itself, and its catalog.
@@ -14,18 +15,15 @@ pub const OWN_NAME: &str = "portcullis";
 /// The most that the two bounds of users can be set to.
 const MOST: usize = 1_000_000;
 
-/// The file of `store`; `Some(None)` where there is none.
-pub(super) fn store(field: Option<&Spanned<String>>, checker: &mut Checker<'_>) -> Option<Option<PathBuf>> {
-    let Some(field) = field else {
-        return Some(None);
-    };
+/// The file of `store`.
+pub(super) fn store(field: &Spanned<String>, checker: &mut Checker<'_>) -> Option<PathBuf> {
     let expected = "expected `sqlite:` and a file, such as `sqlite:portcullis.db`";
     let Some(file) = field.value.strip_prefix("sqlite:").filter(|file| !file.is_empty()) else {
         return checker.fault(place(field), format!("{expected}, not `{}`", field.value));
     };
     let path = checker.directory().join(file);
     match path.parent() {
-        Some(parent) if parent.is_dir() && !path.is_dir() => Some(Some(path)),
+        Some(parent) if parent.is_dir() && !path.is_dir() => Some(path),
         _ => {
             let message = format!("expected a file in an existing directory, not `{}`", path.display());
             checker.fault(place(field), message)
@@ -47,18 +45,22 @@ pub(super) fn apart(document: &Document, store: &Path, policies: &Path, checker:
     }
 }
 
-/// The bounds and the URL of the API; `Some(None)` where there is no store.
-pub(super) fn api(document: &Document, checker: &mut Checker<'_>) -> Option<Option<Api>> {
-    let Some(field) = &document.api else {
-        return Some(document.store.as_ref().map(|_| Api::default()));
-    };
+/// The bounds and the URL of the API.
+pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut Checker<'_>) -> Option<Api> {
     if document.store.is_none() {
         return checker.fault(
             place(field),
             "the API keeps what is made with it in a store; add `store: sqlite:portcullis.db`",
         );
     }
-    let ApiFields { hosts: _, url, tokens_per_user, repositories_per_token } = &field.value;
+    let ApiFields {
+        hosts: _,
+        url,
+        tokens_per_user,
+        repositories_per_token,
+        max_staleness,
+        revoke_unused_after,
+    } = &field.value;
     let default = Api::default();
     let url = match url {
         None => Some(None),
@@ -67,7 +69,19 @@ pub(super) fn api(document: &Document, checker: &mut Checker<'_>) -> Option<Opti
     let tokens_per_user = checker.number(tokens_per_user.as_ref(), 1..=MOST, default.tokens_per_user);
     let repositories =
         checker.number(repositories_per_token.as_ref(), 1..=MOST, default.repositories_per_token);
-    Some(Some(Api { url: url?, tokens_per_user: tokens_per_user?, repositories_per_token: repositories? }))
+    let max_staleness = checker.duration(max_staleness.as_ref(), default.max_staleness);
+    let revoke_unused_after = match revoke_unused_after {
+        None => Some(default.revoke_unused_after),
+        Some(word) if word.value == "never" => Some(None),
+        Some(text) => checker.accept(text, parse_duration(&text.value)).map(Some),
+    };
+    Some(Api {
+        url: url?,
+        tokens_per_user: tokens_per_user?,
+        repositories_per_token: repositories?,
+        max_staleness: max_staleness?,
+        revoke_unused_after: revoke_unused_after?,
+    })
 }
 
 fn base_url(url: &Spanned<String>, checker: &mut Checker<'_>) -> Option<String> {
@@ -107,6 +121,7 @@ pub(super) fn own_upstream(
         host: Host::Api,
         catalogs: vec![OWN_NAME.to_owned()],
         identity: Identity::RemoteUser,
+        classic: false,
         timeouts: Timeouts {
             connect: limits.upstream_connect,
             response: limits.upstream_response,

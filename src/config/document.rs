@@ -58,6 +58,8 @@ pub(super) struct ApiFields {
     pub(super) url: Option<Spanned<String>>,
     pub(super) tokens_per_user: Option<Spanned<u64>>,
     pub(super) repositories_per_token: Option<Spanned<u64>>,
+    pub(super) max_staleness: Option<Spanned<String>>,
+    pub(super) revoke_unused_after: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +76,7 @@ pub(super) struct UpstreamFields {
     pub(super) max_children: Option<Spanned<u64>>,
     pub(super) catalogs: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) identity: Option<Spanned<IdentityFields>>,
+    pub(super) classic_tokens: Option<Spanned<String>>,
     pub(super) timeouts: Option<TimeoutFields>,
 }
 

@@ -79,11 +79,21 @@ pub struct Api {
     pub tokens_per_user: usize,
     /// How many repositories a token may list.
     pub repositories_per_token: usize,
+    /// For how long tokens of the store are gone by when it cannot be read.
+    pub max_staleness: Duration,
+    /// After which time without use a token is taken back; `None` is never.
+    pub revoke_unused_after: Option<Duration>,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { url: None, tokens_per_user: 500, repositories_per_token: 1000 }
+        Self {
+            url: None,
+            tokens_per_user: 500,
+            repositories_per_token: 1000,
+            max_staleness: Duration::from_secs(60 * 60),
+            revoke_unused_after: Some(Duration::from_secs(365 * 24 * 60 * 60)),
+        }
     }
 }
 
@@ -114,6 +124,8 @@ pub struct Upstream {
     pub catalogs: Vec<String>,
     /// How it learns who is calling.
     pub identity: Identity,
+    /// Whether credentials that it issued itself pass: `classic_tokens: pass`.
+    pub classic: bool,
     /// How long it is waited for.
     pub timeouts: Timeouts,
 }

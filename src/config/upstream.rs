@@ -83,6 +83,7 @@ fn upstream(
     let catalogs = checker.required(fields.catalogs.as_ref(), "catalogs", at);
     let catalogs = catalogs.and_then(|field| catalogs_of(field, checker));
     let timeouts = timeouts(fields.timeouts.as_ref(), limits, checker);
+    let classic = classic_tokens(fields, checker);
     let (host, identity) = match (&fields.url, &fields.git_directory) {
         (Some(url), None) => (http_host(url, fields, checker), http_identity(fields, at, checker)),
         (None, Some(directory)) => (git_host(directory, fields, checker), Some(Identity::RemoteUser)),
@@ -102,8 +103,24 @@ fn upstream(
         host: host?,
         catalogs: catalogs?,
         identity: identity?,
+        classic: classic?,
         timeouts: timeouts?,
     })
+}
+
+/// Whether credentials that the host issued pass. A directory issues none.
+fn classic_tokens(fields: &UpstreamFields, checker: &mut Checker<'_>) -> Option<bool> {
+    let Some(word) = &fields.classic_tokens else {
+        return Some(false);
+    };
+    match (word.value.as_str(), &fields.git_directory) {
+        ("refuse", _) => Some(false),
+        ("pass", None) => Some(true),
+        ("pass", Some(_)) => {
+            checker.fault(place(word), "a directory of repositories issues no credentials; leave it out")
+        }
+        (other, _) => checker.fault(place(word), format!("expected `pass` or `refuse`, not `{other}`")),
+    }
 }
 
 /// Every element of a list through `check`; at least one.

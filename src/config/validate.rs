@@ -12,7 +12,7 @@ use crate::config::document::{
 };
 use crate::config::upstream::{self, host_name};
 use crate::config::{
-    AuditOutput, CONTROL_NAME, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream,
+    Api, AuditOutput, CONTROL_NAME, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream,
     WhenFull, api, tracing,
 };
 use crate::domain::fault::{Fault, Place};
@@ -46,8 +46,8 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
     // Faults of upstreams are told also where a limit is wrong.
     let defaults = limits.unwrap_or_default();
     let mut upstreams = upstream::upstreams(document.upstreams.as_ref(), &defaults, &mut checker);
-    let store = api::store(document.store.as_ref(), &mut checker);
-    let own = api::api(document, &mut checker);
+    let store = document.store.as_ref().map(|field| api::store(field, &mut checker));
+    let own = own_api(document, &mut checker);
     if let (Some(Some(_)), Some(upstreams)) = (&own, &mut upstreams) {
         let itself = api::own_upstream(document, &defaults, upstreams, &mut checker);
         upstreams.extend(itself);
@@ -75,8 +75,8 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
             listeners: listeners?.into_iter().map(|(listener, _)| listener).collect(),
             control: control?.map(|(control, _)| control),
             policies: policies?,
-            store: store?,
-            api: own?,
+            store: whole_or_absent(store)?,
+            api: whole_or_absent(own)?,
             upstreams: upstreams?,
             limits: limits?,
             audit: audit?,
@@ -92,6 +92,25 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
     match whole {
         Some(config) if faults.is_empty() => Ok(config),
         _ => Err(faults),
+    }
+}
+
+/// The API, which is there where a store is.
+#[expect(clippy::option_option, reason = "there, faulty and absent are three things")]
+fn own_api(document: &Document, checker: &mut Checker<'_>) -> Option<Option<Api>> {
+    match &document.api {
+        Some(field) => Some(api::api(field, document, checker)),
+        None => document.store.as_ref().map(|_| Some(Api::default())),
+    }
+}
+
+/// What was checked, where it was there; `None` where it has a fault.
+#[expect(clippy::option_option, reason = "there, faulty and absent are three things")]
+fn whole_or_absent<T>(checked: Option<Option<T>>) -> Option<Option<T>> {
+    match checked {
+        None => Some(None),
+        Some(None) => None,
+        Some(Some(whole)) => Some(Some(whole)),
     }
 }
 

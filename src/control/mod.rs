@@ -5,6 +5,7 @@
 
 pub mod process;
 pub mod readiness;
+mod store;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -32,6 +33,7 @@ use crate::control::readiness::Readiness;
 use crate::domain::target::CanonicalTarget;
 use crate::record::Recorder;
 use crate::record::request_id::RequestIds;
+use crate::store::Health;
 use crate::tasks;
 
 /// Some scrapers, some probes and a person; more than these wait in the kernel's queue.
@@ -66,6 +68,13 @@ pub struct ControlState {
     pub api: Option<Arc<Api>>,
     /// Ids of calls.
     pub request_ids: RequestIds,
+}
+
+impl ControlState {
+    /// How the store is, where there is one.
+    fn health(&self) -> Option<Health> {
+        self.api.as_ref().map(|api| api.issuer.store.health())
+    }
 }
 
 /// Serves `listener` until `shutdown`, then lets the answers under way go out.
@@ -207,11 +216,17 @@ fn show(page: Page, method: &Method, state: &ControlState) -> Response<Full<Byte
         Page::Index => text(StatusCode::OK, ROUTES.to_owned()),
         Page::Live => text(StatusCode::OK, "ok\n".to_owned()),
         Page::Ready => match state.readiness.failed_checks().as_slice() {
-            [] => text(StatusCode::OK, "ok\n".to_owned()),
+            [] => {
+                let complaints = state.health().map(store::complaints).unwrap_or_default();
+                text(StatusCode::OK, format!("ok\n{complaints}"))
+            }
             failed => text(StatusCode::SERVICE_UNAVAILABLE, failed.concat()),
         },
         Page::Metrics => {
-            let mut response = text(StatusCode::OK, state.recorder.metrics.render() + &process::render());
+            let mut response = text(StatusCode::OK, {
+                let store = state.health().map(store::render).unwrap_or_default();
+                state.recorder.metrics.render() + &process::render() + &store
+            });
             response.headers_mut().insert(CONTENT_TYPE, METRICS_TEXT);
             response
         }

@@ -29,6 +29,8 @@ pub enum Reason {
     TokenPending,
     /// Its user is suspended.
     UserSuspended,
+    /// The store was not followed for too long.
+    StoreStale,
     /// Not in the catalog.
     NoRoute,
     /// Asks to leave HTTP.
@@ -66,7 +68,7 @@ pub enum Side {
 
 impl Reason {
     /// All of them, in the order of the decision.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::LimitExceeded,
         Self::MalformedRequest,
         Self::AmbiguousTarget,
@@ -79,6 +81,7 @@ impl Reason {
         Self::TokenRevoked,
         Self::TokenPending,
         Self::UserSuspended,
+        Self::StoreStale,
         Self::NoRoute,
         Self::UpgradeRefused,
         Self::ResourceNotGranted,
@@ -107,6 +110,7 @@ impl Reason {
             Self::TokenRevoked => "token_revoked",
             Self::TokenPending => "token_pending",
             Self::UserSuspended => "user_suspended",
+            Self::StoreStale => "store_stale",
             Self::NoRoute => "no_route",
             Self::UpgradeRefused => "upgrade_refused",
             Self::ResourceNotGranted => "resource_not_granted",
@@ -138,7 +142,8 @@ impl Reason {
             | Self::TokenExpired
             | Self::TokenRevoked
             | Self::TokenPending
-            | Self::UserSuspended => 6,
+            | Self::UserSuspended
+            | Self::StoreStale => 6,
             Self::NoRoute | Self::UpgradeRefused => 7,
             Self::ResourceNotGranted => 8,
             Self::PermissionMissing | Self::NeverGrantable => 9,
@@ -151,7 +156,7 @@ impl Reason {
     /// Which side has to act.
     pub fn side(self) -> Side {
         match self {
-            Self::Overloaded => Side::Gateway,
+            Self::Overloaded | Self::StoreStale => Side::Gateway,
             Self::UpstreamUnreachable | Self::UpstreamTimeout | Self::UpstreamFailed => Side::Upstream,
             Self::LimitExceeded
             | Self::MalformedRequest

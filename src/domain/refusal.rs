@@ -165,6 +165,9 @@ pub enum Refusal {
     /// Step 6: its user is suspended.
     #[error("the user of this token is suspended; ask the gateway's administrators")]
     Suspended,
+    /// Step 6: what is known of it is too old.
+    #[error("the gateway cannot tell whether this token still works; try again later")]
+    Stale,
     /// Step 7: not in the catalog.
     #[error("this method and path are not in the gateway's catalog, and what is not in it does not pass")]
     NoRoute,
@@ -183,6 +186,11 @@ pub enum Refusal {
     /// Step 10.
     #[error("policy forbids this: {0}")]
     Policy(String),
+    /// Step 10: the host's own credentials are not taken there.
+    #[error(
+        "`{0}` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a personal access token with fine-grained permissions."
+    )]
+    Classic(String),
     /// Step 11.
     #[error("this token may not be used from this network")]
     Network,
@@ -216,12 +224,13 @@ impl Refusal {
             Self::Revoked => Reason::TokenRevoked,
             Self::Pending(_) => Reason::TokenPending,
             Self::Suspended => Reason::UserSuspended,
+            Self::Stale => Reason::StoreStale,
             Self::NoRoute => Reason::NoRoute,
             Self::Upgrade => Reason::UpgradeRefused,
             Self::NotGranted => Reason::ResourceNotGranted,
             Self::PermissionMissing(_) => Reason::PermissionMissing,
             Self::NeverGrantable => Reason::NeverGrantable,
-            Self::Policy(_) => Reason::PolicyForbids,
+            Self::Policy(_) | Self::Classic(_) => Reason::PolicyForbids,
             Self::Network => Reason::ConstraintFailed,
             Self::Overloaded => Reason::Overloaded,
             Self::Upstream(UpstreamError::Unreachable) => Reason::UpstreamUnreachable,
@@ -262,8 +271,9 @@ impl Refusal {
             | Self::PermissionMissing(_)
             | Self::NeverGrantable
             | Self::Policy(_)
+            | Self::Classic(_)
             | Self::Network => StatusCode::FORBIDDEN,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Stale => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::Unreachable | UpstreamError::Failed) => StatusCode::BAD_GATEWAY,
             Self::Upstream(UpstreamError::Timeout) => StatusCode::GATEWAY_TIMEOUT,
         }

@@ -7,15 +7,17 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, header};
 
 use crate::catalog::errors::ErrorStyle;
+use crate::domain::grant::UnixTime;
 use crate::domain::permission::Level;
 use crate::domain::reason::Reason;
 use crate::domain::refusal::{FramingError, Refusal};
 use crate::domain::target::{CanonicalTarget, TargetError};
 use crate::framing::head::HeadFault;
+use crate::gateway::Upstream;
 use crate::gateway::body::{AnswerBody, Inbound, Received, Upload};
 use crate::gateway::inspect::{inspect, needed};
 use crate::gateway::upstream::Outgoing;
-use crate::gateway::validity::{Asked, Validity};
+use crate::gateway::validity::{Asked, Holder, Validity};
 use crate::gateway::worker::Worker;
 use crate::headers::forward::{PeerText, to_client};
 use crate::headers::identity::Identity;
@@ -54,6 +56,9 @@ pub struct Arrived {
     /// Why it does not pass, where that is known already; the head is made up then.
     pub fault: Option<HeadFault>,
 }
+
+/// A moment that never comes.
+const NEVER: UnixTime = UnixTime(i64::MAX);
 
 /// What answers a client.
 pub type Answer = Response<RecordedBody<AnswerBody>>;
@@ -131,7 +136,8 @@ struct Passage {
     user: Arc<str>,
     writes: bool,
     validity: Arc<Validity>,
-    accepted: Option<(HeaderName, HeaderValue)>,
+    /// Fields of the answer: what would have been enough, when the token expires.
+    told: [Option<(HeaderName, HeaderValue)>; 2],
     style: Arc<ErrorStyle>,
 }
 
@@ -187,33 +193,63 @@ fn judge_request(
         .is_some_and(|matched| matched.action.requirement.needs().any(|need| need.level > Level::Read));
     let upstreams = &worker.gateway.upstreams;
     let upstream = judgment.upstream.and_then(|(index, _)| Some((index, upstreams.get(index)?)));
-    match (judgment.outcome, (upstream, judgment.grant, judgment.token)) {
-        (Ok(permit), (Some((upstream, shared)), Some(grant), Some(token))) => {
-            let user = Arc::from(grant.user());
-            let asked = Asked {
-                expires_at: grant.expires_at(),
-                token: token.digest,
-                method: parts.method.clone(),
-                peer: origin.peer.ip(),
-                target,
-                host,
-            };
+    let Some((upstream, shared)) = upstream else {
+        // A permit without an upstream cannot be; if it were, it would not pass.
+        return Err(Refused {
+            refusal: judgment.outcome.err().unwrap_or(Refusal::NoUpstream),
+            style,
+            accepted,
+        });
+    };
+    let holder = holder(&judgment, parts, shared);
+    match (judgment.outcome, holder) {
+        (Ok(permit), Some((by, (user, expires_at), identity))) => {
+            let asked =
+                Asked { by, expires_at, method: parts.method.clone(), peer: origin.peer.ip(), target, host };
             let live = Arc::clone(&worker.gateway.live);
             let validity = Validity::new(live, asked, version, record.withdrawal());
             Ok(Passage {
                 permit,
                 upstream,
-                identity: shared.identity.load_full(),
+                identity,
                 user,
                 writes,
                 validity: Arc::new(validity),
-                accepted: style.accepted_header.clone().zip(accepted),
+                told: [
+                    style.accepted_header.clone().zip(accepted),
+                    style.expiration_header.clone().and_then(|name| Some((name, expiration(expires_at)?))),
+                ],
                 style,
             })
         }
-        // A permit without an upstream, a grant and a token cannot be; if it were, it would not pass.
+        // A permit for nobody cannot be; if it were, it would not pass.
         (outcome, _) => Err(Refused { refusal: outcome.err().unwrap_or(Refusal::NoRoute), style, accepted }),
     }
+}
+
+/// Who asks, the user and until when, and how the host is told of them.
+type Held = (Holder, (Arc<str>, UnixTime), Arc<Identity>);
+
+fn holder(judgment: &Judgment<'_>, parts: &Parts, shared: &Upstream) -> Option<Held> {
+    match (judgment.token, judgment.grant, judgment.classic) {
+        (Some(token), Some(grant), None) => {
+            let who = (Arc::from(grant.user()), grant.expires_at());
+            Some((Holder::Token(token.digest), who, shared.identity.load_full()))
+        }
+        (None, None, Some(digest)) => {
+            let identity = own_credential(parts, shared)?;
+            Some((Holder::Classic(digest), (Arc::from(""), NEVER), identity))
+        }
+        _ => None,
+    }
+}
+
+/// How a host is told of whoever came with a credential that it issued: by that credential.
+fn own_credential(parts: &Parts, shared: &Upstream) -> Option<Arc<Identity>> {
+    let mut authorization = parts.headers.get(header::AUTHORIZATION)?.clone();
+    authorization.set_sensitive(true);
+    let others = shared.identity.load_full();
+    Some(Arc::new(Identity::Classic { authorization, others }))
 }
 
 /// What the record keeps of a decision.
@@ -258,6 +294,9 @@ fn describe(judgment: &Judgment<'_>, snapshot: &Snapshot, worker: &Worker, recor
     if let Some(token) = judgment.token {
         let (token_name, user) = judgment.grant.map(|grant| (grant.name(), grant.user())).unzip();
         record.identified(&Caller { token_id: Some(token.public_id), token_name, user });
+    }
+    if let Some(digest) = judgment.classic {
+        record.came_with(&digest);
     }
     if let Some(matched) = judgment.matched {
         let action = matched.action;
@@ -311,7 +350,7 @@ async fn forward(
     match sent {
         Ok(response) => {
             let response = response.map(|body| body.in_place(place));
-            Ok(with_accepted(response, passage.accepted, &request_id))
+            Ok(with_fields(response, passage.told, &request_id))
         }
         // An upload that was cut, because its permit no longer stands or by its client, looks like a failure of the host.
         Err(refusal) => Err(Refused {
@@ -322,15 +361,21 @@ async fn forward(
     }
 }
 
-/// What goes back: the host's answer, scrubbed, with what would have been enough.
-fn with_accepted(
+/// What goes back: the host's answer, scrubbed, with the gateway's own fields.
+fn with_fields(
     mut response: Response<AnswerBody>,
-    accepted: Option<(HeaderName, HeaderValue)>,
+    told: [Option<(HeaderName, HeaderValue)>; 2],
     request_id: &HeaderValue,
 ) -> Response<AnswerBody> {
     to_client(response.headers_mut(), request_id);
-    if let Some((name, value)) = accepted {
+    for (name, value) in told.into_iter().flatten() {
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+/// When a token expires, as GitHub has it: `2027-10-12 09:00:00 UTC`; `None` where it does not.
+fn expiration(moment: UnixTime) -> Option<HeaderValue> {
+    let moment = jiff::Timestamp::from_second(moment.0).ok()?;
+    HeaderValue::try_from(moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).ok()
 }

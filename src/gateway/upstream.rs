@@ -13,7 +13,7 @@ use crate::gateway::body::{AnswerBody, Upload, client_fault};
 use crate::gateway::outflow::push_field;
 use crate::gateway::pool::{HostRequest, Pool};
 
-use crate::gateway::validity::Validity;
+use crate::gateway::validity::{Holder, Validity};
 use crate::git_host::{Caller, GitHost, ServeError};
 use crate::headers::forward::{Hop, PeerText, to_upstream};
 use crate::headers::identity::Identity;
@@ -128,7 +128,9 @@ async fn to_api(api: &Api, outgoing: Outgoing<'_>) -> Result<Response<AnswerBody
         Err(error) if error.is::<LengthLimitError>() => return Err(Limit::BodyBytes.into()),
         Err(error) => return Err(client_fault(&*error).unwrap_or_else(|| UpstreamError::Failed.into())),
     };
-    let caller = ApiCaller::Token(validity.token(), outgoing.user.to_owned());
+    // No credential but a token comes so far: nobody issues others for the gateway itself.
+    let Holder::Token(digest) = validity.holder() else { return Err(Refusal::UnknownToken) };
+    let caller = ApiCaller::Token(digest, outgoing.user.to_owned());
     let request = ApiRequest {
         method: &parts.method,
         target: validity.target(),

@@ -42,10 +42,19 @@ pub struct Asked {
     pub host: HeaderValue,
     /// The client's address.
     pub peer: IpAddr,
-    /// The token.
-    pub token: TokenDigest,
-    /// When the token expires.
+    /// Who asked.
+    pub by: Holder,
+    /// When their credential expires, as far as that is known.
     pub expires_at: UnixTime,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Whoever holds the token with this digest.
+    Token(TokenDigest),
+    /// Whoever holds the credential with this digest, which the host issued.
+    Classic(TokenDigest),
 }
 
 impl Validity {
@@ -59,9 +68,9 @@ impl Validity {
         &self.asked.target
     }
 
-    /// The digest of the token that asked.
-    pub fn token(&self) -> TokenDigest {
-        self.asked.token
+    /// Who asked.
+    pub fn holder(&self) -> Holder {
+        self.asked.by
     }
 
     /// The host name that the client asked for.
@@ -104,7 +113,11 @@ impl Validity {
             now: clock::now(),
             kept: &Kept::default(),
         };
-        match judge_claim(&snapshot, &question, Claim::Digest(self.asked.token)).outcome {
+        let claim = match self.asked.by {
+            Holder::Token(digest) => Claim::Digest(digest),
+            Holder::Classic(digest) => Claim::Classic(digest),
+        };
+        match judge_claim(&snapshot, &question, claim).outcome {
             Ok(_permit) => {
                 self.judged_by.store(version, Ordering::Relaxed);
                 true

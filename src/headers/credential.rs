@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::refusal::{CredentialError, Refusal};
 use crate::domain::target::{CanonicalTarget, cut};
-use crate::domain::token::{TokenFormat, TokenText};
+use crate::domain::token::{TokenDigest, TokenError, TokenFormat, TokenText};
 use crate::headers::{bare_field, fold, folds_to};
 
 /// Places where a host would take a credential, and where none may stand.
@@ -84,17 +84,26 @@ fn first_in_query<T>(target: &CanonicalTarget, found: impl Fn(&str) -> Option<T>
     })
 }
 
-/// The one token that the request carries.
+/// The one credential that a request carries. Its text is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// A token of this gateway.
+    Token(TokenText),
+    /// Anything else, by its digest: what the host itself issued.
+    Classic(TokenDigest),
+}
+
+/// The one credential that the request carries.
 ///
 /// # Errors
 /// [`Refusal::Credential`] where there is none, more than one, or one in a forbidden place; [`Refusal::Token`] where it
-/// is no token of this gateway.
+/// starts like a token of this gateway and is none.
 pub fn take(
     headers: &HeaderMap,
     target: &CanonicalTarget,
     forbidden: &ForbiddenPlaces,
     format: &TokenFormat,
-) -> Result<TokenText, Refusal> {
+) -> Result<Credential, Refusal> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let field = fields.next();
     if fields.next().is_some() {
@@ -108,7 +117,7 @@ pub fn take(
 }
 
 /// Reads `Authorization` (RFC 9110 section 11.6.2; Basic: RFC 7617; `token`: GitHub's).
-fn authorization(field: &HeaderValue, format: &TokenFormat) -> Result<TokenText, Refusal> {
+fn authorization(field: &HeaderValue, format: &TokenFormat) -> Result<Credential, Refusal> {
     let field = field.to_str().map_err(|_| CredentialError::Scheme)?;
     let (scheme, rest) = field.split_once(' ').ok_or(CredentialError::Scheme)?;
     let credential = rest.trim_matches(' ');
@@ -116,7 +125,7 @@ fn authorization(field: &HeaderValue, format: &TokenFormat) -> Result<TokenText,
         return Err(CredentialError::Missing.into());
     }
     if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") {
-        return Ok(format.parse(credential)?);
+        return read(credential, format);
     }
     if scheme.eq_ignore_ascii_case("basic") {
         return basic(credential, format);
@@ -125,7 +134,7 @@ fn authorization(field: &HeaderValue, format: &TokenFormat) -> Result<TokenText,
 }
 
 /// The token is the password, with any user; or the user, with no password or `x-oauth-basic`.
-fn basic(credential: &str, format: &TokenFormat) -> Result<TokenText, Refusal> {
+fn basic(credential: &str, format: &TokenFormat) -> Result<Credential, Refusal> {
     let decoded = Zeroizing::new(STANDARD.decode(credential).map_err(|_| CredentialError::Scheme)?);
     let pair = str::from_utf8(&decoded).map_err(|_| CredentialError::Scheme)?;
     let (user, password) = pair.split_once(':').ok_or(CredentialError::Scheme)?;
@@ -133,18 +142,26 @@ fn basic(credential: &str, format: &TokenFormat) -> Result<TokenText, Refusal> {
         if user.is_empty() {
             return Err(CredentialError::Missing.into());
         }
-        return Ok(format.parse(user)?);
+        return read(user, format);
     }
     if user.starts_with(format.prefix()) && user != password {
         return Err(CredentialError::Several.into());
     }
-    Ok(format.parse(password)?)
+    read(password, format)
+}
+
+/// A mistyped token of this gateway is none of the host's.
+fn read(text: &str, format: &TokenFormat) -> Result<Credential, Refusal> {
+    match format.parse(text) {
+        Ok(token) => Ok(Credential::Token(token)),
+        Err(TokenError::Prefix) => Ok(Credential::Classic(TokenDigest::of(text))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::token::TokenError;
 
     fn text(fill: u8) -> String {
         TokenFormat::default().assemble(&[fill; 128]).unwrap().expose().to_owned()
@@ -164,8 +181,10 @@ mod tests {
             headers.append(name, value.parse().unwrap());
         }
         let target = CanonicalTarget::parse(target).unwrap();
-        take(&headers, &target, &forbidden(), &TokenFormat::default())
-            .map(|token| token.public_id.to_string())
+        match take(&headers, &target, &forbidden(), &TokenFormat::default())? {
+            Credential::Token(token) => Ok(token.public_id.to_string()),
+            Credential::Classic(_) => Err(TokenError::Prefix.into()),
+        }
     }
 
     fn basic_of(pair: &str) -> String {

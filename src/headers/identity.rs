@@ -1,5 +1,7 @@
 //! How an upstream learns who calls.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, header};
 
 use crate::headers::fold;
@@ -23,6 +25,13 @@ pub enum Identity {
     },
     /// Told outside of HTTP (`REMOTE_USER`).
     RemoteUser,
+    /// By the credential that the client came with, which the host itself issued; nobody else may be named.
+    Classic {
+        /// The value of `Authorization`, as it came, marked sensitive.
+        authorization: HeaderValue,
+        /// How the host is told of others.
+        others: Arc<Identity>,
+    },
 }
 
 /// The name cannot stand in a header field.
@@ -52,6 +61,9 @@ impl Identity {
                 field(header::AUTHORIZATION.as_str(), authorization.as_bytes());
             }
             Self::RemoteUser => {}
+            Self::Classic { authorization, .. } => {
+                field(header::AUTHORIZATION.as_str(), authorization.as_bytes());
+            }
         }
         Ok(())
     }
@@ -63,6 +75,7 @@ impl Identity {
             Self::TrustedHeader(field) => same(field),
             Self::Account { user_header, .. } => user_header.as_ref().is_some_and(same),
             Self::Sudo { .. } | Self::RemoteUser => false,
+            Self::Classic { others, .. } => others.could_be(name),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The end of a token: deleted by its user, given up by whoever holds its text, or unused for too long.
 
+use std::time::Duration;
+
 use crate::domain::grant::UnixTime;
 use crate::domain::token::TokenDigest;
 use crate::issuer::edit::cancel;
@@ -7,6 +9,9 @@ use crate::issuer::note::Event;
 use crate::issuer::{IssueError, Issuer, Setting, TokenView, own, view};
 use crate::store::Changes;
 use crate::store::rows::Revoked;
+
+/// Unused tokens that are taken back in one transaction.
+const AT_ONCE: usize = 1000;
 
 impl Issuer {
     /// Deletes one of the acting user's tokens. It works no more when this returns.
@@ -42,6 +47,28 @@ impl Issuer {
         self.change(revoke).await
     }
 
+    /// Takes back tokens that nobody has used for `unused`, nor made anew. Gives how many.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    ///
+    /// # Cancel safety
+    /// They are taken back though nobody waits for it.
+    pub async fn take_back_unused(&self, setting: Setting, unused: Duration) -> Result<usize, IssueError> {
+        let take_back = move |changes: &Changes<'_>| {
+            let unused = i64::try_from(unused.as_secs()).unwrap_or(i64::MAX);
+            let found =
+                changes.reads().unused_since(UnixTime(setting.now.0.saturating_sub(unused)), AT_ONCE)?;
+            for id in &found {
+                let known = view(changes.reads(), *id)?;
+                let why = "nobody used it for too long";
+                end(changes, &setting, &known, ("personal_access_token.destroy", why))?;
+            }
+            Ok(found.len())
+        };
+        self.change(take_back).await
+    }
+
     /// Takes back every token of which one of `digests` is a secret that works; the rest is nobody's business. Gives how
     /// many there were.
     ///
@@ -73,7 +100,8 @@ impl Issuer {
 fn is_secret(known: &TokenView, digest: &TokenDigest, now: UnixTime) -> bool {
     let overlapping =
         known.token.previous.is_some_and(|(previous, until)| previous == *digest && until > now);
-    known.token.digest == *digest || overlapping
+    let lives = known.token.expires_at.is_none_or(|moment| moment > now);
+    lives && (known.token.digest == *digest || overlapping)
 }
 
 fn end(

@@ -6,7 +6,7 @@ use crate::domain::token::TokenDigest;
 use crate::issuer::draft::{Draft, Expiry, FieldError, check_name, check_parts, check_text};
 use crate::issuer::note::Event;
 use crate::issuer::{Bound, IssueError, Issued, Issuer, Setting, TokenView, own, view};
-use crate::policy::approval::{Ruling, Wish, examine, examine_lifetime, longest_lifetime};
+use crate::policy::approval::{Because, Ruling, Wish, examine, examine_lifetime, longest_lifetime};
 use crate::store::Changes;
 use crate::store::rows::{TokenRow, UserRow};
 use crate::store::tokens::{NewSecret, NewToken};
@@ -133,25 +133,30 @@ pub(super) fn rulings(
             Ok(ruling) => rulings.push(ruling),
             Err(objections) => errors.extend(objections.into_iter().map(FieldError::from)),
         }
-        errors.extend(setting.bound.as_ref().and_then(|bound| beyond(bound, part, until)));
     }
+    errors.extend(setting.bound.iter().flat_map(|bound| beyond(bound, parts, until)));
     rulings
 }
 
 /// What a token that hands on more than it has is told.
-fn beyond(bound: &Bound, part: &Part, until: Option<UnixTime>) -> Option<FieldError> {
-    let held = bound.parts.iter().find(|held| held.owner.eq_ignore_ascii_case(&part.owner));
-    if held.is_none_or(|held| !part.terms.within(&held.terms)) {
+fn beyond(bound: &Bound, parts: &[Part], until: Option<UnixTime>) -> Vec<FieldError> {
+    let is_held = |part: &&Part| {
+        let mut held = bound.parts.iter().filter(|held| held.owner.eq_ignore_ascii_case(&part.owner));
+        held.any(|held| part.terms.within(&held.terms))
+    };
+    let lacks = |part: &Part| {
         let message = format!(
             "`{}`: the token that asks for this does not hold all of it itself; sign in, or use one that does",
             part.owner
         );
-        return Some(FieldError { field: "permissions", code: "custom", message });
-    }
-    until.is_none_or(|until| until > bound.expires_at).then(|| {
+        FieldError { field: "permissions", code: "custom", message }
+    };
+    let mut errors: Vec<_> = parts.iter().filter(|part| !is_held(part)).map(lacks).collect();
+    if until.is_none_or(|until| until > bound.expires_at) {
         let message = "the token that asks for this expires earlier itself".to_owned();
-        FieldError { field: "expires_at", code: "custom", message }
-    })
+        errors.push(FieldError { field: "expires_at", code: "custom", message });
+    }
+    errors
 }
 
 /// When a token expires that is made now.
@@ -205,6 +210,30 @@ pub(super) fn grant_or_request(
     }
 }
 
+/// What was granted without approval to a token that lived shorter, and would not be to one that lives until `until`.
+fn outgrown(setting: &Setting, known: &TokenView, until: Option<UnixTime>) -> Vec<FieldError> {
+    let lifetime = |from: UnixTime, until: Option<UnixTime>| {
+        until.map_or(i64::MAX, |until| until.0.saturating_sub(from.0))
+    };
+    let token = &known.token;
+    let is_longer = lifetime(setting.now, until) > lifetime(token.issued_at, token.expires_at);
+    let needs_approval = |part: &Part| {
+        let wish = Wish { user: &token.user, part, from: setting.now, until };
+        !matches!(examine(&setting.policy, &wish), Ok(Ruling::Granted(_)))
+    };
+    let by_rule = known.grants.iter().filter(|grant| is_longer && grant.granted_by == Because::Rule.as_str());
+    by_rule
+        .filter(|grant| needs_approval(&grant.part))
+        .map(|grant| {
+            let message = format!(
+                "`{}` granted this without approval to a token that lives shorter; choose an earlier moment",
+                grant.part.owner
+            );
+            FieldError { field: "expires_at", code: "custom", message }
+        })
+        .collect()
+}
+
 fn regenerate(
     changes: &Changes<'_>,
     setting: &Setting,
@@ -227,6 +256,8 @@ fn regenerate(
             errors.extend(objections.into_iter().map(FieldError::from));
         }
     }
+    errors.extend(setting.bound.iter().flat_map(|bound| beyond(bound, &parts, expires_at)));
+    errors.extend(outgrown(setting, &known, expires_at));
     if !(0..=LONGEST_OVERLAP).contains(&renewal.overlap) {
         let message = format!("expected 0 to {LONGEST_OVERLAP} seconds");
         errors.push(FieldError::invalid("overlap", message));

@@ -234,3 +234,6 @@ fn own(reads: Reads<'_>, id: i64, login: &str) -> Result<TokenView, IssueError> 
     let own = found.token.user.eq_ignore_ascii_case(login) && found.token.revoked.is_none();
     if own { Ok(found) } else { Err(IssueError::NotFound) }
 }
+
+#[cfg(test)]
+mod tests;

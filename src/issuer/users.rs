@@ -133,7 +133,13 @@ impl Issuer {
         let text = Secret::new(format!("{SESSION_PREFIX}{}", &*hex));
         let (digest, expires_at) = (TokenDigest::of(text.expose()), UnixTime(setting.now.0 + SESSION_TIME));
         let id = user.id;
+        let password = user.password.clone();
         let begin = move |changes: &Changes<'_>| {
+            // They may have been suspended, or given another password, while theirs was looked at.
+            let now = changes.reads().user(&setting.actor.login)?.ok_or(IssueError::NotFound)?;
+            if now.suspended_at.is_some() || now.password != password {
+                return Err(IssueError::Forbidden("unknown login, or wrong password".to_owned()));
+            }
             changes.add_session(id, &digest, (setting.now, expires_at))?;
             Event::new("user.sign_in").to(&setting.actor.login).note(changes, &setting)
         };

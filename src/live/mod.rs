@@ -273,6 +273,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::policy::upstream::ClassicTokens;
 
     #[test]
     fn files_that_could_not_be_read_are_read_again_though_no_stamp_has_changed() {
@@ -350,6 +351,7 @@ mod tests {
             hosts: vec!["*".into()],
             path_prefix: None,
             catalogs: vec!["git".into()],
+            classic: ClassicTokens::default(),
             file: "portcullis.yaml".into(),
         };
         let inputs = Inputs {

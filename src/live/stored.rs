@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use crate::clock;
 use crate::domain::fault::Fault;
 use crate::domain::permission::Vocabulary;
 use crate::live::LivePolicy;
@@ -52,6 +54,19 @@ impl LivePolicy {
                 }
             }));
         }
+    }
+
+    /// Looks whether the store has been followed within `most`; tokens of a store that was not are refused. Gives whether
+    /// they are, where that is news.
+    pub fn look_at_store(&self, most: Duration) -> Option<bool> {
+        let followed = self.store.as_ref()?.health().followed_at;
+        let most = i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
+        let stale = clock::now().0.saturating_sub(followed.0) > most;
+        let news = self.peek().stored.set_stale(stale);
+        if news {
+            self.version.fetch_add(1, Ordering::AcqRel);
+        }
+        news.then_some(stale)
     }
 
     /// The store, where there is one.

@@ -11,6 +11,7 @@ use crate::catalog::template::Template;
 use crate::domain::fault::{Fault, Place};
 use crate::domain::permission::{Permission, Vocabulary};
 use crate::domain::token::TokenFormat;
+use crate::policy::bundles::{self, Bundles};
 use crate::policy::document::{DenyDocument, DenyRuleDocument};
 use crate::policy::grants::packed::{Packer, TokenFile};
 use crate::policy::grants::table::{Duplicate, TokenTable, Twice};
@@ -45,6 +46,8 @@ pub enum Kind {
     Catalog,
     /// `enterprise.yaml`.
     Enterprise,
+    /// `bundles.yaml`.
+    Bundles,
     /// `organizations/*.yaml`.
     Organization,
     /// `tokens/*.yaml` or `tokens/*.jsonl`.
@@ -60,6 +63,7 @@ impl Kind {
         let (folder, lines) = (name, ending.eq_ignore_ascii_case("jsonl"));
         match (folder.split_once('/').map_or(folder, |(folder, _)| folder), lines) {
             ("catalogs", false) => Some(Self::Catalog),
+            ("bundles", false) if folder == "bundles" => Some(Self::Bundles),
             ("enterprise", false) if folder == "enterprise" => Some(Self::Enterprise),
             ("organizations", false) => Some(Self::Organization),
             ("tokens", false) => Some(Self::Tokens(TokenForm::Document)),
@@ -73,7 +77,7 @@ impl Kind {
     pub fn tokens(self) -> Option<TokenForm> {
         match self {
             Self::Tokens(form) => Some(form),
-            Self::Catalog | Self::Enterprise | Self::Organization | Self::Deny => None,
+            Self::Catalog | Self::Enterprise | Self::Bundles | Self::Organization | Self::Deny => None,
         }
     }
 }
@@ -85,6 +89,7 @@ pub struct Frame {
     upstreams: Vec<UpstreamPolicy>,
     enterprise: Option<Enterprise>,
     organizations: HashMap<String, Organization>,
+    bundles: Bundles,
     faults: Vec<Fault>,
 }
 
@@ -95,7 +100,7 @@ impl Frame {
         for source in sources.iter().filter(|source| Kind::of(&source.name).is_none()) {
             faults.push(Fault::of_file(
                 &source.file,
-                "unknown policy file; expected `enterprise.yaml`, `organizations/*.yaml`, `tokens/*.yaml`, `tokens/*.jsonl`, `catalogs/*.yaml` or `deny.yaml`",
+                "unknown policy file; expected `enterprise.yaml`, `bundles.yaml`, `organizations/*.yaml`, `tokens/*.yaml`, `tokens/*.jsonl`, `catalogs/*.yaml` or `deny.yaml`",
             ));
         }
         let catalogs = read_catalogs(sources, &mut faults);
@@ -103,8 +108,9 @@ impl Frame {
         let mut compiler = Compiler { sources, vocabulary, faults };
         let upstreams = compiler.upstreams(upstreams, &catalogs);
         let (enterprise, organizations) = compiler.rules().compile(sources);
-        let Compiler { vocabulary, faults, .. } = compiler;
-        Self { vocabulary, upstreams, enterprise, organizations, faults }
+        let Compiler { vocabulary, mut faults, .. } = compiler;
+        let bundles = bundles::compile(sources, &vocabulary, &mut faults);
+        Self { vocabulary, upstreams, enterprise, organizations, bundles, faults }
     }
 
     /// The permissions that tokens may hold.
@@ -129,7 +135,7 @@ impl Frame {
         text: impl Fn(&Path) -> Option<String>,
         pause: impl FnMut(),
     ) -> Result<Snapshot, Vec<Fault>> {
-        let Self { vocabulary, upstreams, enterprise, organizations, mut faults } = self;
+        let Self { vocabulary, upstreams, enterprise, organizations, bundles, mut faults } = self;
         match TokenTable::build(files, pause) {
             Ok(tokens) if faults.is_empty() => {
                 let format = format.clone();
@@ -139,6 +145,7 @@ impl Frame {
                     upstreams,
                     enterprise,
                     organizations,
+                    bundles,
                     tokens,
                     stored: Arc::default(),
                     format,

@@ -102,6 +102,42 @@ pub fn decide(
     Ok(Permit { shadow })
 }
 
+/// Step 10 for a credential that the host issued, on `resource`; `None` where no catalog knows what the request is about.
+///
+/// # Errors
+/// [`Refusal::Policy`], [`Refusal::Classic`].
+pub fn decide_classic(
+    snapshot: &Snapshot,
+    resource: Option<Resource<'_>>,
+    denied: Option<&DenyRule>,
+) -> Result<Permit, Refusal> {
+    let mut shadow = Vec::new();
+    if let Some(rule) = denied {
+        let name = format!("deny rule {}", rule.name);
+        match rule.mode {
+            Mode::Enforce => return Err(Refusal::Policy(name)),
+            Mode::Shadow => shadow.push(name),
+        }
+    }
+    if let Some(enterprise) =
+        snapshot.enterprise.as_ref().filter(|enterprise| enterprise.classic == Some(Access::Deny))
+    {
+        return Err(Refusal::Classic(enterprise.name.clone()));
+    }
+    let blocks = |organization: &&Organization| organization.classic == Access::Deny;
+    let blocking = match resource.and_then(|resource| resource.owner()) {
+        Some(owner) => snapshot.organization(owner).filter(blocks),
+        // It may be about anybody, and so about one that blocks.
+        None => snapshot.organizations.values().filter(blocks).min_by_key(|blocking| &blocking.name),
+    };
+    match blocking.map(|organization| (organization.mode, &organization.name)) {
+        None => {}
+        Some((Mode::Enforce, name)) => return Err(Refusal::Classic(name.clone())),
+        Some((Mode::Shadow, name)) => shadow.push(format!("organization {name}: access of classic tokens")),
+    }
+    Ok(Permit { shadow })
+}
+
 /// Step 8. A resource that belongs to nobody has no part; one that needs a repository's permission on an owner as a
 /// whole needs all of its repositories.
 fn part_for<'a>(

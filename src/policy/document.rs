@@ -58,6 +58,14 @@ pub struct ClassicDocument {
     pub access: Option<Spanned<String>>,
 }
 
+/// `policies/bundles.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundlesDocument {
+    /// Name to permissions.
+    pub bundles: Entries<Entries<String>>,
+}
+
 /// `policies/enterprise.yaml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

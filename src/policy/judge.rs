@@ -11,14 +11,15 @@ use crate::catalog::errors::ErrorStyle;
 use crate::domain::grant::UnixTime;
 use crate::domain::refusal::Refusal;
 use crate::domain::target::{CanonicalTarget, TargetError};
-use crate::domain::token::{TokenDigest, TokenText};
+use crate::domain::token::{TokenDigest, TokenError, TokenText};
+use crate::headers::credential::Credential;
 use crate::headers::forward::asks_for_upgrade;
 use crate::headers::{METHOD_OVERRIDE, credential};
-use crate::policy::decide::{Circumstances, Permit, check_state, decide};
+use crate::policy::decide::{Circumstances, Permit, check_state, decide, decide_classic};
 use crate::policy::grants::Grant;
 use crate::policy::grants::index::Kept;
 use crate::policy::snapshot::Snapshot;
-use crate::policy::upstream::{Matched, UpstreamPolicy};
+use crate::policy::upstream::{ClassicTokens, Matched, UpstreamPolicy};
 
 /// A request, as far as it is judged.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,8 @@ pub struct Judgment<'a> {
     pub upstream: Option<(usize, &'a UpstreamPolicy)>,
     /// The token that it carries.
     pub token: Option<TokenText>,
+    /// The digest of a credential that the host issued, where it carries one.
+    pub classic: Option<TokenDigest>,
     /// What that token opens.
     pub grant: Option<Grant<'a>>,
     /// What it wants.
@@ -65,6 +68,8 @@ pub enum Claim<'a> {
     Digest(TokenDigest),
     /// The holder of this grant.
     Grant(Grant<'a>),
+    /// Whoever holds the credential with this digest, which the host issued.
+    Classic(TokenDigest),
 }
 
 /// Judges a request by the token that it carries.
@@ -92,6 +97,7 @@ fn judge_found<'a>(
     let mut judgment = Judgment {
         upstream: None,
         token: None,
+        classic: None,
         grant: None,
         matched: None,
         outcome: Err(Refusal::NoUpstream),
@@ -113,12 +119,17 @@ fn steps<'a>(
     let grant = match claim {
         Claim::Presented => {
             let places = upstream.forbidden_places();
-            let token = credential::take(question.headers, question.target, places, &snapshot.format)?;
+            let format = &snapshot.format;
+            let token = match credential::take(question.headers, question.target, places, format)? {
+                Credential::Token(token) => token,
+                Credential::Classic(digest) => return classic(snapshot, question, (digest, upstream), found),
+            };
             found.token = Some(token);
-            snapshot.token(&token.digest, question.kept).ok_or(Refusal::UnknownToken)?
+            snapshot.holder(&token.digest, question.kept)?
         }
-        Claim::Digest(digest) => snapshot.token(&digest, question.kept).ok_or(Refusal::UnknownToken)?,
+        Claim::Digest(digest) => snapshot.holder(&digest, question.kept)?,
         Claim::Grant(grant) => grant,
+        Claim::Classic(digest) => return classic(snapshot, question, (digest, upstream), found),
     };
     found.grant = Some(grant);
     check_state(snapshot, grant, question.now)?;
@@ -134,6 +145,31 @@ fn steps<'a>(
         &matched.action,
         &Circumstances { now: question.now, peer: question.peer, denied },
     )
+}
+
+/// Steps 5 to 10 for a credential that the host issued: the host says what it may do, policy whether it may at all.
+fn classic<'a>(
+    snapshot: &'a Snapshot,
+    question: &Question<'a>,
+    (digest, upstream): (TokenDigest, &'a UpstreamPolicy),
+    found: &mut Judgment<'a>,
+) -> Result<Permit, Refusal> {
+    if upstream.classic == ClassicTokens::Refuse {
+        return Err(TokenError::Prefix.into());
+    }
+    found.classic = Some(digest);
+    let matched = match upstream.action(question.method, question.target) {
+        Ok(matched) => Some(matched),
+        // What no catalog knows is the host's to judge, as the credential is.
+        Err(Refusal::NoRoute) => None,
+        Err(refusal) => return Err(refusal),
+    };
+    found.matched = matched;
+    if asks_for_upgrade(question.headers) {
+        return Err(Refusal::Upgrade);
+    }
+    let denied = upstream.denied(question.method, question.target);
+    decide_classic(snapshot, matched.map(|matched| matched.action.resource), denied)
 }
 
 /// Step 3: by host, where a name goes before `*`, then by the longest path prefix.

@@ -5,6 +5,7 @@
 //! [`decide::Permit`].
 
 pub mod approval;
+pub mod bundles;
 pub mod compile;
 pub mod decide;
 pub mod document;

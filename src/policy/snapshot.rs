@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
+use crate::domain::refusal::Refusal;
 use crate::domain::token::{TokenDigest, TokenFormat};
+use crate::policy::bundles::Bundles;
 use crate::policy::grants::Grant;
 use crate::policy::grants::index::{Found, Kept, TokenIndex};
 use crate::policy::grants::table::TokenTable;
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub enterprise: Option<Enterprise>,
     /// Organizations with a policy, by lower-case name.
     pub organizations: HashMap<String, Organization>,
+    /// Permissions that are asked for by one name.
+    pub bundles: Bundles,
     /// Declared tokens.
     pub tokens: TokenTable,
     /// The tokens of the store, compiled with the same vocabulary.
@@ -156,12 +160,21 @@ impl Snapshot {
     /// The token with this digest. The answer may borrow from `kept`, which must be new.
     ///
     /// What the store says goes before what files declare: a token that was taken back there stays so.
-    pub fn token<'a>(&'a self, digest: &TokenDigest, kept: &'a Kept) -> Option<Grant<'a>> {
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownToken`]; [`Refusal::Stale`] for tokens of a store that was not followed for too long.
+    pub fn holder<'a>(&'a self, digest: &TokenDigest, kept: &'a Kept) -> Result<Grant<'a>, Refusal> {
         match self.stored.find(digest, kept) {
-            Found::Grant(grant) => Some(grant),
-            Found::Gone => None,
-            Found::Unknown => self.tokens.get(digest),
+            Found::Grant(_) if self.stored.is_stale() => Err(Refusal::Stale),
+            Found::Grant(grant) => Ok(grant),
+            Found::Gone => Err(Refusal::UnknownToken),
+            Found::Unknown => self.tokens.get(digest).ok_or(Refusal::UnknownToken),
         }
+    }
+
+    /// As [`Self::holder`], where it does not matter why there is none.
+    pub fn token<'a>(&'a self, digest: &TokenDigest, kept: &'a Kept) -> Option<Grant<'a>> {
+        self.holder(digest, kept).ok()
     }
 }
 

@@ -30,8 +30,20 @@ pub struct UpstreamSpec {
     pub path_prefix: Option<String>,
     /// Its catalogs, by name.
     pub catalogs: Vec<String>,
+    /// Whether credentials that the host issued pass.
+    pub classic: ClassicTokens,
     /// The configuration file, for faults.
     pub file: PathBuf,
+}
+
+/// What becomes of credentials that the host itself issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClassicTokens {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// They pass as they came, where no organization forbids it.
+    Pass,
 }
 
 /// One upstream, compiled.
@@ -39,6 +51,8 @@ pub struct UpstreamSpec {
 pub struct UpstreamPolicy {
     /// Its name.
     pub name: String,
+    /// Whether credentials that the host issued pass.
+    pub classic: ClassicTokens,
     hosts: Vec<String>,
     prefix: Vec<String>,
     table: Table,
@@ -93,6 +107,7 @@ impl UpstreamPolicy {
     ) -> Result<Self, Vec<Fault>> {
         let mut upstream = Self {
             name: spec.name.clone(),
+            classic: spec.classic,
             hosts: spec.hosts.clone(),
             prefix: prefix_segments(spec.path_prefix.as_deref()),
             table: Table::default(),

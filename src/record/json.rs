@@ -50,6 +50,7 @@ impl LineWriter {
             (&b",\"route\":"[..], Field::Route),
             (b",\"token_id\":", Field::TokenId),
             (b",\"token_name\":", Field::TokenName),
+            (b",\"hashed_token\":", Field::HashedToken),
             (b",\"user\":", Field::User),
             (b",\"resource\":", Field::Resource),
             (b",\"permission\":", Field::Permission),

@@ -78,6 +78,7 @@ pub(crate) enum Field {
     Route,
     TokenId,
     TokenName,
+    HashedToken,
     User,
     Resource,
     Permission,

@@ -31,6 +31,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock;
@@ -38,7 +40,7 @@ use crate::domain::action::GitOperation;
 use crate::domain::grant::UnixTime;
 use crate::domain::reason::Reason;
 use crate::domain::resource::Resource;
-use crate::domain::token::PublicId;
+use crate::domain::token::{PublicId, TokenDigest};
 use crate::record::audit::Audit;
 use crate::record::labels::{Effect, MethodClass, Mode, Verdict, upstream_error};
 use crate::record::line::{Field, Line, RequestPath, Text};
@@ -268,6 +270,12 @@ impl Record {
             open.set(Field::TokenName, caller.token_name);
             open.set(Field::User, caller.user);
         });
+    }
+
+    /// The credential is one that the host issued; it is known by its digest alone, in base64 as GitHub has it.
+    pub fn came_with(&mut self, digest: &TokenDigest) {
+        let text = STANDARD.encode(digest.as_bytes());
+        self.describe(|open| open.set(Field::HashedToken, Some(text.as_str())));
     }
 
     /// What git does with the request.

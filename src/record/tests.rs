@@ -75,7 +75,7 @@ fn a_forwarded_request_has_every_field_in_order() {
     let want = format!(
         "{{\"time\":\"{time}\",\"request_id\":{},\"upstream\":\"forge\",\"method\":\"GET\",\
          \"path\":\"/acme/alpha.git/info/refs\",\"route\":\"GET /{{owner}}/{{repository}}.git/info/refs\",\
-         \"token_id\":\"{public_id}\",\"token_name\":\"nightly \\\"build\\\"\",\"user\":\"ci-bot\",\
+         \"token_id\":\"{public_id}\",\"token_name\":\"nightly \\\"build\\\"\",\"hashed_token\":null,\"user\":\"ci-bot\",\
          \"resource\":\"acme/alpha\",\"permission\":\"contents=read\",\"verdict\":\"allow\",\"mode\":\"enforce\",\
          \"effect\":\"forwarded\",\"reason\":\"granted\",\"status\":200,\"request_bytes\":10,\"response_bytes\":21,\
          \"seconds\":{seconds},\"decision_microseconds\":{microseconds},\"peer\":\"192.0.2.7\",\"policy_generation\":12,\

@@ -1,7 +1,7 @@
 //! The audit trail: what was done to tokens and people, in a chain in which each entry holds all that stand before it.
 //!
-//! An entry is the text of a JSON object. Its hash is SHA-256 over the hash of the entry before it and that text; the
-//! first one follows 32 zero bytes. Whoever changes, adds or takes away an entry in the middle has to write all later
+//! An entry is the text of a JSON object, with a number, a time, and keys that it is found by. Its hash is SHA-256 over the
+//! hash of the entry before it and all of that, a line each; the first one follows 32 zero bytes. Whoever changes, adds or takes away an entry in the middle has to write all later
 //! hashes anew; whoever has noted one hash can tell.
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -30,6 +30,14 @@ pub struct AuditKeys {
     pub token_id: Option<i64>,
     /// The digest of the token concerned, in base64.
     pub hashed_token: Option<String>,
+}
+
+impl AuditKeys {
+    /// With names in lower case, as they are looked for.
+    fn folded(&self) -> Self {
+        let folded = |name: &Option<String>| name.as_ref().map(|name| name.to_ascii_lowercase());
+        Self { actor: folded(&self.actor), user: folded(&self.user), org: folded(&self.org), ..self.clone() }
+    }
 }
 
 /// An entry of the trail.
@@ -99,7 +107,8 @@ impl Changes<'_> {
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let (id, before) = last.map_or_else(|| (1, BEFORE_ALL.to_vec()), |(id, hash)| (id + 1, hash));
-        let folded = |name: &Option<String>| name.as_ref().map(|name| name.to_ascii_lowercase());
+        let keys = keys.folded();
+        let hash = hash_of(&before, &covered(id, at, &keys, entry));
         self.0
             .prepare_cached(
                 "INSERT INTO audit (id, at, action, actor_key, user_key, org_key, token_id, hashed_token, entry, hash)
@@ -109,13 +118,13 @@ impl Changes<'_> {
                 id,
                 at,
                 keys.action,
-                folded(&keys.actor),
-                folded(&keys.user),
-                folded(&keys.org),
+                keys.actor,
+                keys.user,
+                keys.org,
                 keys.token_id,
                 keys.hashed_token,
                 entry,
-                hash_of(&before, entry)
+                hash
             ])?;
         Ok(())
     }
@@ -167,14 +176,27 @@ impl Reads<'_> {
     /// # Errors
     /// The database's.
     pub fn verify_audit(self) -> Result<Chain, StoreError> {
-        let mut statement = self.0.prepare("SELECT id, entry, hash FROM audit ORDER BY id")?;
+        let mut statement = self.0.prepare(
+            "SELECT id, entry, hash, at, action, actor_key, user_key, org_key, token_id, hashed_token FROM audit ORDER BY id",
+        )?;
         let (mut entries, mut head) = (0_u64, BEFORE_ALL.to_vec());
-        for found in statement.query_map([], entry)? {
-            let found = found?;
+        let read = |row: &Row<'_>| {
+            let keys = AuditKeys {
+                action: row.get(4)?,
+                actor: row.get(5)?,
+                user: row.get(6)?,
+                org: row.get(7)?,
+                token_id: row.get(8)?,
+                hashed_token: row.get(9)?,
+            };
+            Ok((entry(row)?, row.get::<_, i64>(3)?, keys))
+        };
+        for found in statement.query_map([], read)? {
+            let (found, at, keys) = found?;
             if u64::try_from(found.id).ok() != Some(entries + 1) {
                 return Ok(Chain::Broken { at: found.id, why: "the entry before it is missing" });
             }
-            if hash_of(&head, &found.entry) != found.hash {
+            if hash_of(&head, &covered(found.id, at, &keys, &found.entry)) != found.hash {
                 return Ok(Chain::Broken { at: found.id, why: "it, or an entry before it, was changed" });
             }
             entries += 1;
@@ -197,10 +219,31 @@ fn entry(row: &Row<'_>) -> Result<AuditEntry> {
     Ok(AuditEntry { id: row.get(0)?, entry: row.get(1)?, hash: row.get(2)? })
 }
 
-fn hash_of(before: &[u8], entry: &str) -> Vec<u8> {
+/// All of an entry, in one text: what it is found by, too, so that nothing can be hidden from a search.
+fn covered(id: i64, at: i64, keys: &AuditKeys, entry: &str) -> String {
+    let AuditKeys { action, actor, user, org, token_id, hashed_token } = keys;
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let token_id = token_id.map(|id| id.to_string()).unwrap_or_default();
+    // None of the parts before the entry holds a line feed.
+    [
+        &id.to_string(),
+        &at.to_string(),
+        action,
+        &text(actor),
+        &text(user),
+        &text(org),
+        &token_id,
+        &text(hashed_token),
+        &entry.to_owned(),
+    ]
+    .map(String::as_str)
+    .join("\n")
+}
+
+fn hash_of(before: &[u8], covered: &str) -> Vec<u8> {
     let mut context = Context::new(&SHA256);
     context.update(before);
-    context.update(entry.as_bytes());
+    context.update(covered.as_bytes());
     context.finish().as_ref().to_vec()
 }
 

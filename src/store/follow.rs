@@ -99,10 +99,10 @@ impl Following {
         if reads.last_change()? == seen {
             return Ok(());
         }
+        // Whoever will follow is told of it then: they may have read the tokens before.
+        let Some(follower) = self.follower.get() else { return Ok(()) };
         let (change, changes) = reads.changes_since(seen)?;
-        if let Some(follower) = self.follower.get() {
-            follower(changes);
-        }
+        follower(changes);
         // Only this thread follows.
         self.seen.store(change, Ordering::Relaxed);
         Ok(())

@@ -68,8 +68,8 @@ impl Filter {
             );
         }
         if let Some(name) = &query.permission {
-            // As JSON has the name of a member.
-            filter.and(&format!("instr({at}.permissions, ?) > 0"), format!("\"{name}\":").into());
+            // As JSON has the name of a member whose value is a word: the members of scopes are objects.
+            filter.and(&format!("instr({at}.permissions, ?) > 0"), format!("\"{name}\":\"").into());
         }
         if let Some(moment) = query.used_before {
             filter.and("t.last_used_at < ?", moment.0.into());

@@ -9,6 +9,7 @@
 //! which nothing can cancel in its middle, and half of the dependencies.
 
 pub mod audit;
+pub mod classic;
 pub mod error;
 mod follow;
 pub mod lists;
@@ -90,7 +91,12 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut connection =
             connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        schema::migrate(&mut connection, path)?;
+        schema::recognize(&connection, path)?;
+        // Only now: it is the first thing that changes the file.
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            .map_err(|source| failed_to_open(path, source))?;
+        schema::migrate(&mut connection)?;
         let following = Arc::new(Following::new(&connection)?);
         let reads = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let (writer, jobs) = sync_channel(QUEUE);
@@ -136,7 +142,7 @@ impl Store {
         done.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
-    /// As [`Self::write`], for callers that have no runtime.
+    /// As [`Self::write`], for callers that have no runtime: waits on their thread.
     ///
     /// # Errors
     /// As [`Self::write`].
@@ -151,6 +157,27 @@ impl Store {
         let (reply, done) = sync_channel(1);
         ask(&self.writer, move |writer: &mut Writer| drop(reply.send(writer.transact(work))))?;
         done.recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// As [`Self::write`], where nobody waits for it. A failure is logged.
+    pub fn write_aside(&self, work: impl FnOnce(&Changes<'_>) -> Result<(), StoreError> + Send + 'static) {
+        let asked = ask(&self.writer, move |writer: &mut Writer| {
+            if let Err(error) = writer.transact(work) {
+                tracing::warn!(%error, "not stored");
+            }
+        });
+        if let Err(error) = asked {
+            tracing::warn!(%error, "not stored");
+        }
+    }
+
+    /// Waits until all that was asked for so far has been done, for as long as `time`.
+    pub fn flush(&self, time: Duration) {
+        let (done, told) = sync_channel(1);
+        let asked = ask(&self.writer, move |_: &mut Writer| done.send(()).unwrap_or_default());
+        if asked.is_err() || told.recv_timeout(time).is_err() {
+            tracing::warn!("the store could not be written to its end in time");
+        }
     }
 
     /// Does `work` by what is there at one moment.
@@ -193,7 +220,8 @@ impl Store {
         self.read_now(|reads| reads.each_token(&mut take))
     }
 
-    /// Has `follower` told of every change from now on, before the call that makes it returns. The first one stays.
+    /// Has `follower` told of every change since the store was opened: of those to come, before the call that makes them
+    /// returns; of those before, within [`LOOK_EVERY`]. The first one stays.
     pub fn follow(&self, follower: Box<dyn Fn(Vec<Change>) + Send + Sync>) {
         self.following.tell(follower);
     }
@@ -218,20 +246,19 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
         connection.execute_batch(&format!(
             "PRAGMA cache_size = -{CACHE}; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
         ))?;
-        if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
-            connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
-        }
         Ok(connection)
     };
-    open().map_err(|source: rusqlite::Error| {
-        let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => StoreError::Foreign(path),
-            Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged(source),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
-            Some(_) | None => StoreError::Open { path, source },
-        }
-    })
+    open().map_err(|source| failed_to_open(path, source))
+}
+
+fn failed_to_open(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign(path),
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged(source),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+        Some(_) | None => StoreError::Open { path, source },
+    }
 }
 
 fn look<T, E: From<StoreError>>(
@@ -278,3 +305,6 @@ impl Writer {
         Ok(done)
     }
 }
+
+#[cfg(test)]
+mod tests;

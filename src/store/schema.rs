@@ -9,6 +9,7 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::error::StoreError;
+use crate::store::failed_to_open;
 
 /// `PRAGMA application_id`: `Port` in ASCII.
 const APPLICATION: i64 = 0x506f_7274;
@@ -104,6 +105,19 @@ CREATE TABLE requests (
 CREATE UNIQUE INDEX requests_token ON requests (token_id, owner_key) WHERE state = 'pending';
 CREATE INDEX requests_owner ON requests (owner_key, created_at) WHERE state = 'pending';
 
+CREATE TABLE classic_uses (
+    digest TEXT NOT NULL,
+    upstream TEXT NOT NULL,
+    owner_key TEXT NOT NULL,
+    times BIGINT NOT NULL,
+    first_used_at BIGINT NOT NULL,
+    last_used_at BIGINT NOT NULL,
+    last_used_from TEXT NOT NULL,
+    last_used_by TEXT NOT NULL,
+    PRIMARY KEY (digest, upstream, owner_key)
+) WITHOUT ROWID;
+CREATE INDEX classic_uses_owner ON classic_uses (owner_key, last_used_at);
+
 CREATE TABLE sessions (
     digest BLOB PRIMARY KEY,
     user_id BIGINT NOT NULL REFERENCES users (id),
@@ -136,21 +150,31 @@ pub(super) fn newest() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
-/// Brings the file of `connection` to the newest version.
+/// Looks whether the file of `connection` is a store that this program knows, or empty. Changes nothing.
 ///
 /// # Errors
-/// A file of something else, a newer one, a damaged one; then nothing was changed.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
-    let (application, found) = (pragma("application_id")?, pragma("user_version")?);
-    let tables =
-        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))?;
+/// A file of something else, a newer one, a damaged one.
+pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let read = || {
+        let (application, found) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+        Ok((application, found, number("SELECT count(*) FROM sqlite_master")?))
+    };
+    let (application, found, tables) = read().map_err(|error| failed_to_open(path, error))?;
     if application != APPLICATION && (application, found, tables) != (0, 0, 0) {
         return Err(StoreError::Foreign(path.to_owned()));
     }
     if found > newest() {
         return Err(StoreError::Newer { found, known: newest() });
     }
+    Ok(())
+}
+
+/// Brings the file of `connection`, which was recognized, to the newest version.
+///
+/// # Errors
+/// The database's; then nothing was changed.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been first.
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;

@@ -8,8 +8,8 @@ use crate::domain::lifecycle::{Part, RequestState, Standing, StoredToken};
 use crate::domain::token::TokenDigest;
 use crate::store::error::StoreError;
 use crate::store::rows::{
-    GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow, Revoked, TOKEN_COLUMNS, TokenRow, names_text, part,
-    permissions_text,
+    GRANT_COLUMNS, GrantRow, LastUse, REQUEST_COLUMNS, RequestRow, Revoked, TOKEN_COLUMNS, TokenRow,
+    names_text, part, permissions_text,
 };
 use crate::store::{Change, Changes, Reads};
 
@@ -250,13 +250,13 @@ impl Changes<'_> {
     ///
     /// # Errors
     /// The database's.
-    pub fn note_use(&self, public_id: &str, at: UnixTime, from: &str, by: &str) -> Result<(), StoreError> {
+    pub fn note_use(&self, public_id: &str, last: &LastUse) -> Result<(), StoreError> {
         self.0
             .prepare_cached(
                 "UPDATE tokens SET last_used_at = ?2, last_used_from = ?3, last_used_by = ?4
                  WHERE public_id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?2)",
             )?
-            .execute(params![public_id, at, from, by])?;
+            .execute(params![public_id, last.at, last.from, last.by])?;
         Ok(())
     }
 
@@ -365,6 +365,20 @@ impl Reads<'_> {
         Ok(self.0.prepare_cached(&sql)?.query_row([id], |row| GrantRow::read(row, 0)).optional()?)
     }
 
+    /// Tokens that were made and used before `since` for the last time, at most `limit` of them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn unused_since(self, since: UnixTime, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let sql = format!(
+            "SELECT id FROM tokens WHERE revoked_at IS NULL AND issued_at < ?1
+             AND (last_used_at IS NULL OR last_used_at < ?1) ORDER BY id LIMIT {limit}"
+        );
+        let mut statement = self.0.prepare(&sql)?;
+        let rows = statement.query_map([since], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_>>()?)
+    }
+
     /// The number of the last change.
     pub(super) fn last_change(self) -> Result<i64> {
         let last = "SELECT value FROM sequences WHERE name = 'change'";
@@ -376,8 +390,10 @@ impl Reads<'_> {
         let last = self.last_change()?;
         let mut changes = Vec::new();
         let mut tokens = self.0.prepare_cached(&format!("{STORED} WHERE t.change > ?1 ORDER BY t.change"))?;
-        let mut granted = self.0.prepare_cached(&format!("{GRANTED} AND token_id = ?1 ORDER BY id"))?;
-        let mut awaited = self.0.prepare_cached(&format!("{AWAITED} AND token_id = ?1 ORDER BY id"))?;
+        let mut granted =
+            self.0.prepare_cached(&format!("{GRANTED} AND token_id = ?1 ORDER BY owner_key"))?;
+        let mut awaited =
+            self.0.prepare_cached(&format!("{AWAITED} AND token_id = ?1 ORDER BY owner_key"))?;
         let mut rows = tokens.query([seen])?;
         while let Some(row) = rows.next()? {
             let (id, mut token): (i64, _) = (row.get(0)?, stored_token(row)?);
@@ -397,8 +413,8 @@ impl Reads<'_> {
         let count: i64 = self.0.query_row("SELECT count(*) FROM tokens", [], |row| row.get(0))?;
         let count = usize::try_from(count).unwrap_or_default();
         let mut tokens = self.0.prepare(&format!("{STORED} ORDER BY t.id"))?;
-        let mut granted = self.0.prepare(&format!("{GRANTED} ORDER BY token_id"))?;
-        let mut awaited = self.0.prepare(&format!("{AWAITED} ORDER BY token_id"))?;
+        let mut granted = self.0.prepare(&format!("{GRANTED} ORDER BY token_id, owner_key"))?;
+        let mut awaited = self.0.prepare(&format!("{AWAITED} ORDER BY token_id, owner_key"))?;
         let (mut granted, mut awaited) = (Parts::new(granted.query([])?), Parts::new(awaited.query([])?));
         let mut rows = tokens.query([])?;
         while let Some(row) = rows.next()? {

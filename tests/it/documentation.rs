@@ -9,7 +9,7 @@ use portcullis::domain::fault::Fault;
 use portcullis::domain::reason::Reason;
 use portcullis::policy::compile::{Source, compile};
 use portcullis::policy::grants::Grant;
-use portcullis::policy::upstream::UpstreamSpec;
+use portcullis::policy::upstream::{ClassicTokens, UpstreamSpec};
 
 use crate::support::policy::{ask, snapshot, source, tokens};
 
@@ -78,6 +78,7 @@ fn check(what: &str, configuration: &str, policies: &[Source]) {
             hosts: upstream.hosts.clone(),
             path_prefix: upstream.path_prefix.clone(),
             catalogs: upstream.catalogs.clone(),
+            classic: ClassicTokens::default(),
             file: file.clone(),
         })
         .collect();

@@ -38,7 +38,7 @@ const LAYERS: [(&str, World, &[&str]); 25] = [
     // L3: what lives as long as the process.
     ("record", Shell, &["domain", "clock"]),
     ("store", Shell, &["domain", "clock"]),
-    ("live", Shell, &["domain", "policy", "store"]),
+    ("live", Shell, &["domain", "clock", "policy", "store"]),
     ("issuer", Shell, &["domain", "clock", "policy", "store"]),
     ("refuse", Shell, &["domain", "catalog", "headers", "record"]),
     ("api", Shell, &["domain", "catalog", "headers", "policy", "clock", "record", "refuse", "store", "live", "issuer"]),

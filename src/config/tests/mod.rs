@@ -219,9 +219,16 @@ fn every_missing_field_is_told() {
 fn the_top_of_the_file() {
     check_top("", &[]);
     check_top(
-        "store: sqlite:a.db",
-        &["1:1: unknown field `store`; expected `listeners`, `control`, `policies`"],
+        "sture: sqlite:a.db",
+        &["1:1: unknown field `sture`; expected `listeners`, `control`, `policies`"],
     );
+    check_top("store: postgres://db", &["1:8: expected `sqlite:` and a file"]);
+    check_top("store: sqlite:nowhere/a.db", &["1:8: expected a file in an existing directory"]);
+    check_top("api: { hosts: [a.example] }", &["1:6: the API keeps what is made with it in a store"]);
+    check_top("store: sqlite:a.db\napi: { hosts: ['*'] }", &["2:16: expected the names of the API, not `*`"]);
+    check_top("store: sqlite:a.db\napi: { url: ftp://a }", &["2:13: expected `http://` or `https://`"]);
+    check_top("store: sqlite:a.db\napi: { tokens_per_user: 0 }", &["2:25: expected a number from 1"]);
+    check_top("store: sqlite:a.db\napi: { revoke_unused_after: 1y }", &["2:29: expected a duration"]);
     check_top("workers: 0", &["1:10: expected a number from 1 to 256"]);
     check_top("workers: 257", &["1:10: expected a number from 1 to 256"]);
     check_top("workers: two", &["1:10: expected a whole number"]);

@@ -17,6 +17,7 @@ fn an_upstream() {
             host: Host::Http { authority: "127.0.0.1:3000".into(), tls: None, preserve_host: true },
             catalogs: vec!["git".into(), "gitea".into()],
             identity: Identity::TrustedHeader(HeaderName::from_static("x-webauth-user")),
+            classic: false,
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),
                 response: Duration::from_secs(600),

@@ -3,6 +3,8 @@
 //! Permissions stand here by name, as people and files write them. A name means something only to a vocabulary, and the
 //! vocabulary changes while tokens live on.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod terms;
 
 use crate::domain::grant::UnixTime;

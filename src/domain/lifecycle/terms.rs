@@ -182,7 +182,11 @@ impl Terms {
 mod tests {
     use std::cmp::Ordering;
 
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::domain::lifecycle::fixture::{opened, terms};
 
     fn compare(left: &Terms, right: &Terms) -> Option<Ordering> {
         match (left.within(right), right.within(left)) {
@@ -191,23 +195,6 @@ mod tests {
             (false, true) => Some(Ordering::Greater),
             (false, false) => None,
         }
-    }
-
-    /// `all contents=read`, `alpha,beta contents=write,members=read`, `- …` for public ones.
-    fn terms(text: &str) -> Terms {
-        let (reach, permissions) = text.split_once(' ').unwrap_or((text, ""));
-        let reach = match reach {
-            "all" => Reach::All,
-            "-" => Reach::Public,
-            names => Reach::Subset(Names::new(names.split(',').map(str::to_owned).collect())),
-        };
-        let mut held = Permissions::default();
-        for pair in permissions.split(',').filter(|pair| !pair.is_empty()) {
-            let (name, level) = pair.split_once('=').unwrap();
-            let scope = if name == "members" { Scope::Organization } else { Scope::Repository };
-            held.of_mut(scope).insert(name.into(), Level::parse(level).unwrap());
-        }
-        Terms { reach, permissions: held }
     }
 
     #[track_caller]
@@ -244,5 +231,60 @@ mod tests {
         let names = Names::new(["beta", "Alpha", "alpha", "BETA"].map(str::to_owned).into());
         assert_eq!(names.as_slice(), ["Alpha", "beta"]);
         assert!(names.hold("ALPHA") && !names.hold("gamma"));
+    }
+    fn any_reach() -> impl Strategy<Value = Reach> {
+        let names = vec(prop_oneof!["alpha", "Alpha", "beta", "BETA", "gamma"], 0..4);
+        prop_oneof![
+            Just(Reach::Public),
+            Just(Reach::All),
+            names.prop_map(|names| Reach::Subset(Names::new(names)))
+        ]
+    }
+
+    fn any_terms() -> impl Strategy<Value = Terms> {
+        let levels = || prop_oneof![Just(Level::Read), Just(Level::Write), Just(Level::Admin)];
+        let held = || btree_map(prop_oneof!["a", "b"], levels(), 0..3);
+        (any_reach(), held(), held(), held()).prop_map(|(reach, organization, repository, user)| Terms {
+            reach,
+            permissions: Permissions { organization, repository, user },
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_within_opens_no_more(left in any_terms(), right in any_terms()) {
+            let both = opened(&right);
+            if left.within(&right) {
+                prop_assert!(opened(&left).iter().all(|item| both.contains(item)));
+            }
+        }
+
+        #[test]
+        fn what_both_open_is_what_each_opens(left in any_terms(), right in any_terms()) {
+            let meet = left.meet(&right);
+            let (ours, theirs) = (opened(&left), opened(&right));
+            let common: Vec<_> = ours.into_iter().filter(|item| theirs.contains(item)).collect();
+            prop_assert_eq!(opened(&meet), common);
+            prop_assert!(meet.within(&left) && meet.within(&right));
+            prop_assert_eq!(compare(&meet, &right.meet(&left)), Some(Ordering::Equal));
+        }
+
+        #[test]
+        fn within_is_an_order(one in any_terms(), two in any_terms(), three in any_terms()) {
+            prop_assert!(one.within(&one));
+            prop_assert!(!(one.within(&two) && two.within(&three)) || one.within(&three));
+            prop_assert!(!one.within(&two) || compare(&one, &one.meet(&two)) == Some(Ordering::Equal));
+        }
+
+        /// Whatever is more than before is either new or raised, or the reach is.
+        #[test]
+        fn nothing_becomes_more_unnoticed(before in any_terms(), after in any_terms()) {
+            let (added, raised) = (
+                after.permissions.added_to(&before.permissions),
+                after.permissions.raised_from(&before.permissions),
+            );
+            let noticed = !added.is_empty() || !raised.is_empty() || !after.reach.within(&before.reach);
+            prop_assert_eq!(noticed, !after.within(&before));
+        }
     }
 }

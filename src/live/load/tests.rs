@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::*;
 use crate::domain::fault::describe;
 use crate::domain::token::TokenFormat;
-use crate::policy::upstream::UpstreamSpec;
+use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 
 fn inputs(directory: &Path) -> Inputs {
     let upstream = UpstreamSpec {
@@ -13,6 +13,7 @@ fn inputs(directory: &Path) -> Inputs {
         hosts: vec!["*".into()],
         path_prefix: None,
         catalogs: vec!["git".into()],
+        classic: ClassicTokens::default(),
         file: "portcullis.yaml".into(),
     };
     fs::create_dir_all(directory.join("tokens")).unwrap();

@@ -7,7 +7,7 @@
 use std::cell::OnceCell;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
@@ -25,6 +25,8 @@ pub struct TokenIndex {
     changed: DashMap<TokenDigest, Option<Arc<TokenFile>>, BuildHasherDefault<DigestHasher>>,
     /// How many have changed, so that an index at rest is not even looked at.
     changes: AtomicUsize,
+    /// Whether the store has not been followed for too long.
+    stale: AtomicBool,
 }
 
 /// What the index says of a digest.
@@ -45,7 +47,7 @@ pub struct Kept(OnceCell<Arc<TokenFile>>);
 impl TokenIndex {
     /// An index of what is in `base`.
     pub fn new(base: TokenTable) -> Self {
-        Self { base, changed: DashMap::default(), changes: AtomicUsize::new(0) }
+        Self { base, ..Self::default() }
     }
 
     /// What stands for `digest`. The answer borrows from `kept`, which must be new.
@@ -66,6 +68,16 @@ impl TokenIndex {
     pub fn put(&self, digest: TokenDigest, token: Option<Arc<TokenFile>>) {
         self.changed.insert(digest, token);
         self.changes.store(self.changed.len(), Ordering::Release);
+    }
+
+    /// Whether what is here is too old to go by.
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    /// Says whether what is here is too old to go by; gives whether that is news.
+    pub fn set_stale(&self, stale: bool) -> bool {
+        self.stale.swap(stale, Ordering::Relaxed) != stale
     }
 
     /// How many tokens are not where they were when the index was built.

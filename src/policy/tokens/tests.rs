@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::policy::compile::Frame;
-use crate::policy::upstream::UpstreamSpec;
+use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 
 #[test]
 fn a_date_is_its_first_moment() {
@@ -27,6 +27,7 @@ fn vocabulary() -> Vocabulary {
         hosts: vec!["*".into()],
         path_prefix: None,
         catalogs: vec!["git".into(), "github".into()],
+        classic: ClassicTokens::default(),
         file: "portcullis.yaml".into(),
     };
     Frame::compile(&[], &[upstream]).vocabulary().clone()

@@ -4,6 +4,7 @@
 //! where that is asked for, requests are refused.
 
 mod collector;
+pub mod uses;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use prometheus::IntCounter;
 
 use crate::clock;
 use crate::record::audit::collector::QueueCollector;
+use crate::record::audit::uses::{UseListener, Uses};
 use crate::record::json::LineWriter;
 use crate::record::line::Line;
 use crate::record::metrics::Metrics;
@@ -86,12 +88,13 @@ pub struct Audit {
 }
 
 /// What the writer and those who write to it share.
-#[derive(Debug)]
 struct Shared {
     /// By worker.
     queues: Mutex<Vec<Arc<Queue>>>,
     bell: Arc<Bell>,
     stopping: AtomicBool,
+    /// Whoever wants to know when tokens were used.
+    uses: OnceLock<UseListener>,
     /// Of each queue, lines.
     capacity: usize,
 }
@@ -128,6 +131,7 @@ impl Audit {
             queues: Mutex::default(),
             bell: Arc::default(),
             stopping: AtomicBool::new(false),
+            uses: OnceLock::new(),
             capacity,
         });
         let writer = Writer {
@@ -139,6 +143,7 @@ impl Audit {
             written: metrics.audit_lines(),
             dropped: metrics.audit_dropped(),
             complaints: Complaints::default(),
+            uses: Uses::default(),
             _end: end,
         };
         let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
@@ -155,6 +160,14 @@ impl Audit {
             dropped: metrics.audit_dropped(),
             refused: metrics.audit_refused(),
             complaints: Mutex::default(),
+        }
+    }
+
+    /// Has `listener` told, every ten seconds or when it is quiet, when tokens were used last. The first one stays. Where no
+    /// lines are kept, nothing is known.
+    pub fn tell_uses(&self, listener: UseListener) {
+        if let Some(shared) = &self.shared {
+            shared.uses.get_or_init(|| listener);
         }
     }
 
@@ -308,6 +321,7 @@ struct Writer {
     written: IntCounter,
     dropped: IntCounter,
     complaints: Complaints,
+    uses: Uses,
     /// Tells by being dropped that the writer has ended.
     _end: SyncSender<()>,
 }
@@ -322,10 +336,11 @@ impl Writer {
             // latter always stands first.
             let until = clock::monotonic();
             let found = self.write_queues(until, is_last);
+            idle = if found { 0 } else { idle + 1 };
+            self.tell_uses(until, idle >= IDLE_ROUNDS);
             if is_last {
                 return;
             }
-            idle = if found { 0 } else { idle + 1 };
             if idle < IDLE_ROUNDS {
                 thread::park_timeout(ROUND);
             } else {
@@ -352,6 +367,9 @@ impl Writer {
             let Some((line, text)) = reader.first() else { break };
             let start = self.pending.bytes.len();
             let written = self.json.write(line, text, &mut self.pending.bytes);
+            if self.shared.uses.get().is_some() {
+                self.uses.note(line, text);
+            }
             reader.advance();
             match written {
                 Ok(()) => self.pending.lines += 1,
@@ -366,6 +384,14 @@ impl Writer {
         }
         self.write_pending();
         found || self.readers.iter().any(|reader| reader.first().is_some())
+    }
+
+    fn tell_uses(&mut self, now: Instant, quiet: bool) {
+        if let Some(listener) = self.shared.uses.get()
+            && let Some(uses) = self.uses.due(now, quiet || self.shared.is_stopping())
+        {
+            listener(uses);
+        }
     }
 
     fn write_pending(&mut self) {

@@ -1,3 +1,7 @@
 //! The life of a token, by the API, with what each step means to requests.
 
+mod classic;
+mod crash;
+mod policies;
+mod revocation;
 mod walk;

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 
 use portcullis::config;
@@ -11,11 +12,12 @@ use portcullis::issuer::users::{UserEdit, hash_password};
 use portcullis::issuer::{Actor, Issuer, IssuerLimits};
 use portcullis::store::Store;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::support::gateway::{DEADLINE, TestGateway, read_answer, status};
+use crate::support::gateway::{DEADLINE, TestGateway, read_answer, status, write};
 
 /// A password that everybody has here.
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A gateway with a store, in front of `upstream`.
 pub(crate) struct ApiGateway {
@@ -125,16 +127,7 @@ impl ApiGateway {
 
     /// Makes a user, at the machine.
     pub(crate) fn add_user(&self, login: &str, administrator: bool) {
-        let store = self.store();
-        let issuer = Issuer { store, format: TokenFormat::default(), limits: IssuerLimits::default() };
-        let file = self.gateway.directory.path().join("portcullis.yaml");
-        let config = config::load(&file).unwrap();
-        let policy = portcullis::app::start::inputs(&config, &file).compile(1).unwrap();
-        let setting = issuer.setting(Arc::new(policy), Actor::machine("root".into()));
-        let password = hash_password(&Secret::new(PASSWORD.into())).unwrap();
-        let edit = UserEdit { password: Some(password), administrator: Some(administrator), suspended: None };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(issuer.set_user(setting, login.into(), edit)).unwrap();
+        add_user(self.gateway.directory.path(), login, administrator);
     }
 
     /// Someone with `credential`, on the control listener.
@@ -185,4 +178,31 @@ impl ApiGateway {
             })
             .collect()
     }
+}
+
+/// Makes a user in the store of the gateway whose files are in `directory`.
+pub(crate) fn add_user(directory: &Path, login: &str, administrator: bool) {
+    let file = directory.join("portcullis.yaml");
+    let config = config::load(&file).unwrap();
+    let store = Store::open(config.store.as_ref().unwrap()).unwrap();
+    let issuer = Issuer { store, format: TokenFormat::default(), limits: IssuerLimits::default() };
+    let policy = portcullis::app::start::inputs(&config, &file).compile(1).unwrap();
+    let setting = issuer.setting(Arc::new(policy), Actor::machine("root".into()));
+    let password = hash_password(&Secret::new(PASSWORD.into())).unwrap();
+    let edit = UserEdit { password: Some(password), administrator: Some(administrator), suspended: None };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(issuer.set_user(setting, login.into(), edit)).unwrap();
+}
+
+/// The files of a gateway with a store and one organization, for a process of its own.
+pub(crate) fn site(organization: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory.path().join("policies/organizations/acme.yaml"), organization);
+    write(
+        &directory.path().join("portcullis.yaml"),
+        "listeners: [{ bind: 127.0.0.1:0 }]\ncontrol: { bind: 127.0.0.1:0 }\npolicies: policies/\nworkers: 1\n\
+         store: sqlite:portcullis.db\napi: { tokens_per_user: 10000 }\naudit: { file: audit.log }\nupstreams:\n  \
+         - { name: forge, hosts: [git.example.com], url: 'http://127.0.0.1:9', catalogs: [github], identity: { trusted_header: X-WEBAUTH-USER } }\n",
+    );
+    directory
 }

@@ -13,7 +13,7 @@ use portcullis::policy::compile::{Source, compile};
 use portcullis::policy::grants::index::Kept;
 use portcullis::policy::judge::{Question, judge};
 use portcullis::policy::snapshot::Snapshot;
-use portcullis::policy::upstream::UpstreamSpec;
+use portcullis::policy::upstream::{ClassicTokens, UpstreamSpec};
 
 /// A moment before every expiry in the tests: 2026-11-22 00:00 UTC.
 pub(crate) const NOW: UnixTime = UnixTime(1_795_305_600);
@@ -54,6 +54,7 @@ pub(crate) fn upstream(catalogs: &[&str]) -> UpstreamSpec {
         hosts: vec!["*".into()],
         path_prefix: None,
         catalogs: catalogs.iter().map(|name| (*name).into()).collect(),
+        classic: ClassicTokens::default(),
         file: "portcullis.yaml".into(),
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::mem;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -123,6 +124,12 @@ impl Process {
     /// Sends a signal to the process that serves.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(pid(self.pid()), signal).unwrap();
+    }
+
+    /// Waits for the end of a process that was killed, and gives its files back.
+    pub(crate) fn killed(mut self) -> TempDir {
+        self.child.wait().unwrap();
+        mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
     }
 
     /// Has it succeeded by another process, and waits until that one serves. The old one drains then.
