@@ -11,6 +11,7 @@ use portcullis::domain::token::TokenFormat;
 use portcullis::issuer::users::{UserEdit, hash_password};
 use portcullis::issuer::{Actor, Issuer, IssuerLimits};
 use portcullis::store::Store;
+use portcullis::store::audit::AuditQuery;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -60,7 +61,11 @@ pub(crate) struct Caller {
 impl Caller {
     /// Calls, with a body where there is one.
     pub(crate) fn call(&self, method: &str, target: &str, body: Option<&Value>) -> Answer {
-        let body = body.map(Value::to_string).unwrap_or_default();
+        self.send(method, target, &body.map(Value::to_string).unwrap_or_default())
+    }
+
+    /// Calls with this text as the body.
+    pub(crate) fn send(&self, method: &str, target: &str, body: &str) -> Answer {
         let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let credential = match self.credential.as_str() {
             "" => String::new(),
@@ -116,7 +121,7 @@ impl ApiGateway {
 
     /// With these upstreams.
     pub(crate) fn with(upstreams: &str, policies: &[(&str, String)]) -> Self {
-        let top = "listeners: [{ bind: 127.0.0.1:0 }]\nstore: sqlite:portcullis.db\napi: { hosts: [tokens.example.com] }";
+        let top = "listeners: [{ bind: 127.0.0.1:0 }]\nstore: sqlite:portcullis.db\napi: { hosts: [tokens.example.com, 127.0.0.1] }";
         Self { gateway: TestGateway::configured(top, upstreams, policies) }
     }
 
@@ -167,7 +172,7 @@ impl ApiGateway {
 
     /// The actions in the audit trail, the oldest first.
     pub(crate) fn actions(&self) -> Vec<String> {
-        let find = |reads: portcullis::store::Reads<'_>| reads.audit(&Default::default(), 10_000);
+        let find = |reads: portcullis::store::Reads<'_>| reads.audit(&AuditQuery::default(), 10_000);
         let mut entries = self.store().read_now(find).unwrap();
         entries.reverse();
         entries
