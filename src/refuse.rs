@@ -32,15 +32,16 @@ pub fn refuse(
         ErrorFormat::Text => ("text/plain; charset=utf-8", text(refusal, style, id)),
     };
     let mut response = Response::new(body);
-    *response.status_mut() = refusal.status();
+    let status = style.status(refusal);
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REQUEST_ID, request_id.clone());
-    if refusal.status() == StatusCode::UNAUTHORIZED {
+    if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, style.challenge.clone().unwrap_or(CHALLENGE));
     }
-    if refusal.status() == StatusCode::SERVICE_UNAVAILABLE {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if let Some(accepted) = accepted {
@@ -63,6 +64,7 @@ fn json(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
 fn write_json(body: &mut Vec<u8>, refusal: &Refusal, style: &ErrorStyle, id: &str) -> io::Result<()> {
     let reason = refusal.reason();
     let detail = refusal.public_message();
+    let status = style.status(refusal);
     body.extend_from_slice(b"{\"message\":");
     push_text(style.messages.get(&reason).unwrap_or(&detail), body)?;
     for (name, value) in &style.fields {
@@ -70,9 +72,9 @@ fn write_json(body: &mut Vec<u8>, refusal: &Refusal, style: &ErrorStyle, id: &st
         push_text(name, body)?;
         body.push(b':');
         if value == STATUS {
-            push_text(refusal.status().as_str(), body)?;
+            push_text(status.as_str(), body)?;
         } else if value.contains(STATUS) {
-            push_text(&value.replace(STATUS, refusal.status().as_str()), body)?;
+            push_text(&value.replace(STATUS, status.as_str()), body)?;
         } else {
             push_text(value, body)?;
         }
@@ -109,6 +111,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::domain::reason::Reason;
     use crate::domain::refusal::{CredentialError, Missing};
 
     fn body_of(response: Response<Bytes>) -> String {
@@ -136,6 +139,21 @@ mod tests {
             body["message"],
             "this token lacks contents=write and workflows=write; ask an owner of `acme` (alice) to grant it"
         );
+    }
+
+    #[test]
+    fn the_catalog_sets_the_status_where_clients_know_no_other() {
+        let style = ErrorStyle {
+            fields: vec![("status".into(), "{status}".into())],
+            statuses: [(Reason::NoRoute, StatusCode::NOT_FOUND)].into(),
+            ..ErrorStyle::default()
+        };
+        let response = refuse(&Refusal::NoRoute, &style, None, &HeaderValue::from_static("r1"));
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        let body: Value = serde_json::from_str(&body_of(response)).unwrap();
+        assert_eq!((&body["status"], &body["reason"]), (&"404".into(), &"no_route".into()));
+        let other = refuse(&Refusal::NeverGrantable, &style, None, &HeaderValue::from_static("r1"));
+        assert_eq!(other.status(), StatusCode::FORBIDDEN);
     }
 
     #[test]

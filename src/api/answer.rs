@@ -13,7 +13,7 @@ use crate::store::error::StoreError;
 /// What errors are said to be documented at; clients of GitHub's API compare it with nothing, and print it.
 const DOCUMENTATION: &str = "https://docs.github.com/rest";
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Why a call is not answered as it was meant.
 #[derive(Debug)]
@@ -119,9 +119,6 @@ pub(super) fn error(refused: &ApiError, request_id: &str) -> Response<Bytes> {
     let mut response = text("application/json; charset=utf-8", body.to_string());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
     let challenge = (status == StatusCode::UNAUTHORIZED).then_some("Bearer realm=\"Portcullis\"");
     if let Some(challenge) = challenge {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

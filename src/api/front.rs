@@ -3,19 +3,21 @@
 //! A token is judged as on the data plane, by the same steps and the same catalog. A signed-in person may do what the catalog
 //! lists; what it lists as `never` is for administrators.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::answer::{ApiError, error, json_answer, moment};
+use crate::api::answer::{ApiError, REQUEST_ID, error, json_answer, moment};
 use crate::api::body::read;
 use crate::api::{Answered, Api, ApiRequest, Caller, is_administrator};
 use crate::clock;
 use crate::domain::permission::Requirement;
-use crate::domain::reason::Reason;
 use crate::domain::refusal::{CredentialError, Refusal};
 use crate::domain::secret::Secret;
+use crate::domain::target::TargetError;
 use crate::domain::token::TokenDigest;
 use crate::issuer::draft::FieldError;
 use crate::issuer::users::SESSION_PREFIX;
@@ -58,7 +60,17 @@ impl Api {
                 Err(error) => Err(error),
             },
         };
-        answered.unwrap_or_else(|refused| error(&refused, request.request_id))
+        let mut response = answered.unwrap_or_else(|refused| error(&refused, request.request_id));
+        // As on the data plane, where every answer has it.
+        response.headers_mut().insert(REQUEST_ID, id_of(request.request_id));
+        response
+    }
+
+    /// Answers a request whose target has more than one reading, as on the data plane.
+    pub fn misread(&self, fault: TargetError, request_id: &str) -> Response<Bytes> {
+        let policy = self.live.snapshot();
+        let style = policy.upstreams.get(self.upstream).map(|upstream| Arc::clone(upstream.style()));
+        refuse(&fault.into(), &style.unwrap_or_default(), None, &id_of(request_id))
     }
 
     /// Who calls, where they may; the refusal of a token is whole already.
@@ -78,7 +90,8 @@ impl Api {
             self.admit_person(&policy, request, is_administrator(&policy, &login, administrator))?;
             return Ok(Ok(Caller::Person { login, administrator, session: TokenDigest::of(text) }));
         }
-        Ok(self.judge_token(&policy, request).map_err(|(refusal, response)| {
+        Ok(self.judge_token(&policy, request).map_err(|refused| {
+            let (refusal, response) = *refused;
             if matches!(refusal, Refusal::UnknownToken | Refusal::Token(_)) {
                 self.limiter.failed(request.peer, now);
             }
@@ -110,7 +123,7 @@ impl Api {
         &self,
         policy: &Snapshot,
         request: &ApiRequest<'_>,
-    ) -> Result<Caller, (Refusal, Response<Bytes>)> {
+    ) -> Result<Caller, Box<(Refusal, Response<Bytes>)>> {
         let question = Question {
             method: request.method,
             target: request.target,
@@ -123,7 +136,7 @@ impl Api {
         };
         let judgment = judge_at(policy, self.upstream, &question);
         let accepted = judgment.matched.map(|matched| &matched.needed.header);
-        let style = judgment.style(&question);
+        let style = judgment.style(request.method, request.target);
         let refusal = match (judgment.outcome, judgment.token, judgment.grant) {
             (Ok(_permit), Some(token), Some(grant)) => {
                 return Ok(Caller::Token(token.digest, grant.user().to_owned()));
@@ -131,13 +144,8 @@ impl Api {
             (Ok(_permit), _, _) => Refusal::Credential(CredentialError::Missing),
             (Err(refusal), _, _) => refusal,
         };
-        let id = HeaderValue::from_str(request.request_id).unwrap_or(HeaderValue::from_static(""));
-        let mut response = refuse(&refusal, &style, accepted, &id);
-        // GitHub's clients know no other word for a path or a method that is not there.
-        if refusal.reason() == Reason::NoRoute {
-            *response.status_mut() = StatusCode::NOT_FOUND;
-        }
-        Err((refusal, response))
+        let response = refuse(&refusal, &style, accepted, &id_of(request.request_id));
+        Err(Box::new((refusal, response)))
     }
 
     /// `POST /sessions`.
@@ -145,7 +153,7 @@ impl Api {
         let now = clock::monotonic();
         self.limiter.may_try(request.peer, now).map_err(ApiError::Limited)?;
         let SignIn { login, password } = read(request.body)?;
-        let actor = actor(request, login, Means::Session);
+        let actor = actor(request, &login, Means::Session);
         let setting = self.issuer.setting(self.live.snapshot(), actor);
         let session = match self.issuer.sign_in(setting, Secret::new(password)).await {
             Err(IssueError::Forbidden(_)) => {
@@ -176,8 +184,7 @@ impl Api {
         let texts = credentials.into_iter().map(Secret::new);
         let digests = texts.filter_map(|text| self.issuer.format.parse(text.expose()).ok());
         let digests: Vec<_> = digests.map(|token| token.digest).collect();
-        let setting =
-            self.issuer.setting(self.live.snapshot(), actor(request, "anonymous".to_owned(), Means::Holder));
+        let setting = self.issuer.setting(self.live.snapshot(), actor(request, "anonymous", Means::Holder));
         let count = self.issuer.give_up(setting, digests).await?;
         tracing::info!(count, peer = %request.peer, "tokens were reported as leaked, and revoked");
         // Whether there were any is nobody's business.
@@ -185,7 +192,11 @@ impl Api {
     }
 }
 
-fn actor(request: &ApiRequest<'_>, login: String, by: Means) -> Actor {
+fn id_of(request_id: &str) -> HeaderValue {
+    HeaderValue::from_str(request_id).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn actor(request: &ApiRequest<'_>, login: &str, by: Means) -> Actor {
     let agent = request.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     Actor {
         login: login.chars().take(100).collect(),

@@ -11,6 +11,7 @@ use crate::api::query::Paging;
 use crate::api::{Answered, Call, Caller};
 use crate::clock;
 use crate::domain::grant::{Approval, UnixTime};
+use crate::domain::lifecycle::terms::Permissions;
 use crate::domain::permission::PermissionSet;
 use crate::domain::secret::Secret;
 use crate::domain::target::decode_once;
@@ -21,6 +22,7 @@ use crate::policy::grants::index::Kept;
 use crate::policy::grants::{Grant, Selection};
 use crate::policy::tokens::parse_moment;
 use crate::store::audit::AuditQuery;
+use crate::store::rows::PermissionWords;
 
 /// Uses of the hosts' own credentials that are told at a time.
 const MOST_USES: usize = 1000;
@@ -83,17 +85,29 @@ impl Call<'_> {
                 Selection::Selected(names) if names.is_empty() => ("none", Vec::new()),
                 Selection::Selected(names) => ("subset", names.iter().collect()),
             };
-            let levels = part.permissions.iter();
-            let levels = levels.map(|(id, level)| (self.policy.vocabulary.name(id), level.as_str()));
+            let own = part.owner.eq_ignore_ascii_case(grant.user());
+            let users = Some(grant.user_permissions()).filter(|_| own);
             json!({
                 "resource_owner": part.owner,
                 "state": if part.approval == Approval::Granted { "active" } else { "pending" },
                 "repository_selection": selection,
                 "repositories": names,
-                "permissions": levels.collect::<std::collections::BTreeMap<_, _>>(),
+                "permissions": PermissionWords::from(&self.by_scope(part.permissions, users)),
             })
         });
         shown.collect()
+    }
+
+    /// As the store has them: by scope. Those of scope `user` stand apart from what is held at a resource owner.
+    fn by_scope(&self, held: &PermissionSet, users: Option<&PermissionSet>) -> Permissions {
+        let vocabulary = &self.policy.vocabulary;
+        let mut permissions = Permissions::default();
+        for (id, level) in held.iter().chain(users.into_iter().flat_map(PermissionSet::iter)) {
+            if let Some(permission) = vocabulary.permission(id) {
+                permissions.of_mut(permission.scope).insert(vocabulary.name(id).to_owned(), level);
+            }
+        }
+        permissions
     }
 
     /// A token that a file declares, as far as files say.
@@ -104,8 +118,13 @@ impl Call<'_> {
             "description": null,
             "state": "active",
             "user": self.user(grant.user(), 0, "User"),
+            "token_prefix": null,
             "created_at": grant.created_at().map(moment),
-            "expires_at": moment(grant.expires_at()),
+            "issued_at": null,
+            "expires_at": Some(grant.expires_at()).filter(|end| *end != NEVER).map(moment),
+            "last_used_at": null,
+            "last_used_from": null,
+            "last_used_by": null,
             "resource_owners": self.parts(grant),
         })
     }

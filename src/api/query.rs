@@ -40,7 +40,7 @@ impl Paging {
             match &*name {
                 "page" => paging.page = number(&value, "page", &mut errors).clamp(1, LAST_PAGE),
                 "per_page" => {
-                    paging.per_page = number(&value, "per_page", &mut errors).clamp(1, LARGEST_PAGE)
+                    paging.per_page = number(&value, "per_page", &mut errors).clamp(1, LARGEST_PAGE);
                 }
                 _ => {}
             }
@@ -86,17 +86,22 @@ pub(super) fn list_query(org: &str, target: &CanonicalTarget) -> Result<(ListQue
     for (name, value) in target.query_fields() {
         let value = value.into_owned();
         match &*name {
-            "owner" | "owner[]" => query.users.push(value),
-            "token_id" | "token_id[]" => match value.parse() {
-                Ok(id) => query.token_ids.push(id),
-                Err(_) => errors.push(FieldError::invalid("token_id", "expected whole numbers")),
-            },
+            // Octokit writes a list as one value with commas, which neither logins nor numbers hold.
+            "owner" | "owner[]" => query.users.extend(value.split(',').map(str::to_owned)),
+            "token_id" | "token_id[]" => {
+                for number in value.split(',') {
+                    match number.parse() {
+                        Ok(id) => query.token_ids.push(id),
+                        Err(_) => errors.push(FieldError::invalid("token_id", "expected whole numbers")),
+                    }
+                }
+            }
             "repository" => query.repository = Some(value.rsplit('/').next().unwrap_or_default().to_owned()),
             "permission" => query.permission = Some(value),
             "last_used_before" => query.used_before = moment(&value, "last_used_before", &mut errors),
             "last_used_after" => query.used_after = moment(&value, "last_used_after", &mut errors),
             "sort" if value != "created_at" => {
-                errors.push(FieldError::invalid("sort", "expected `created_at`"))
+                errors.push(FieldError::invalid("sort", "expected `created_at`"));
             }
             "direction" => match value.as_str() {
                 "asc" => query.ascending = true,
@@ -163,6 +168,15 @@ mod tests {
                 "<http://h/x?per_page=10&page=2>; rel=\"prev\", <http://h/x?per_page=10&page=1>; rel=\"first\"",
             ),
         );
+    }
+
+    #[test]
+    fn lists_are_repeated_or_hold_commas() {
+        for query in ["owner=bob&owner=carol&token_id=7&token_id=8", "owner[]=bob,carol&token_id[]=7%2C8"] {
+            let target = CanonicalTarget::parse(&format!("/x?{query}")).unwrap();
+            let (query, _) = list_query("acme", &target).unwrap();
+            assert_eq!((query.users, query.token_ids), (vec!["bob".into(), "carol".into()], vec![7, 8]));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::catalog::document::{CatalogDocument, ErrorsDocument, PermissionDocument, RouteDocument};
 use crate::catalog::errors::{ErrorFormat, ErrorStyle};
@@ -184,15 +184,32 @@ fn style(
         }
         value.ok()
     });
-    for (reason, message) in &document.messages {
-        if let Some(reason) = Reason::parse(reason) {
+    for (word, message) in &document.messages {
+        if let Some(reason) = reason(word, message, faults) {
             style.messages.insert(reason, message.value.clone());
-        } else {
-            let known: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-            faults.add(message, format!("unknown reason `{reason}`; expected one of {}", known.join(", ")));
+        }
+    }
+    for (word, status) in &document.statuses {
+        let found = StatusCode::from_u16(status.value).ok().filter(StatusCode::is_client_error);
+        match (reason(word, status, faults), found) {
+            (Some(reason), Some(found)) => {
+                style.statuses.insert(reason, found);
+            }
+            (Some(_), None) => faults.add(status, "a refusal has a status from 400 to 499"),
+            (None, _) => {}
         }
     }
     style
+}
+
+/// The reason that `word` names; `at` is what stands beside it.
+fn reason<T>(word: &str, at: &Spanned<T>, faults: &mut Faults<'_>) -> Option<Reason> {
+    let reason = Reason::parse(word);
+    if reason.is_none() {
+        let known: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        faults.add(at, format!("unknown reason `{word}`; expected one of {}", known.join(", ")));
+    }
+    reason
 }
 
 fn permission(

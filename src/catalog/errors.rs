@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::domain::reason::Reason;
+use crate::domain::refusal::Refusal;
 
 /// The body that clients of this kind of host understand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,8 +28,17 @@ pub struct ErrorStyle {
     pub fields: Vec<(String, String)>,
     /// The host's own sentence, where clients compare it.
     pub messages: HashMap<Reason, String>,
+    /// The host's own status, where clients know no other.
+    pub statuses: HashMap<Reason, StatusCode>,
     /// The field that tells what would have been enough.
     pub accepted_header: Option<HeaderName>,
     /// The field of answers that tells when the token expires.
     pub expiration_header: Option<HeaderName>,
+}
+
+impl ErrorStyle {
+    /// The HTTP status of `refusal`.
+    pub fn status(&self, refusal: &Refusal) -> StatusCode {
+        self.statuses.get(&refusal.reason()).copied().unwrap_or_else(|| refusal.status())
+    }
 }

@@ -160,11 +160,14 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let target = CanonicalTarget::parse(&request.uri().to_string()).ok();
-    match (target.as_ref().and_then(Page::of), target, &state.api) {
+    let target = CanonicalTarget::parse(&request.uri().to_string());
+    match (target.as_ref().ok().and_then(Page::of), target, &state.api) {
         (Some(page), _, _) => show(page, request.method(), state),
-        (None, Some(target), Some(api)) => call(api, request, &target, (peer, state)).await,
-        (None, _, _) => text(StatusCode::NOT_FOUND, format!("not found; there are\n{ROUTES}")),
+        (None, Ok(target), Some(api)) => call(api, request, &target, (peer, state)).await,
+        (None, Err(fault), Some(api)) => {
+            api.misread(fault, state.request_ids.next().as_str()).map(Full::from)
+        }
+        (None, _, None) => text(StatusCode::NOT_FOUND, format!("not found; there are\n{ROUTES}")),
     }
 }
 

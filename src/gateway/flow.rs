@@ -84,7 +84,7 @@ pub async fn answer(worker: &Worker, origin: &Origin, parts: &Parts, arrived: Ar
         }
         Err(Refused { refusal, style, accepted }) => {
             record.refused(refusal.reason());
-            record.answered(refusal.status());
+            record.answered(style.status(&refusal));
             refuse(&refusal, &style, accepted.as_ref(), record.request_id().as_header()).map(AnswerBody::text)
         }
     };
@@ -189,7 +189,7 @@ fn judge_request(
     describe(&judgment, &snapshot, worker, record);
     record.judged(verdict(&judgment.outcome, snapshot.generation));
     let accepted = judgment.matched.map(|matched| matched.needed.header.clone());
-    let style = judgment.style(&question);
+    let style = judgment.style(&parts.method, &target);
     let writes = judgment
         .matched
         .is_some_and(|matched| matched.action.requirement.needs().any(|need| need.level > Level::Read));

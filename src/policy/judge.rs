@@ -205,12 +205,12 @@ fn host_name(host: &str) -> Option<&str> {
     (is_port && !name.is_empty() && name.bytes().all(plain)).then_some(name)
 }
 
-impl<'a> Judgment<'a> {
+impl Judgment<'_> {
     /// How the client is told of a refusal.
-    pub fn style(&self, question: &Question<'a>) -> Arc<ErrorStyle> {
+    pub fn style(&self, method: &Method, target: &CanonicalTarget) -> Arc<ErrorStyle> {
         match (self.matched, self.upstream) {
             (Some(matched), _) => Arc::clone(matched.style),
-            (None, Some((_, upstream))) => Arc::clone(upstream.style_for(question.method, question.target)),
+            (None, Some((_, upstream))) => Arc::clone(upstream.style_for(method, target)),
             (None, None) => Arc::default(),
         }
     }

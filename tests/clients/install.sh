@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what tests drive, below target/clients: client libraries (PyGithub, and Octokit where there is an npm) and checkers
-# of files in deploy. What cannot be installed is said in a line, and its test says that it was skipped.
+# of files in deploy and of the API. What cannot be installed is said in a line, and its test says that it was skipped.
 set -eu
 here=$(dirname "$0")
 to=target/clients
@@ -11,9 +11,9 @@ if ! cmp -s "$here/requirements.txt" "$to/python/requirements.txt"; then
     if python3 -m venv "$to/python" >/dev/null 2>&1 &&
         "$to/python/bin/python" -m pip install -q --disable-pip-version-check -r "$here/requirements.txt"; then
         cp "$here/requirements.txt" "$to/python/requirements.txt"
-        echo "installed: PyGithub, kubernetes-validate, hadolint"
+        echo "installed: PyGithub, kubernetes-validate, hadolint, openapi-spec-validator, schemathesis"
     else
-        echo "missing: PyGithub, kubernetes-validate, hadolint; their tests are skipped. They take python3 with venv, and PyPI" >&2
+        echo "missing: PyGithub, kubernetes-validate, hadolint, openapi-spec-validator, schemathesis; their tests are skipped. They take python3 with venv, and PyPI" >&2
     fi
 fi
 

@@ -6,6 +6,7 @@
     reason = "a test that is skipped says so, measurements are shown; tests wait for deadlines and spawn as they like"
 )]
 
+mod api;
 mod attacks;
 mod bench;
 mod bodies;

@@ -1,6 +1,9 @@
 //! One test for each way around the gateway that was found and closed.
 
+use serde_json::{Value, json};
+
 use crate::attacks::{READER, passed, upstream};
+use crate::support::api::ApiGateway;
 use crate::support::gateway::{TestGateway, authorization, head, policy_tokens, reason, status, wait_for};
 use crate::support::http2::{Http2, tls_gateway};
 use crate::support::policy::token;
@@ -97,7 +100,7 @@ fn a_secret_for_a_method_is_not_recorded() {
     assert_eq!(status(&answer), 401);
     let audit = gateway.audit();
     assert_eq!(audit.len(), 1);
-    assert_eq!(audit[0]["method"], serde_json::Value::Null);
+    assert_eq!(audit[0]["method"], Value::Null);
     spy.saw_nothing();
 }
 
@@ -159,4 +162,32 @@ fn the_length_of_a_chunked_answer_does_not_go_on() {
     let answer = gateway.request("GET", "/repos/acme/alpha/commits", "Connection: close\r\n");
     assert!(!answer.contains("content-length"), "{answer}");
     assert!(answer.ends_with("5\r\nhello\r\n0\r\n\r\n"), "{answer}");
+}
+
+/// A token that may only look after its user's tokens gave one of them a new text, and whoever asked read it: all that the
+/// other token held.
+#[test]
+fn a_token_regenerates_no_token_that_holds_more() {
+    let spy = Spy::start();
+    let gateway = ApiGateway::before(spy.address, "github", &[]);
+    let bob = gateway.person("bob");
+    let own = |name: &str, more: Value| {
+        let mut body =
+            json!({ "name": name, "resource_owner": "bob", "repositories": ["alpha"], "permissions": more });
+        body["expires_in"] = 10.into();
+        bob.create(&body)
+    };
+    let (_, weak) = own("weak", json!({ "personal_access_tokens": "write" }));
+    let (strong, _) = own("strong", json!({ "contents": "write" }));
+    let (equal, _) = own("equal", json!({ "personal_access_tokens": "write" }));
+    let regenerate = |id: i64, body: Value| {
+        gateway.control(&weak).post(&format!("/user/personal-access-tokens/{id}/regenerate"), &body)
+    };
+    let refused = regenerate(strong, json!({})).expect(422);
+    assert_eq!(refused["errors"][0]["field"], "permissions", "{refused}");
+    let refused = regenerate(equal, json!({ "expires_in": 11 })).expect(422);
+    assert_eq!(refused["errors"][0]["field"], "expires_at", "{refused}");
+    let renewed = regenerate(equal, json!({})).expect(201);
+    assert!(renewed["token"].is_string(), "{renewed}");
+    assert_eq!(spy.seen(), "", "nothing reached the host");
 }

@@ -1,7 +1,10 @@
 //! What `policy::judge` found about a request, in words.
 
+use std::sync::Arc;
+
 use http::Method;
 
+use crate::catalog::errors::ErrorStyle;
 use crate::command::explain::holder::StandsIn;
 use crate::command::explain::report::{Inquiry, Outcome, RefusalReport, Report, Step, Token};
 use crate::command::moment_text;
@@ -100,7 +103,7 @@ impl<'a> Facts<'a> {
             steps: self.steps(),
             refusal: refusal.map(|refusal| RefusalReport {
                 reason: refusal.reason().as_str(),
-                status: refusal.status().as_u16(),
+                status: self.style().status(refusal).as_u16(),
                 message: refusal.public_message(),
                 missing: refusal.missing().map_or_else(Vec::new, |missing| missing.needs.clone()),
             }),
@@ -109,6 +112,14 @@ impl<'a> Facts<'a> {
             hints: self.hints(),
             shadow: self.outcome.map_or_else(|_| Vec::new(), |permit| permit.shadow().to_vec()),
         }
+    }
+
+    /// How the client is told.
+    fn style(&self) -> Arc<ErrorStyle> {
+        let judged = self.judgment.zip(self.target);
+        judged
+            .map(|(judgment, target)| judgment.style(&self.inquiry.request.method, target))
+            .unwrap_or_default()
     }
 
     fn steps(&self) -> Vec<Step> {

@@ -84,6 +84,11 @@ fn catalogs() {
         "unknown reason `denied`; expected one of limit_exceeded",
     );
     check_catalog(
+        &format!("catalog: small\nerrors: {{ statuses: {{ no_route: 500 }} }}\n{rest}"),
+        "2:33",
+        "a refusal has a status from 400 to 499",
+    );
+    check_catalog(
         &format!("catalog: small\naccepted_permissions_header: a b\n{rest}"),
         "2:30",
         "`a b` is no name of a header field",

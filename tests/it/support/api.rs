@@ -61,7 +61,11 @@ pub(crate) struct Caller {
 impl Caller {
     /// Calls, with a body where there is one.
     pub(crate) fn call(&self, method: &str, target: &str, body: Option<&Value>) -> Answer {
-        let body = body.map(Value::to_string).unwrap_or_default();
+        self.send(method, target, &body.map(Value::to_string).unwrap_or_default())
+    }
+
+    /// Calls with this text as the body.
+    pub(crate) fn send(&self, method: &str, target: &str, body: &str) -> Answer {
         let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let credential = match self.credential.as_str() {
             "" => String::new(),
@@ -117,7 +121,7 @@ impl ApiGateway {
 
     /// With these upstreams.
     pub(crate) fn with(upstreams: &str, policies: &[(&str, String)]) -> Self {
-        let top = "listeners: [{ bind: 127.0.0.1:0 }]\nstore: sqlite:portcullis.db\napi: { hosts: [tokens.example.com] }";
+        let top = "listeners: [{ bind: 127.0.0.1:0 }]\nstore: sqlite:portcullis.db\napi: { hosts: [tokens.example.com, 127.0.0.1] }";
         Self { gateway: TestGateway::configured(top, upstreams, policies) }
     }
 
