@@ -109,6 +109,11 @@ impl Running {
         self.state.recorder.metrics.render()
     }
 
+    /// The policy in force.
+    pub fn live(&self) -> &LivePolicy {
+        &self.live
+    }
+
     /// The generation of the policy in force.
     pub fn policy_generation(&self) -> u64 {
         self.live.peek().generation

@@ -133,3 +133,20 @@ fn a_suspended_user_s_tokens_rest() {
     root.delete("/users/alice/suspended").expect(204);
     assert_eq!(gateway.ask(&token, "GET", READ), 200);
 }
+
+#[test]
+fn a_store_that_cannot_be_followed_is_not_gone_by_for_ever() {
+    let spy = Spy::start();
+    let gateway = gateway(&spy, "", "");
+    let alice = gateway.person("alice");
+    let (_, token) = alice.create(&wish("read", 30));
+    let live = gateway.gateway.running().live();
+    assert_eq!(live.look_at_store(std::time::Duration::from_secs(3600)), None, "no news");
+    // Whoever keeps it up looks each second, and may find it followed before the request comes.
+    crate::support::gateway::wait_for("a refusal", || {
+        live.peek().stored.set_stale(true);
+        let refused = gateway.answer(&token, "GET", READ);
+        (refused.status, refused.body["reason"].as_str()) == (503, Some("store_stale"))
+    });
+    crate::support::gateway::wait_for("the store", || gateway.ask(&token, "GET", READ) == 200);
+}
