@@ -1,8 +1,7 @@
 //! What is kept of each request: metrics, and one audit line.
 //!
-//! The last stage of the flow. A [`Record`] opens when a request arrives and closes when its answer has gone out; it
-//! closes itself as aborted when it is dropped before, which is what happens to a handler whose caller leaves. So
-//! each request has exactly one line and is counted exactly once. Nothing here ever makes a request wait.
+//! The last stage of the flow. A [`Record`] opens when a request arrives and closes when its answer has gone out, or as
+//! aborted when it is dropped before, as when its caller leaves. So each request has exactly one line. Nothing here waits.
 
 pub mod audit;
 pub mod body;

@@ -107,7 +107,7 @@ fn unknown_catalogs_and_files() {
     assert!(text.contains("`git`") && text.contains("`github`"), "{text}");
     let text = describe(&faults_of(&[source("token/a.yaml", "tokens: []")], &[upstream(&["git"])]));
     assert!(
-        text.starts_with("policies/token/a.yaml: unknown policy file; expected `organizations/*.yaml`"),
+        text.starts_with("policies/token/a.yaml: unknown policy file; expected `enterprise.yaml`"),
         "{text}"
     );
     let twice = [
