@@ -125,7 +125,7 @@ impl Call<'_> {
             ["user"] if is(&Method::GET) => self.who_am_i().await,
             ["token"] if is(&Method::GET) => self.this_token().await,
             ["bundles"] if is(&Method::GET) => Ok(self.bundles()),
-            ["introspect"] if is(&Method::POST) => self.introspect().await,
+            ["introspect"] if is(&Method::POST) => self.introspect(),
             ["sessions", "current"] if is(&Method::DELETE) => self.sign_out().await,
             ["users"] if is(&Method::GET) => self.users().await,
             ["users", login, "suspended"] if is(&Method::PUT) => self.suspend(login, true).await,
@@ -185,13 +185,11 @@ impl Call<'_> {
 
     /// The URL of `path`.
     fn url(&self, path: &str) -> String {
-        match &self.api.url {
-            Some(url) => format!("{url}{path}"),
-            None => {
-                let host = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-                format!("{}://{}{path}", self.request.scheme, host.unwrap_or("localhost"))
-            }
+        if let Some(url) = &self.api.url {
+            return format!("{url}{path}");
         }
+        let host = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        format!("{}://{}{path}", self.request.scheme, host.unwrap_or("localhost"))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::policy::decide::check_state;
 use crate::policy::grants::index::Kept;
 use crate::policy::grants::{Grant, Selection};
 use crate::policy::tokens::parse_moment;
+use crate::store::Reads;
 use crate::store::audit::AuditQuery;
 use crate::store::rows::PermissionWords;
 
@@ -32,7 +33,7 @@ const DAY: i64 = 24 * 60 * 60 * SECOND;
 
 impl Call<'_> {
     /// `POST /introspect`: RFC 7662.
-    pub(super) async fn introspect(&self) -> Answered {
+    pub(super) fn introspect(&self) -> Answered {
         let body = str::from_utf8(self.request.body).unwrap_or_default();
         let text = body.split('&').find_map(|field| field.strip_prefix("token="));
         let Some(text) = text.map(|text| Secret::new(decode_once(text).into_owned())) else {
@@ -139,7 +140,8 @@ impl Call<'_> {
     /// `GET /users`.
     pub(super) async fn users(&self) -> Answered {
         self.administers()?;
-        let users = self.api.issuer.store.read(|reads| reads.users()).await?;
+        let find = |reads: Reads<'_>| reads.users();
+        let users = self.api.issuer.store.read(find).await?;
         let shown = users.iter().map(|user| {
             json!({
                 "login": user.login,
@@ -157,7 +159,7 @@ impl Call<'_> {
     pub(super) async fn suspend(&self, login: &str, suspended: bool) -> Answered {
         self.administers()?;
         let known = login.to_owned();
-        let find = move |reads: crate::store::Reads<'_>| reads.user(&known);
+        let find = move |reads: Reads<'_>| reads.user(&known);
         let user = self.api.issuer.store.read(find).await?.ok_or(ApiError::NotFound)?;
         let edit = UserEdit { suspended: Some(suspended), ..UserEdit::default() };
         self.api.issuer.set_user(self.setting().await?, user.login, edit).await?;
@@ -166,7 +168,7 @@ impl Call<'_> {
 
     /// `GET /orgs/{org}/classic-tokens` and `GET /classic-tokens`.
     pub(super) async fn classic_uses(&self, org: Option<String>) -> Answered {
-        let find = move |reads: crate::store::Reads<'_>| reads.classic_uses(org.as_deref(), MOST_USES);
+        let find = move |reads: Reads<'_>| reads.classic_uses(org.as_deref(), MOST_USES);
         let uses = self.api.issuer.store.read(find).await?;
         let shown = uses.iter().map(|used| {
             json!({

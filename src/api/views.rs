@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::Call;
 use crate::api::answer::moment;
-use crate::domain::grant::UnixTime;
+use crate::clock;
 use crate::domain::lifecycle::Part;
 use crate::issuer::TokenView;
 use crate::store::rows::{GrantRow, PermissionWords, RequestRow, TokenRow};
@@ -133,7 +133,7 @@ impl Call<'_> {
     }
 
     fn reach(&self, token: &TokenRow, part: &Part, path: &str) -> Map<String, Value> {
-        let expired = token.expires_at.is_some_and(|moment| moment <= self.now());
+        let expired = token.expires_at.is_some_and(|moment| moment <= clock::now());
         let value = json!({
             "owner": self.user(&token.user, token.user_id, "User"),
             "repository_selection": part.terms.reach.as_str(),
@@ -169,7 +169,7 @@ impl Call<'_> {
             "id": token.id,
             "name": token.name,
             "description": token.description,
-            "state": self.state(view),
+            "state": state(view),
             "user": self.user(&token.user, token.user_id, "User"),
             "token_prefix": format!("{}{}", self.policy.format.prefix(), token.public_id),
             "created_at": moment(token.created_at),
@@ -181,24 +181,20 @@ impl Call<'_> {
             "resource_owners": granted.chain(awaited).collect::<Vec<_>>(),
         })
     }
+}
 
-    fn state(&self, view: &TokenView) -> &'static str {
-        let TokenView { token, grants, requests } = view;
-        if token.revoked.is_some() {
-            "revoked"
-        } else if token.expires_at.is_some_and(|moment| moment <= self.now()) {
-            "expired"
-        } else if token.user_suspended_at.is_some() {
-            "suspended"
-        } else if grants.is_empty() && !requests.is_empty() {
-            "pending"
-        } else {
-            "active"
-        }
-    }
-
-    fn now(&self) -> UnixTime {
-        crate::clock::now()
+fn state(view: &TokenView) -> &'static str {
+    let TokenView { token, grants, requests } = view;
+    if token.revoked.is_some() {
+        "revoked"
+    } else if token.expires_at.is_some_and(|moment| moment <= clock::now()) {
+        "expired"
+    } else if token.user_suspended_at.is_some() {
+        "suspended"
+    } else if grants.is_empty() && !requests.is_empty() {
+        "pending"
+    } else {
+        "active"
     }
 }
 

@@ -111,17 +111,25 @@ impl Caller {
 }
 
 impl ApiGateway {
-    /// In front of `upstream`, whose routes are those of `catalogs`, with policy files.
+    /// In front of `upstream`, whose routes are those of `catalogs`, with policy files. Clients that set no `Host` of their
+    /// own reach the API on the data plane too.
     pub(crate) fn before(upstream: SocketAddr, catalogs: &str, policies: &[(&str, String)]) -> Self {
         let upstreams = format!(
             "  - {{ name: forge, hosts: [git.example.com], url: 'http://{upstream}', catalogs: [{catalogs}], identity: {{ trusted_header: X-WEBAUTH-USER }} }}"
         );
-        Self::with(&upstreams, policies)
+        Self::named("tokens.example.com, 127.0.0.1", &upstreams, policies)
     }
 
     /// With these upstreams.
     pub(crate) fn with(upstreams: &str, policies: &[(&str, String)]) -> Self {
-        let top = "listeners: [{ bind: 127.0.0.1:0 }]\nstore: sqlite:portcullis.db\napi: { hosts: [tokens.example.com, 127.0.0.1] }";
+        Self::named("tokens.example.com", upstreams, policies)
+    }
+
+    /// With these upstreams, and the API under these host names.
+    fn named(hosts: &str, upstreams: &str, policies: &[(&str, String)]) -> Self {
+        let top = &format!(
+            "listeners: [{{ bind: 127.0.0.1:0 }}]\nstore: sqlite:portcullis.db\napi: {{ hosts: [{hosts}] }}"
+        );
         Self { gateway: TestGateway::configured(top, upstreams, policies) }
     }
 
