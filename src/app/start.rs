@@ -97,9 +97,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    if let Some(store) = &store {
-        note_uses(&recorder, store.clone());
-    }
+    let store = store.inspect(|store| note_uses(&recorder, store.clone()));
     let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
