@@ -44,8 +44,11 @@ pub struct Arguments {
     #[arg(long, value_name = "NAMES", default_value = "none", conflicts_with = "grant")]
     repositories: String,
     /// What it may do there, such as `contents=read,issues=write`
-    #[arg(long, required_unless_present = "grant")]
+    #[arg(long, required_unless_present_any = ["grant", "bundle"])]
     permissions: Option<String>,
+    /// In place of permissions, the name of a bundle of them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["permissions", "grant"])]
+    bundle: Option<String>,
     /// In place of the three, `owner:repositories:permissions`; may be given more than once
     #[arg(long, value_name = "GRANT", conflicts_with_all = ["owner", "permissions"])]
     grant: Vec<String>,
@@ -101,8 +104,11 @@ pub(super) fn only_local(argument: &str) -> UsageError {
 
 impl Arguments {
     fn body(&self, now: UnixTime) -> Result<Value, UsageError> {
-        let mut body = if let (Some(owner), Some(permissions)) = (&self.owner, &self.permissions) {
-            part(owner, &self.repositories, permissions)?
+        let mut body = if let Some(owner) = &self.owner {
+            let levels = self.permissions.as_deref().map(levels).transpose()?;
+            let mut part = part(owner, &self.repositories, levels);
+            part.extend(self.bundle.clone().map(|bundle| ("bundle".to_owned(), bundle.into())));
+            part
         } else {
             let parts = self.grant.iter().map(|grant| grant_part(grant).map(Value::from));
             Map::from_iter([("resource_owners".to_owned(), parts.collect::<Result<Value, _>>()?)])
@@ -122,7 +128,9 @@ impl Arguments {
 fn grant_part(grant: &str) -> Result<Map<String, Value>, UsageError> {
     let mut pieces = grant.splitn(3, ':');
     match (pieces.next(), pieces.next(), pieces.next()) {
-        (Some(owner), Some(repositories), Some(permissions)) => part(owner, repositories, permissions),
+        (Some(owner), Some(repositories), Some(permissions)) => {
+            Ok(part(owner, repositories, Some(levels(permissions)?)))
+        }
         _ => Err(UsageError(format!(
             "`--grant {grant}` is no grant; expected `owner:repositories:permissions`, such as `acme:alpha,beta:contents=read`"
         ))),
@@ -130,22 +138,28 @@ fn grant_part(grant: &str) -> Result<Map<String, Value>, UsageError> {
 }
 
 /// What is asked for at one resource owner.
-fn part(owner: &str, repositories: &str, levels: &str) -> Result<Map<String, Value>, UsageError> {
+fn part(owner: &str, repositories: &str, levels: Option<Value>) -> Map<String, Value> {
     let repositories = match repositories.trim() {
         word @ ("all" | "none") => word.into(),
         names => names.split(',').map(str::trim).map(Value::from).collect(),
     };
+    let mut part = Map::from_iter([
+        ("resource_owner".to_owned(), owner.into()),
+        ("repositories".to_owned(), repositories),
+    ]);
+    part.extend(levels.map(|levels| ("permissions".to_owned(), levels)));
+    part
+}
+
+/// `contents=read,issues=write`.
+fn levels(text: &str) -> Result<Value, UsageError> {
     let mut held = Map::new();
-    for (name, level) in permissions(levels)? {
+    for (name, level) in permissions(text)? {
         if held.insert(name.clone(), level.into()).is_some() {
             return Err(UsageError(format!("`{name}` stands twice; expected one level of it")));
         }
     }
-    Ok(Map::from_iter([
-        ("resource_owner".to_owned(), owner.into()),
-        ("repositories".to_owned(), repositories),
-        ("permissions".to_owned(), held.into()),
-    ]))
+    Ok(held.into())
 }
 
 /// Prints the text of a token that was made or renewed, and tells what it waits for.
@@ -242,6 +256,12 @@ mod tests {
             ],
         });
         assert_eq!(body(&two).unwrap(), want);
+    }
+
+    #[test]
+    fn a_bundle_stands_for_permissions() {
+        let want = json!({ "name": "n", "resource_owner": "acme", "repositories": "all", "bundle": "ci" });
+        assert_eq!(body(&["--owner", "acme", "--repositories", "all", "--bundle", "ci"]).unwrap(), want);
     }
 
     #[test]
