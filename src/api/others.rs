@@ -208,7 +208,7 @@ impl Call<'_> {
         let (mut query, mut errors) = (AuditQuery::default(), Vec::new());
         for (name, value) in self.request.target.query_fields() {
             match &*name {
-                "phrase" => read_phrase(&value.replace('+', " "), &mut query, &mut errors),
+                "phrase" => read_phrase(&value, &mut query, &mut errors),
                 "before" => match value.parse() {
                     Ok(id) => query.below = Some(id),
                     Err(_) => errors.push(FieldError::invalid("before", "expected the number of an entry")),

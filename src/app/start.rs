@@ -97,7 +97,8 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let api = store.and_then(|store| api(config, store, &live, &recorder)).map(Arc::new);
+    let store = store.inspect(|store| note_uses(&recorder, store.clone()));
+    let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
@@ -198,9 +199,8 @@ fn note_uses(recorder: &Recorder, store: Store) {
     }));
 }
 
-/// The API over `store`.
-fn api(config: &Config, store: Store, live: &Arc<LivePolicy>, recorder: &Recorder) -> Option<Api> {
-    note_uses(recorder, store.clone());
+/// The API over `store`; `None` where `config` names no store.
+pub fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Option<Api> {
     let settings = config.api.as_ref()?;
     let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api)?;
     let limits = IssuerLimits {

@@ -3,15 +3,24 @@
 //! A command reads its arguments, calls what the other modules offer, and writes the outcome. No rule stands here: what
 //! may pass is for `policy` to say.
 
+pub mod audit;
 pub mod check;
+pub mod client;
 pub mod completions;
 pub mod declaration;
 pub mod demo;
 pub mod explain;
+pub mod grant;
 pub mod load;
 pub mod output;
+pub mod password;
+pub mod request;
 pub mod serve;
+pub mod sign_in;
+pub mod table;
 pub mod token;
+pub mod user;
+pub mod view;
 pub mod warnings;
 
 use std::ffi::OsString;
@@ -26,6 +35,7 @@ use thiserror::Error;
 use crate::command::output::Output;
 use crate::domain::grant::UnixTime;
 use crate::domain::token::PUBLIC_ID_LENGTH;
+use crate::issuer::users::SESSION_PREFIX;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().effects(Effects::BOLD))
@@ -35,6 +45,9 @@ const STYLES: Styles = Styles::styled()
     .valid(AnsiColor::Green.on_default())
     .invalid(AnsiColor::Red.on_default().effects(Effects::BOLD))
     .error(AnsiColor::Red.on_default().effects(Effects::BOLD));
+
+/// Hexadecimal digits after which a text counts as that of a session: a half of one is a secret too.
+const SESSION_DIGITS: usize = 32;
 
 /// Fine-grained access tokens in front of any git host and any REST API
 ///
@@ -50,7 +63,7 @@ const STYLES: Styles = Styles::styled()
   portcullis check                          are the files in this folder fine?
   portcullis serve                          run the gateway
   portcullis demo                           see it at work in a minute
-  portcullis token new --user ci-bot --owner acme \\
+  portcullis token create --user ci-bot --name nightly --owner acme \\
       --repositories alpha --permissions contents=read
   portcullis explain --token-name 'nightly build' clone https://git.example.com/acme/alpha
 
@@ -70,8 +83,18 @@ pub enum Command {
     Check(check::Arguments),
     /// Tell, step by step, whether a request would pass and what would have been enough
     Explain(Box<explain::Arguments>),
-    /// Make tokens, and find them again
+    /// Make tokens, see them, renew them and take them back
     Token(token::Arguments),
+    /// See what tokens ask an organization for; approve and deny it
+    Request(request::Arguments),
+    /// See which tokens reach an organization; take that back
+    Grant(grant::Arguments),
+    /// Users: who there is, who administers, who is suspended
+    User(user::Arguments),
+    /// Who did what to tokens and users; check that nothing of it was changed
+    Audit(audit::Arguments),
+    /// Get a session at a running gateway
+    SignIn(sign_in::Arguments),
     /// Show it: two repositories, two tokens, and commands to paste
     Demo(demo::Arguments),
     /// Print the completions of a shell
@@ -134,19 +157,22 @@ impl UsageError {
 pub fn parse(arguments: Vec<OsString>) -> Result<Arguments, UsageError> {
     if arguments.iter().any(|argument| holds_token(&argument.to_string_lossy())) {
         return Err(UsageError::new(
-            "an argument holds a token, where everybody on this machine can see it and the shell's history keeps it; revoke it, and give tokens on standard input",
+            "an argument holds a token or a session, where everybody on this machine can see it and the shell's history keeps it; revoke it, and give tokens on standard input",
         ));
     }
     Ok(Arguments::parse_from(arguments))
 }
 
-/// Whether there is a token in `argument`, whatever its product.
+/// Whether there is a token in `argument`, whatever its product, or a session.
 fn holds_token(argument: &str) -> bool {
-    argument.match_indices("_pat_").any(|(at, found)| {
-        let rest = argument.get(at + found.len()..).unwrap_or_default();
-        let (id, secret) = rest.split_once('_').unwrap_or_default();
-        id.len() == PUBLIC_ID_LENGTH && !secret.is_empty()
-    })
+    let session = argument.split_once(SESSION_PREFIX).map(|(_, rest)| rest);
+    let digits = session.map(|rest| rest.bytes().take_while(u8::is_ascii_hexdigit).count());
+    digits.is_some_and(|digits| digits >= SESSION_DIGITS)
+        || argument.match_indices("_pat_").any(|(at, found)| {
+            let rest = argument.get(at + found.len()..).unwrap_or_default();
+            let (id, secret) = rest.split_once('_').unwrap_or_default();
+            id.len() == PUBLIC_ID_LENGTH && !secret.is_empty()
+        })
 }
 
 /// Does what `arguments` say.
@@ -159,6 +185,11 @@ pub fn run(arguments: Arguments, output: &mut Output) -> anyhow::Result<Status> 
         Command::Check(arguments) => check::run(&arguments, output),
         Command::Explain(arguments) => explain::run(&arguments, output),
         Command::Token(arguments) => token::run(arguments, output),
+        Command::Request(arguments) => request::run(&arguments, output),
+        Command::Grant(arguments) => grant::run(&arguments, output),
+        Command::User(arguments) => user::run(&arguments, output),
+        Command::Audit(arguments) => audit::run(&arguments, output),
+        Command::SignIn(arguments) => sign_in::run(&arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, output),
     }
@@ -187,10 +218,15 @@ mod tests {
     #[test]
     fn tokens_of_any_product_are_noticed() {
         let token = format!("acme_pat_{}_{}", "a".repeat(22), "b".repeat(59));
-        for argument in [token.clone(), format!("https://h/?t={token}"), format!("X: {token}")] {
+        for argument in [
+            token.clone(),
+            format!("https://h/?t={token}"),
+            format!("X: {token}"),
+            format!("{SESSION_PREFIX}{}", "0a".repeat(32)),
+        ] {
             assert!(holds_token(&argument), "{argument}");
         }
-        for argument in ["portcullis_pat_", "a_pat_b_c", "--prefix=acme_pat"] {
+        for argument in ["portcullis_pat_", "a_pat_b_c", "--prefix=acme_pat", "portcullis_session_bob"] {
             assert!(!holds_token(argument), "{argument}");
         }
     }

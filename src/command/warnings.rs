@@ -82,7 +82,8 @@ fn secret_files(config: &Config) -> impl Iterator<Item = &Path> {
     certificates.map(|certificate| certificate.key.as_path()).chain(credential_files(config))
 }
 
-fn is_exposed(file: &Path) -> bool {
+/// Whether everybody on this machine may read `file`.
+pub fn is_exposed(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 

@@ -1,4 +1,4 @@
-//! Credential files: one secret each, named by the configuration.
+//! Credential files: one secret each, named by the configuration or the command line, which may take a variable in place of it.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -11,6 +11,8 @@ use crate::domain::secret::Secret;
 
 /// The most bytes of a credential: what fits a header field everywhere.
 const MAX_BYTES: usize = 8 * 1024;
+
+const NOT_TEXT: &str = "is not UTF-8; expected one line of text";
 
 /// Reads the secret out of the file at `path`. One newline at its end is not part of it.
 ///
@@ -26,7 +28,25 @@ pub fn read_credential(path: &Path) -> Result<Secret, Fault> {
     let limit = MAX_BYTES + 2;
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    let text = str::from_utf8(&bytes).map_err(|_| fault("is not UTF-8; expected one line of text".into()))?;
+    let text = str::from_utf8(&bytes).map_err(|_| fault(NOT_TEXT.into()))?;
+    checked(text).map_err(|wrong| fault(wrong.into()))
+}
+
+/// Reads the secret in the environment variable `name`; `None` where it is not set, or empty.
+///
+/// # Errors
+/// As [`read_credential`].
+pub fn read_variable(name: &str) -> Result<Option<Secret>, Fault> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let fault = |message: &str| Fault::of_file(name, message);
+    let text = value.to_str().ok_or_else(|| fault(NOT_TEXT))?;
+    checked(text).map(Some).map_err(fault)
+}
+
+/// The one credential in `text`; else what is wrong.
+fn checked(text: &str) -> Result<Secret, &'static str> {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     let wrong = if text.is_empty() {
@@ -40,7 +60,7 @@ pub fn read_credential(path: &Path) -> Result<Secret, Fault> {
     } else {
         return Ok(Secret::new(text.to_owned()));
     };
-    Err(fault(wrong.into()))
+    Err(wrong)
 }
 
 /// Warns in the log where everybody on the machine may read a file that holds a secret.

@@ -2,12 +2,16 @@
 
 mod check;
 mod explain;
+mod local;
 mod serve;
+mod server;
 mod token;
+mod trail;
 mod usage;
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -88,12 +92,7 @@ impl Folder {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-        command.args(arguments).current_dir(self.0.path());
-        for name in ["CONFIG", "LOG", "LOG_FORMAT"] {
-            command.env_remove(format!("PORTCULLIS_{name}"));
-        }
-        command
+        command(self.0.path(), arguments)
     }
 
     fn run(&self, arguments: &[&str]) -> Finished {
@@ -101,21 +100,31 @@ impl Folder {
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Finished {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that reads no input may have ended before it comes.
-        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
-        let output = child.wait_with_output().unwrap();
-        Finished {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        finish(self.command(arguments), input)
+    }
+}
+
+/// The program in `folder`, in an environment that says nothing.
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(arguments).current_dir(folder);
+    for name in ["CONFIG", "LOG", "LOG_FORMAT", "SERVER", "CREDENTIAL"] {
+        command.env_remove(format!("PORTCULLIS_{name}"));
+    }
+    command
+}
+
+/// Runs `command` on `input`.
+fn finish(mut command: Command, input: &str) -> Finished {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that reads no input may have ended before it comes.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    Finished {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
@@ -129,5 +138,24 @@ impl Finished {
     #[track_caller]
     fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+
+    /// The command told all of `texts` on standard error.
+    #[track_caller]
+    fn tells(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.stderr.contains(text), "no `{text}` in {}", self.stderr);
+        }
+        self
+    }
+
+    /// The rows of a table, its headings left out, each as its cells.
+    #[track_caller]
+    fn rows(&self) -> Vec<Vec<String>> {
+        let rows = self.stdout.lines().skip(1);
+        rows.map(|row| {
+            row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+        })
+        .collect()
     }
 }

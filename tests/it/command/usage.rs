@@ -96,6 +96,7 @@ fn completions_name_the_subcommands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = folder.run(&["completions", shell]).expect(0).stdout;
         assert!(script.contains("explain") && script.contains("token-stdin"), "{shell}");
+        assert!(script.contains("regenerate") && script.contains("credential-file"), "{shell}");
     }
 }
 
@@ -104,7 +105,32 @@ fn help_and_version_are_results() {
     let folder = Folder::new();
     let version = folder.run(&["--version"]).expect(0).stdout;
     assert_eq!(version, format!("portcullis {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["serve", "check", "explain", "token new", "token digest", "completions"] {
+    for command in [
+        "serve",
+        "check",
+        "explain",
+        "token new",
+        "token digest",
+        "token create",
+        "token list",
+        "token show",
+        "token revoke",
+        "token regenerate",
+        "request list",
+        "request approve",
+        "request deny",
+        "grant list",
+        "grant revoke",
+        "user add",
+        "user list",
+        "user suspend",
+        "user resume",
+        "user password",
+        "audit query",
+        "audit verify",
+        "sign-in",
+        "completions",
+    ] {
         let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
         let help = folder.run(&arguments).expect(0).stdout;
         assert!(help.contains("Example"), "{command}: {help}");

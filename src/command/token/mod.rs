@@ -1,4 +1,8 @@
-//! `portcullis token`: new tokens, the pattern of their text, and the digest of one at hand.
+//! `portcullis token`: declarations for policy files, the pattern of a token's text and the digest of one at hand here; tokens
+//! of the store in `create` and `kept`.
+
+pub mod create;
+pub mod kept;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -36,7 +40,17 @@ pub struct Arguments {
 /// What to do about tokens.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a token: prints its text, once, and the YAML that declares it
+    /// Make a token in the store: prints its text, once; what needs approval waits for it
+    Create(Box<create::Arguments>),
+    /// List tokens of the store
+    List(kept::ListArguments),
+    /// Show a token of the store: what it opens, what it waits for, when it was used
+    Show(kept::ShowArguments),
+    /// Take a token of the store back, at once
+    Revoke(kept::RevokeArguments),
+    /// Give a token of the store a new text; what was approved stays approved
+    Regenerate(kept::RegenerateArguments),
+    /// Make a token for a policy file: prints its text, once, and the YAML that declares it
     New(Box<NewArguments>),
     /// Print the regular expression that finds tokens, for secret scanners
     Pattern(FormatArguments),
@@ -59,7 +73,8 @@ pub struct FormatArguments {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The text is printed once and kept nowhere. Paste the YAML into a file in `policies/tokens/`: it holds
-the SHA-256 digest only. What no argument says stands there as `<fill in>`, which no policy takes.
+the SHA-256 digest only. What no argument says stands there as `<fill in>`, which no policy takes. Nothing
+is stored: a token that is to be asked for, approved and taken back without files is made by `token create`.
 
 Examples:
   portcullis token new --name 'nightly build' --user ci-bot --owner acme \\
@@ -113,6 +128,11 @@ pub struct DigestArguments {
 /// [`UsageError`] for arguments or a standard input that mean nothing; a configuration without a readable prefix.
 pub fn run(arguments: Arguments, output: &mut Output) -> anyhow::Result<Status> {
     match arguments.command {
+        Command::Create(arguments) => create::run(&arguments, output),
+        Command::List(arguments) => kept::list(&arguments, output),
+        Command::Show(arguments) => kept::show(&arguments, output),
+        Command::Revoke(arguments) => kept::revoke(&arguments, output),
+        Command::Regenerate(arguments) => kept::regenerate(&arguments, output),
         Command::New(arguments) => new(&arguments, output),
         Command::Pattern(arguments) => {
             writeln!(output, "{}", arguments.format()?.pattern())?;
