@@ -1,9 +1,10 @@
 //! GitHub's client libraries through a whole gateway: they read on, and understand its refusals.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::api::installed;
 use crate::support::gateway::TestGateway;
 use crate::support::policy::token;
 use crate::support::spy::Spy;
@@ -31,15 +32,6 @@ fn drive(program: &Path, arguments: &[&str]) -> (String, String) {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     (String::from_utf8(output.stdout).unwrap(), spy.seen())
-}
-
-fn installed(path: &str) -> Option<PathBuf> {
-    let path = Path::new(ROOT).join("target/clients").join(path);
-    if !path.exists() {
-        println!("skipped: {} is not there; run make test", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 const REFUSED: &str = "write 403 Resource not accessible by personal access token \

@@ -72,7 +72,7 @@ enum Who {
 }
 
 impl Who {
-    /// The statuses that calls end in: that calls which succeed are among them says that the fuzzer gets somewhere.
+    /// Statuses that some calls end in: that success is among them says that the fuzzer gets somewhere.
     fn sees(self) -> &'static [u64] {
         match self {
             Self::Nobody => &[202, 400, 401, 403, 422],
@@ -161,7 +161,8 @@ fn check(who: Who, runs: &[Run<'_>]) {
         assert!(output.status.success(), "{who:?}, run {at}: {said}");
         statuses.extend(seen(&directory.join("calls.har")));
     }
-    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), who.sees(), "{who:?}");
+    let missing: Vec<_> = who.sees().iter().filter(|status| !statuses.contains(status)).collect();
+    assert!(missing.is_empty(), "{who:?} never saw {missing:?}, only {statuses:?}");
     assert_eq!(spy.seen(), "", "nothing reached the host");
 }
 

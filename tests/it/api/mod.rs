@@ -55,7 +55,7 @@ fn token_with_everything(owner: &Caller, login: &str) -> String {
 }
 
 /// What tests/clients/install.sh put there; `None`, and a line that says so, where it is missing.
-fn installed(path: &str) -> Option<PathBuf> {
+pub(crate) fn installed(path: &str) -> Option<PathBuf> {
     let path = Path::new(ROOT).join("target/clients").join(path);
     if !path.exists() {
         println!("skipped: {} is not there; run make test", path.display());

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api::{ROOT, facts, gateway, gateway_with, installed, wish};
 use crate::support::api::Caller;
+use crate::support::gateway::policy_tokens;
+use crate::support::policy::token;
 use crate::support::spy::Spy;
 
 const FILE: &str = "src/api/openapi.json";
@@ -104,7 +106,9 @@ fn it_is_valid() {
 #[test]
 fn it_is_served_as_it_stands() {
     let gateway = gateway(&Spy::start());
-    assert_eq!(gateway.control("").get("/openapi.json").expect(200), description());
+    let answer = gateway.control("").get("/openapi.json");
+    assert!(answer.header("x-request-id").is_some_and(|id| id.len() > 8), "{answer:?}");
+    assert_eq!(answer.expect(200), description());
 }
 
 fn parameters<'d>(document: &'d Value, operation: &'d Value, place: &str) -> BTreeSet<&'d str> {
@@ -188,11 +192,11 @@ fn answers_have_what_is_required_here_and_at_github() {
     let (alice, bob) = (gateway.person("alice"), gateway.person("bob"));
     gateway.add_user("root", true);
     let root = gateway.sign_in("root");
-    let (token, text) = bob.create(&wish("one", &["alpha"]));
+    let (number, text) = bob.create(&wish("one", &["alpha"]));
     let request = &alice.get("/orgs/acme/personal-access-token-requests").expect(200)[0]["id"];
     check(&alice, "/orgs/{org}/personal-access-token-requests", 0);
-    let number = request.as_i64().unwrap();
-    check(&alice, "/orgs/{org}/personal-access-token-requests/{pat_request_id}/repositories", number);
+    let repositories = "/orgs/{org}/personal-access-token-requests/{pat_request_id}/repositories";
+    check(&alice, repositories, request.as_i64().unwrap());
     let approve = json!({ "action": "approve" });
     alice.post(&format!("/orgs/acme/personal-access-token-requests/{request}"), &approve).expect(204);
     let grant = alice.get("/orgs/acme/personal-access-tokens").expect(200)[0]["id"].as_i64().unwrap();
@@ -205,7 +209,18 @@ fn answers_have_what_is_required_here_and_at_github() {
     check(&bob, "/bundles", 0);
     check(&gateway.control(&text), "/token", 0);
     check(&bob, "/user/personal-access-tokens", 0);
-    check(&bob, "/user/personal-access-tokens/{token_id}", token);
+    check(&bob, "/user/personal-access-tokens/{token_id}", number);
+}
+
+#[test]
+fn a_declared_token_is_shown_as_others_are() {
+    let held = "resource_owner: user1\nrepositories: [alpha]\npermissions: { contents: read, personal_access_tokens: read }";
+    let (name, declared) = policy_tokens(&[(1, held)]);
+    let gateway = gateway_with(&Spy::start(), &[(name, &declared)]);
+    check(&gateway.control(&token(1)), "/token", 0);
+    let shown = gateway.data(&token(1)).get("/token").expect(200);
+    let permissions = json!({ "repository": { "contents": "read", "metadata": "read" }, "other": { "personal_access_tokens": "read" } });
+    assert_eq!(shown["resource_owners"][0]["permissions"], permissions, "{shown}");
 }
 
 /// `path` of `acme`, with `id` for any other parameter, is answered with every field that the descriptions require.
