@@ -6,6 +6,7 @@ pub mod action;
 pub mod fault;
 pub mod grant;
 pub mod lifecycle;
+pub mod network;
 pub mod permission;
 pub mod reason;
 pub mod refusal;

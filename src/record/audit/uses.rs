@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::domain::grant::UnixTime;
+use crate::domain::network::Network;
 use crate::record::line::{Field, Line};
 
 /// How often uses are told while lines go on coming.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// Tokens that are remembered until uses are told. More are told at once.
+/// Uses that are remembered until they are told. More are told at once.
 const MOST: usize = 10_000;
 
-/// The last use of a token.
+/// The last use of a token from one network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
     /// The token's public id.
@@ -29,10 +30,13 @@ pub struct Use {
 /// Whoever wants to know of uses.
 pub type UseListener = Box<dyn Fn(Vec<Use>) + Send + Sync>;
 
-/// Uses that were not told yet.
+/// Uses that were not told yet: of each token the last one from each network, so that one from elsewhere is not lost
+/// between others.
 #[derive(Debug, Default)]
 pub(super) struct Uses {
-    by_token: HashMap<String, Use>,
+    by_token: HashMap<String, Vec<Use>>,
+    /// How many uses that are.
+    count: usize,
     /// When the first of them was noted.
     since: Option<Instant>,
 }
@@ -46,12 +50,18 @@ impl Uses {
         let route = line.text(text, Field::Route).unwrap_or_default();
         let (from, git) = (line.peer, is_git(route));
         self.since.get_or_insert(line.ended);
-        match self.by_token.get_mut(token) {
+        let new = || Use { token: token.to_owned(), at, from, git };
+        let Some(uses) = self.by_token.get_mut(token) else {
+            self.by_token.insert(token.to_owned(), vec![new()]);
+            self.count += 1;
+            return;
+        };
+        match uses.iter_mut().find(|known| Network::of(known.from) == Network::of(from)) {
             Some(known) if known.at > at => {}
             Some(known) => (known.at, known.from, known.git) = (at, from, git),
             None => {
-                let token = token.to_owned();
-                self.by_token.insert(token.clone(), Use { token, at, from, git });
+                uses.push(new());
+                self.count += 1;
             }
         }
     }
@@ -59,12 +69,13 @@ impl Uses {
     /// What is to be told now; `anyway` where it is quiet, or the end.
     pub(super) fn due(&mut self, now: Instant, anyway: bool) -> Option<Vec<Use>> {
         let since = self.since?;
-        let due = anyway
-            || now.saturating_duration_since(since) >= TELL_EVERY
-            || self.by_token.len() >= MOST;
+        let due = anyway || now.saturating_duration_since(since) >= TELL_EVERY || self.count >= MOST;
         due.then(|| {
             self.since = None;
-            self.by_token.drain().map(|(_, used)| used).collect()
+            self.count = 0;
+            let mut uses: Vec<_> = self.by_token.drain().flat_map(|(_, uses)| uses).collect();
+            uses.sort_by_key(|used| used.at);
+            uses
         })
     }
 }
@@ -82,7 +93,8 @@ mod tests {
     use crate::record::line::Text;
 
     fn line(second: i64, token: &str, user: Option<&str>, route: &str) -> (Line, Text) {
-        let (mut line, mut text) = (Line::new([192, 0, 2, 7].into(), second * 1_000_000, monotonic()), Text::new());
+        let (mut line, mut text) =
+            (Line::new([192, 0, 2, 7].into(), second * 1_000_000, monotonic()), Text::new());
         line.set(&mut text, Field::TokenId, token);
         line.set(&mut text, Field::Route, route);
         if let Some(user) = user {
@@ -108,5 +120,18 @@ mod tests {
         let from = [192, 0, 2, 7].into();
         assert_eq!(told, [Use { token: "a".into(), at: UnixTime(5), from, git: true }]);
         assert_eq!(uses.due(now + TELL_EVERY * 2, true), None);
+    }
+
+    #[test]
+    fn a_use_from_elsewhere_is_not_lost_between_others() {
+        let mut uses = Uses::default();
+        for (second, from) in [(5, [192, 0, 2, 7]), (6, [198, 51, 100, 1]), (7, [192, 0, 2, 9])] {
+            let (mut line, text) = line(second, "a", Some("bob"), "GET /user");
+            line.peer = from.into();
+            uses.note(&line, text.as_str());
+        }
+        let told = uses.due(monotonic(), true).unwrap();
+        let from: Vec<_> = told.iter().map(|used| (used.at.0, used.from.to_string())).collect();
+        assert_eq!(from, [(6, "198.51.100.1".to_owned()), (7, "192.0.2.9".to_owned())]);
     }
 }
