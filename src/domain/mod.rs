@@ -5,6 +5,7 @@
 pub mod action;
 pub mod fault;
 pub mod grant;
+pub mod hook;
 pub mod lifecycle;
 pub mod network;
 pub mod permission;
