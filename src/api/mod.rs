@@ -8,6 +8,7 @@
 mod answer;
 mod body;
 pub mod front;
+mod hooks;
 pub mod limiter;
 mod organization;
 mod others;
@@ -130,6 +131,7 @@ impl Call<'_> {
             ["users", login, "suspended"] if is(&Method::PUT) => self.suspend(login, true).await,
             ["users", login, "suspended"] if is(&Method::DELETE) => self.suspend(login, false).await,
             ["audit-log"] if is(&Method::GET) => self.audit_of_everything().await,
+            ["webhooks", "deliveries", ref rest @ ..] => self.deliveries(rest).await,
             ["user", "personal-access-tokens", ref rest @ ..] => self.own(rest).await,
             ["orgs", org, ref rest @ ..] => self.organization(org, rest).await,
             _ => Err(ApiError::NotFound),

@@ -142,7 +142,8 @@ impl Call<'_> {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    fn administers(&self) -> Result<(), ApiError> {
+    /// Refuses whoever does not administer the gateway.
+    pub(super) fn administers(&self) -> Result<(), ApiError> {
         if self.is_administrator() {
             return Ok(());
         }

@@ -20,6 +20,7 @@ use crate::api::Api;
 use crate::api::limiter::Limiter;
 use crate::app::certificates::{self, Served};
 use crate::app::inherit::Inherited;
+use crate::app::notices::{self, note_uses};
 use crate::app::reload::{Reloaded, Reloader};
 use crate::app::sockets::{self, Listening};
 use crate::app::upkeep::Upkeep;
@@ -37,6 +38,7 @@ use crate::gateway::upstream::Backend;
 use crate::gateway::{Gateway, Upstream};
 use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
+use crate::hooks::Courier;
 use crate::issuer::{Issuer, IssuerLimits};
 use crate::live::{Inputs, LivePolicy};
 use crate::policy::upstream::UpstreamSpec;
@@ -96,8 +98,13 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     live.follow();
     let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
     if let Some(api) = &api {
-        note_uses(&recorder, api.issuer.store.clone());
+        note_uses(&recorder, api.issuer.clone(), Arc::clone(&live));
     }
+    let courier = match &api {
+        Some(api) => Some(notices::courier(config, &api.issuer, notices::receivers(config)?)),
+        None => None,
+    };
+    let hooks = courier.as_ref().map(|courier| Arc::clone(&courier.tally));
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
@@ -125,7 +132,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let supervision = crew.start()?;
     let request_ids = RequestIds::from_system()
         .map_err(|source| AppError::System { what: "starting the control plane".into(), source })?;
-    let state = Arc::new(ControlState { recorder, readiness: Readiness::new(), api, request_ids });
+    let state = Arc::new(ControlState { recorder, readiness: Readiness::new(), api, hooks, request_ids });
     let (reload, reloads) = mpsc::channel(1);
     let listening = Arc::new(ArcSwap::from_pointee(addresses.clone()));
     let reloaded = Reloaded {
@@ -141,7 +148,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let system = |source| AppError::System { what: "starting the control plane".into(), source };
     let socket = control_socket.as_ref().map(StdListener::try_clone).transpose().map_err(system)?;
     let upkeep = upkeep(config, state.api.as_ref());
-    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves, upkeep };
+    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves, upkeep, courier };
     let run = move || background(control_plane, reloads);
     let background = thread::Builder::new().name("control".into()).spawn(run).map_err(system)?;
     let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len());
@@ -166,20 +173,9 @@ fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
     Some(Upkeep {
         api: Arc::clone(api?),
         max_staleness: settings.max_staleness,
+        notices_after: config.webhooks.pace.notices,
         unused_after: settings.revoke_unused_after.filter(|_| config.audit != AuditOutput::Off),
     })
-}
-
-/// Has the store told when tokens were used last.
-fn note_uses(recorder: &Recorder, store: Store) {
-    recorder.audit.tell_uses(Box::new(move |uses| {
-        store.write_aside(move |changes| {
-            uses.iter().try_for_each(|used| {
-                let by = if used.git { "git" } else { "rest" };
-                changes.note_use(&used.token, used.at, &used.from.to_string(), by)
-            })
-        });
-    }));
 }
 
 /// The API over `store`.
@@ -191,7 +187,7 @@ fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Option<Api> {
         repositories_per_token: settings.repositories_per_token,
     };
     Some(Api {
-        issuer: Issuer { store, format: config.tokens.clone(), limits },
+        issuer: Issuer { store, format: config.tokens.clone(), limits, outbox: notices::outbox(config) },
         live: Arc::clone(live),
         upstream,
         url: settings.url.clone(),
@@ -205,12 +201,14 @@ struct ControlPlane {
     state: Arc<ControlState>,
     leaves: watch::Receiver<bool>,
     upkeep: Option<Upkeep>,
+    courier: Option<Courier>,
 }
 
 /// What runs beside the data plane, on a thread of its own: the control listener, and the reloads, with whose end it
 /// ends.
 fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
-    let ControlPlane { socket, state, mut leaves, upkeep } = control;
+    let ControlPlane { socket, state, mut leaves, upkeep, courier } = control;
+    let delivering_leaves = leaves.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let (ended, end) = oneshot::channel::<()>();
@@ -236,9 +234,16 @@ fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
                 None => std::future::pending().await,
             }
         };
+        let delivering = async {
+            match courier {
+                Some(courier) => courier.run(delivering_leaves).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = async { tokio::join!(serving, reloads) } => {}
             () = keeping_up => {}
+            () = delivering => {}
         }
         Ok(())
     })
@@ -310,7 +315,9 @@ fn traces(tracing: &config::Tracing, metrics: &Metrics) -> Result<Traces, AppErr
         .map_err(|source| AppError::System { what: "starting the exporter of traces".into(), source })
 }
 
-fn connector(settings: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), AppError> {
+pub(super) fn connector(
+    settings: &config::UpstreamTls,
+) -> Result<(TlsConnector, ServerName<'static>), AppError> {
     let faults = |fault| AppError::Faults(vec![fault]);
     let connector = TlsConnector::from(tls::client_config(settings).map_err(faults)?);
     Ok((connector, tls::server_name(settings).map_err(faults)?))

@@ -5,6 +5,7 @@ use crate::domain::lifecycle::Part;
 use crate::domain::token::TokenDigest;
 use crate::issuer::draft::{Draft, Expiry, FieldError, check_name, check_parts, check_text};
 use crate::issuer::note::Event;
+use crate::issuer::tell::{TokenNotice, tell_token};
 use crate::issuer::{Bound, IssueError, Issued, Issuer, Setting, TokenView, own, view};
 use crate::policy::approval::{Ruling, Wish, examine, examine_lifetime, longest_lifetime};
 use crate::store::Changes;
@@ -102,6 +103,7 @@ fn create(
     for (part, ruling) in draft.parts.iter().zip(rulings) {
         grant_or_request(changes, setting, &row, (part, ruling, draft.reason.as_deref()))?;
     }
+    tell_token(changes, setting, id, TokenNotice::whole("created"))?;
     view(changes.reads(), id)
 }
 

@@ -9,7 +9,11 @@ pub mod edit;
 pub mod end;
 pub mod issue;
 mod note;
+pub mod notices;
+pub mod outbox;
 pub mod review;
+pub mod shape;
+mod tell;
 pub mod users;
 
 use std::net::IpAddr;
@@ -24,6 +28,7 @@ use crate::domain::lifecycle::Part;
 use crate::domain::secret::Secret;
 use crate::domain::token::{TokenDigest, TokenFormat};
 use crate::issuer::draft::FieldError;
+use crate::issuer::outbox::Outbox;
 use crate::policy::snapshot::Snapshot;
 use crate::store::error::StoreError;
 use crate::store::rows::{GrantRow, RequestRow, TokenRow};
@@ -53,6 +58,8 @@ pub struct Issuer {
     pub format: TokenFormat,
     /// What bounds them.
     pub limits: IssuerLimits,
+    /// Whom it is told.
+    pub outbox: Arc<Outbox>,
 }
 
 /// Who does something, for the audit trail.
@@ -140,6 +147,8 @@ pub struct Setting {
     pub now_micros: i64,
     /// What bounds tokens.
     pub limits: IssuerLimits,
+    /// Whom it is told.
+    pub outbox: Arc<Outbox>,
 }
 
 /// What a token that makes or changes others can hand on: no more than it has.
@@ -162,6 +171,7 @@ impl Issuer {
             now: UnixTime(moment.as_second()),
             now_micros: moment.as_microsecond(),
             limits: self.limits,
+            outbox: Arc::clone(&self.outbox),
         }
     }
 
@@ -169,7 +179,9 @@ impl Issuer {
         &self,
         work: impl FnOnce(&Changes<'_>) -> Result<T, IssueError> + Send + 'static,
     ) -> Result<T, IssueError> {
-        self.store.write(work).await
+        let done = self.store.write(work).await?;
+        self.outbox.fill();
+        Ok(done)
     }
 
     /// A new text; with the public id of a token that there is, where one is given.

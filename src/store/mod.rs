@@ -9,9 +9,11 @@
 //! which nothing can cancel in its middle, and half of the dependencies.
 
 pub mod audit;
+pub mod deliveries;
 pub mod error;
 mod follow;
 pub mod lists;
+pub mod notices;
 pub mod people;
 pub mod rows;
 mod schema;

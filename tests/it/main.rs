@@ -21,6 +21,7 @@ mod documentation;
 mod drain;
 mod git;
 mod github_catalog;
+mod hooks;
 mod http2;
 mod inspect;
 mod layers;
