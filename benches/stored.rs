@@ -150,8 +150,7 @@ fn fill(file: &Path, tokens: usize) -> anyhow::Result<()> {
 
 /// Milliseconds, from the call to its return, when the token works: the median and the slowest.
 fn approve(store: &Store, live: &Arc<LivePolicy>) -> anyhow::Result<(f64, f64)> {
-    let issuer =
-        Issuer { store: store.clone(), format: TokenFormat::default(), limits: IssuerLimits::default() };
+    let issuer = Issuer::new(store.clone(), TokenFormat::default(), IssuerLimits::default(), Arc::default());
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let mut times = Vec::new();
     for number in 0..APPROVALS {

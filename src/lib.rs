@@ -14,6 +14,7 @@ pub mod framing;
 pub mod gateway;
 pub mod git_host;
 pub mod headers;
+pub mod hooks;
 pub mod issuer;
 pub mod live;
 pub mod policy;

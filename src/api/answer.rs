@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::domain::grant::UnixTime;
 use crate::issuer::IssueError;
 use crate::issuer::draft::FieldError;
+use crate::issuer::shape;
 use crate::store::error::StoreError;
 
 /// What errors are said to be documented at; clients of GitHub's API compare it with nothing, and print it.
@@ -167,5 +168,5 @@ pub(super) fn text(media_type: &'static str, text: impl Into<Bytes>) -> Response
 
 /// `moment` in RFC 3339.
 pub(super) fn moment(moment: UnixTime) -> String {
-    jiff::Timestamp::from_second(moment.0).map_or_else(|_| moment.0.to_string(), |moment| moment.to_string())
+    shape::moment(moment)
 }

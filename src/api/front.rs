@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
@@ -18,14 +21,21 @@ use crate::domain::permission::Requirement;
 use crate::domain::refusal::{CredentialError, Refusal};
 use crate::domain::secret::Secret;
 use crate::domain::target::TargetError;
-use crate::domain::token::TokenDigest;
+use crate::domain::token::{PublicId, TokenDigest};
 use crate::issuer::draft::FieldError;
-use crate::issuer::users::SESSION_PREFIX;
+use crate::issuer::notices::TokenUse;
+use crate::domain::token::SESSION_PREFIX;
 use crate::issuer::{Actor, IssueError, Means};
 use crate::policy::grants::index::Kept;
 use crate::policy::judge::{Question, judge_at};
 use crate::policy::snapshot::Snapshot;
 use crate::refuse::refuse;
+
+/// How often the use of one token is noted.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+
+/// Tokens whose use is remembered to have been noted.
+const MOST_NOTED: usize = 10_000;
 
 /// Texts of tokens in one call that gives them up (GitHub's).
 const MOST_CREDENTIALS: usize = 1000;
@@ -79,24 +89,26 @@ impl Api {
         request: &ApiRequest<'_>,
     ) -> Result<Result<Caller, Box<Response<Bytes>>>, ApiError> {
         let now = clock::monotonic();
-        self.limiter.may_try(request.peer, now).map_err(ApiError::Limited)?;
         let policy = self.live.snapshot();
         if let Some(text) = session_text(request)? {
             let Some(user) = self.issuer.session(text, clock::now()).await? else {
-                self.limiter.failed(request.peer, now);
+                self.limiter.failed(request.peer, now).map_err(ApiError::Limited)?;
                 return Err(ApiError::BadCredentials);
             };
             let (login, administrator) = (user.login, user.administrator);
             self.admit_person(&policy, request, is_administrator(&policy, &login, administrator))?;
             return Ok(Ok(Caller::Person { login, administrator, session: TokenDigest::of(text) }));
         }
-        Ok(self.judge_token(&policy, request).map_err(|refused| {
-            let (refusal, response) = *refused;
-            if matches!(refusal, Refusal::UnknownToken | Refusal::Token(_)) {
-                self.limiter.failed(request.peer, now);
+        match self.judge_token(&policy, request) {
+            Ok(caller) => Ok(Ok(caller)),
+            Err(refused) => {
+                let (refusal, response) = *refused;
+                if matches!(refusal, Refusal::UnknownToken | Refusal::Token(_)) {
+                    self.limiter.failed(request.peer, now).map_err(ApiError::Limited)?;
+                }
+                Ok(Err(Box::new(response)))
             }
-            Box::new(response)
-        }))
+        }
     }
 
     fn admit_person(
@@ -139,6 +151,7 @@ impl Api {
         let style = judgment.style(request.method, request.target);
         let refusal = match (judgment.outcome, judgment.token, judgment.grant) {
             (Ok(_permit), Some(token), Some(grant)) => {
+                self.note_use(token.public_id, request.peer);
                 return Ok(Caller::Token(token.digest, grant.user().to_owned()));
             }
             (Ok(_permit), _, _) => Refusal::Credential(CredentialError::Missing),
@@ -148,20 +161,37 @@ impl Api {
         Err(Box::new((refusal, response)))
     }
 
+    /// Notes that a token was used here: what is done on this listener stands in no line of the audit log.
+    fn note_use(&self, token: PublicId, peer: IpAddr) {
+        let now = clock::monotonic();
+        let lately = |noted: &Instant| now.saturating_duration_since(*noted) < NOTE_EVERY;
+        if self.noted.get(&token).is_some_and(|noted| lately(&noted)) {
+            return;
+        }
+        if self.noted.len() >= MOST_NOTED {
+            self.noted.clear();
+        }
+        self.noted.insert(token, now);
+        let public_id = token.as_str().to_owned();
+        let used = TokenUse { public_id, at: clock::now(), from: peer, by: "rest" };
+        self.issuer.note_uses(self.live.snapshot(), vec![used]);
+    }
+
     /// `POST /sessions`.
     async fn sign_in(&self, request: &ApiRequest<'_>) -> Answered {
-        let now = clock::monotonic();
-        self.limiter.may_try(request.peer, now).map_err(ApiError::Limited)?;
         let SignIn { login, password } = read(request.body)?;
+        let password = Secret::new(password);
+        self.limiter.try_password(request.peer, &login, clock::monotonic()).map_err(ApiError::Limited)?;
         let actor = actor(request, &login, Means::Session);
         let setting = self.issuer.setting(self.live.snapshot(), actor);
-        let session = match self.issuer.sign_in(setting, Secret::new(password)).await {
+        let session = match self.issuer.sign_in(setting, password).await {
             Err(IssueError::Forbidden(_)) => {
-                self.limiter.failed(request.peer, now);
+                tracing::warn!(peer = %request.peer, ?login, "a sign-in failed");
                 return Err(ApiError::BadCredentials);
             }
             outcome => outcome?,
         };
+        self.limiter.signed_in(request.peer, &login);
         let body = json!({
             "token": session.text.expose(),
             "expires_at": moment(session.expires_at),

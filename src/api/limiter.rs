@@ -1,11 +1,12 @@
 //! Bounds attempts from one address: at passwords and credentials, and at giving tokens up.
 
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-/// Addresses that are remembered. Past that all of them are forgotten: a flood from everywhere is bounded by what one
+/// Addresses, and logins at them, that are remembered. Past that all of them are forgotten: a flood from everywhere is bounded by what one
 /// attempt costs.
 const MOST_ADDRESSES: usize = 100_000;
 
@@ -24,29 +25,62 @@ pub const FAILURES: Allowance = Allowance { attempts: 20, window: Duration::from
 /// Calls that give tokens up: 60 in an hour, as at GitHub.
 pub const REPORTS: Allowance = Allowance { attempts: 60, window: Duration::from_secs(60 * 60) };
 
+/// Passwords that failed for one login from one address: 10 in 5 minutes.
+pub const PASSWORDS: Allowance = Allowance { attempts: 10, window: Duration::from_secs(5 * 60) };
+
+/// Passwords that failed from one address, whatever the login: 200 in 5 minutes, since many people may come from one.
+pub const SPRAYED: Allowance = Allowance { attempts: 200, window: Duration::from_secs(5 * 60) };
+
 /// Counts attempts of all kinds.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    failures: Counter,
-    reports: Counter,
+    failures: Counter<IpAddr>,
+    passwords: Counter<(IpAddr, String)>,
+    sprayed: Counter<IpAddr>,
+    reports: Counter<IpAddr>,
 }
 
 /// Counts attempts of one kind.
-#[derive(Debug, Default)]
-struct Counter(DashMap<IpAddr, (Instant, u32)>);
+#[derive(Debug)]
+struct Counter<K: Eq + Hash>(DashMap<K, (Instant, u32)>);
+
+impl<K: Eq + Hash> Default for Counter<K> {
+    fn default() -> Self {
+        Self(DashMap::new())
+    }
+}
 
 impl Limiter {
-    /// Whether credentials from `peer` are looked at; else after how many seconds again.
+    /// A token or a session from `peer` was good for nothing. Good ones are never limited: nobody guesses their like, and
+    /// many people may come from one address.
     ///
     /// # Errors
-    /// The seconds.
-    pub fn may_try(&self, peer: IpAddr, now: Instant) -> Result<(), u64> {
-        self.failures.left(peer, now, FAILURES)
+    /// There were too many; the seconds after which that is over.
+    pub fn failed(&self, peer: IpAddr, now: Instant) -> Result<(), u64> {
+        let left = self.failures.left(&network(peer), now, FAILURES);
+        self.failures.count(network(peer), now, FAILURES);
+        left
     }
 
-    /// A credential from `peer` was good for nothing.
-    pub fn failed(&self, peer: IpAddr, now: Instant) {
-        self.failures.count(peer, now, FAILURES);
+    /// A password for `login` is looked at. Counts before it is, so that attempts at the same time are counted too.
+    ///
+    /// # Errors
+    /// There were too many; the seconds after which there may be more.
+    pub fn try_password(&self, peer: IpAddr, login: &str, now: Instant) -> Result<(), u64> {
+        let key = (network(peer), login.to_ascii_lowercase());
+        self.passwords.left(&key, now, PASSWORDS)?;
+        self.sprayed.left(&key.0, now, SPRAYED)?;
+        self.sprayed.count(key.0, now, SPRAYED);
+        self.passwords.count(key, now, PASSWORDS);
+        Ok(())
+    }
+
+    /// The password for `login` was right: what was counted for it is forgotten.
+    pub fn signed_in(&self, peer: IpAddr, login: &str) {
+        self.passwords.0.remove(&(network(peer), login.to_ascii_lowercase()));
+        if let Some(mut entry) = self.sprayed.0.get_mut(&network(peer)) {
+            entry.1 = entry.1.saturating_sub(1);
+        }
     }
 
     /// Counts a call that gives tokens up.
@@ -54,15 +88,15 @@ impl Limiter {
     /// # Errors
     /// There were too many; the seconds after which there may be more.
     pub fn report(&self, peer: IpAddr, now: Instant) -> Result<(), u64> {
-        self.reports.left(peer, now, REPORTS)?;
-        self.reports.count(peer, now, REPORTS);
+        self.reports.left(&network(peer), now, REPORTS)?;
+        self.reports.count(network(peer), now, REPORTS);
         Ok(())
     }
 }
 
-impl Counter {
-    fn left(&self, peer: IpAddr, now: Instant, allowance: Allowance) -> Result<(), u64> {
-        let counted = self.0.get(&network(peer)).map(|entry| *entry);
+impl<K: Eq + Hash> Counter<K> {
+    fn left(&self, key: &K, now: Instant, allowance: Allowance) -> Result<(), u64> {
+        let counted = self.0.get(key).map(|entry| *entry);
         let Some((since, count)) = counted else { return Ok(()) };
         let passed = now.saturating_duration_since(since);
         if count < allowance.attempts || passed >= allowance.window {
@@ -71,14 +105,14 @@ impl Counter {
         Err((allowance.window.saturating_sub(passed)).as_secs().max(1))
     }
 
-    fn count(&self, peer: IpAddr, now: Instant, allowance: Allowance) {
+    fn count(&self, key: K, now: Instant, allowance: Allowance) {
         if self.0.len() >= MOST_ADDRESSES {
             self.0.retain(|_, (since, _)| now.saturating_duration_since(*since) < allowance.window);
             if self.0.len() >= MOST_ADDRESSES {
                 self.0.clear();
             }
         }
-        let mut entry = self.0.entry(network(peer)).or_insert((now, 0));
+        let mut entry = self.0.entry(key).or_insert((now, 0));
         if now.saturating_duration_since(entry.0) >= allowance.window {
             *entry = (now, 0);
         }
@@ -104,16 +138,32 @@ mod tests {
         let (limiter, now) = (Limiter::default(), monotonic());
         let (one, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         for _ in 0..FAILURES.attempts {
-            assert_eq!(limiter.may_try(one, now), Ok(()));
-            limiter.failed(one, now);
+            assert_eq!(limiter.failed(one, now), Ok(()));
         }
-        assert_eq!(limiter.may_try(one, now), Err(300));
-        assert_eq!(limiter.may_try("::ffff:192.0.2.1".parse().unwrap(), now), Err(300));
-        assert_eq!(limiter.may_try(other, now), Ok(()));
+        assert_eq!(limiter.failed(one, now), Err(300));
+        assert_eq!(limiter.failed("::ffff:192.0.2.1".parse().unwrap(), now), Err(300));
+        assert_eq!(limiter.failed(other, now), Ok(()));
         let later = now + FAILURES.window;
-        assert_eq!(limiter.may_try(one, later), Ok(()));
-        limiter.failed(one, later);
-        assert_eq!(limiter.may_try(one, later), Ok(()), "the count begins anew");
+        assert_eq!(limiter.failed(one, later), Ok(()));
+        assert_eq!(limiter.failed(one, later), Ok(()), "the count begins anew");
+    }
+
+    #[test]
+    fn passwords_are_bounded_by_login_and_a_right_one_forgives() {
+        let (limiter, now) = (Limiter::default(), monotonic());
+        let peer: IpAddr = "192.0.2.1".parse().unwrap();
+        for _ in 0..PASSWORDS.attempts {
+            assert_eq!(limiter.try_password(peer, "bob", now), Ok(()));
+        }
+        assert_eq!(limiter.try_password(peer, "Bob", now), Err(300));
+        assert_eq!(limiter.try_password(peer, "carol", now), Ok(()), "others come from there, too");
+        limiter.signed_in(peer, "BOB");
+        assert_eq!(limiter.try_password(peer, "bob", now), Ok(()));
+        let left = SPRAYED.attempts - PASSWORDS.attempts - 1;
+        for number in 0..left {
+            assert_eq!(limiter.try_password(peer, &format!("user{number}"), now), Ok(()), "{number}");
+        }
+        assert_eq!(limiter.try_password(peer, "another", now), Err(300));
     }
 
     #[test]

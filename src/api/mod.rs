@@ -8,6 +8,7 @@
 mod answer;
 mod body;
 pub mod front;
+mod hooks;
 pub mod limiter;
 mod organization;
 mod others;
@@ -17,16 +18,17 @@ mod views;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use dashmap::DashMap;
 use http::{HeaderMap, Method, Response, header};
 
 use crate::api::answer::{ApiError, error};
 use crate::api::limiter::Limiter;
-use crate::clock;
 use crate::domain::target::{CanonicalTarget, decode_once};
-use crate::domain::token::TokenDigest;
-use crate::issuer::{Actor, Bound, IssueError, Issuer, Means, Setting, TokenView};
+use crate::domain::token::{PublicId, TokenDigest};
+use crate::issuer::{Actor, Issuer, Means, Setting};
 use crate::live::LivePolicy;
 use crate::policy::snapshot::Snapshot;
 
@@ -49,6 +51,8 @@ pub struct Api {
     pub url: Option<String>,
     /// What bounds failed attempts.
     pub limiter: Limiter,
+    /// When the use of tokens on the control listener was noted last.
+    pub noted: DashMap<PublicId, Instant>,
 }
 
 /// Who calls.
@@ -135,24 +139,21 @@ impl Call<'_> {
                 self.classic_uses(None).await
             }
             ["audit-log"] if is(&Method::GET) => self.audit_of_everything().await,
+            ["webhooks", "deliveries", ref rest @ ..] => self.deliveries(rest).await,
             ["user", "personal-access-tokens", ref rest @ ..] => self.own(rest).await,
             ["orgs", org, ref rest @ ..] => self.organization(org, rest).await,
             _ => Err(ApiError::NotFound),
         }
     }
 
-    /// Who acts, for the issuer. A token hands on no more than it has.
-    async fn setting(&self) -> Result<Setting, ApiError> {
+    /// Who acts, for the issuer.
+    fn setting(&self) -> Setting {
         let (login, by) = match self.caller {
             Caller::Token(digest, login) => (login.clone(), Means::Token(*digest)),
             Caller::Person { login, .. } => (login.clone(), Means::Session),
             Caller::Machine(login) => (login.clone(), Means::Machine),
         };
-        let mut setting = self.api.issuer.setting(Arc::clone(&self.policy), self.actor(login, by));
-        if let Caller::Token(digest, _) = self.caller {
-            setting.bound = Some(bound_of(&self.api.issuer.token_by_digest(*digest).await)?);
-        }
-        Ok(setting)
+        self.api.issuer.setting(Arc::clone(&self.policy), self.actor(login, by))
     }
 
     fn actor(&self, login: String, by: Means) -> Actor {
@@ -196,16 +197,4 @@ impl Call<'_> {
 /// Whether `login` administers the gateway: by `enterprise.yaml`, or by the store.
 fn is_administrator(policy: &Snapshot, login: &str, stored: bool) -> bool {
     stored || policy.enterprise.as_ref().is_some_and(|enterprise| enterprise.is_administrator(login))
-}
-
-/// What a token can hand on. One that files declare is not in the store, and can hand on nothing.
-fn bound_of(found: &Result<TokenView, IssueError>) -> Result<Bound, ApiError> {
-    match found {
-        Ok(view) => Ok(Bound {
-            parts: view.grants.iter().map(|grant| grant.part.clone()).collect(),
-            expires_at: view.token.expires_at.unwrap_or(crate::domain::grant::UnixTime(i64::MAX)),
-        }),
-        Err(IssueError::NotFound) => Ok(Bound { parts: Vec::new(), expires_at: clock::now() }),
-        Err(_) => Err(ApiError::Unavailable("the store cannot be read; try again".to_owned())),
-    }
 }

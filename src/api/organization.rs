@@ -97,14 +97,14 @@ impl Call<'_> {
             _ => return Err(unknown_action("expected `approve` or `deny`")),
         };
         let review = Review { org: org.to_owned(), requests, verdict, reason: body.reason.clone() };
-        Ok(self.api.issuer.review(self.setting().await?, review).await?)
+        Ok(self.api.issuer.review(self.setting(), review).await?)
     }
 
     async fn revoke(&self, org: &str, grants: Vec<i64>, body: &RevokeBody) -> Result<(), ApiError> {
         if body.action != "revoke" {
             return Err(unknown_action("expected `revoke`"));
         }
-        Ok(self.api.issuer.revoke_grants(self.setting().await?, org.to_owned(), grants).await?)
+        Ok(self.api.issuer.revoke_grants(self.setting(), org.to_owned(), grants).await?)
     }
 
     /// The repositories that `part` lists, where it is one of `org`.

@@ -162,7 +162,7 @@ impl Call<'_> {
         let find = move |reads: Reads<'_>| reads.user(&known);
         let user = self.api.issuer.store.read(find).await?.ok_or(ApiError::NotFound)?;
         let edit = UserEdit { suspended: Some(suspended), ..UserEdit::default() };
-        self.api.issuer.set_user(self.setting().await?, user.login, edit).await?;
+        self.api.issuer.set_user(self.setting(), user.login, edit).await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
@@ -185,6 +185,7 @@ impl Call<'_> {
         Ok(json_answer(StatusCode::OK, &shown.collect::<Vec<_>>()))
     }
 
+    /// Refuses whoever does not administer the gateway.
     pub(super) fn administers(&self) -> Result<(), ApiError> {
         if self.is_administrator() {
             return Ok(());

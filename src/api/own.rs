@@ -29,11 +29,11 @@ impl Call<'_> {
                     }
                     Method::PATCH => {
                         let edit = read::<TokenBody>(self.request.body)?.edit(self)?;
-                        let view = self.api.issuer.edit(self.setting().await?, id, edit).await?;
+                        let view = self.api.issuer.edit(self.setting(), id, edit).await?;
                         Ok(json_answer(StatusCode::OK, &self.token(&view)))
                     }
                     Method::DELETE => {
-                        self.api.issuer.delete(self.setting().await?, id).await?;
+                        self.api.issuer.delete(self.setting(), id).await?;
                         Ok(empty(StatusCode::NO_CONTENT))
                     }
                     _ => Err(ApiError::NotFound),
@@ -46,10 +46,10 @@ impl Call<'_> {
 
     async fn own_tokens(&self) -> Answered {
         let paging = Paging::read(self.request.target)?;
-        let views = self.api.issuer.tokens_of(self.login().to_owned()).await?;
-        let page = views.iter().skip((paging.page - 1) * paging.per_page).take(paging.per_page);
-        let page: Vec<Value> = page.map(|view| self.token(view)).collect();
-        Ok(self.paged(json_answer(StatusCode::OK, &page), paging, views.len()))
+        let page = ((paging.page - 1) * paging.per_page, paging.per_page);
+        let (views, total) = self.api.issuer.tokens_of(self.login().to_owned(), page).await?;
+        let page: Vec<Value> = views.iter().map(|view| self.token(view)).collect();
+        Ok(self.paged(json_answer(StatusCode::OK, &page), paging, total))
     }
 
     /// With `Link`, of `total` entries.
@@ -73,14 +73,14 @@ impl Call<'_> {
     }
 
     async fn create(&self) -> Answered {
-        let setting = self.setting().await?;
+        let setting = self.setting();
         let draft = read::<TokenBody>(self.request.body)?.draft(self, setting.now)?;
         let issued = self.api.issuer.create(setting, draft).await?;
         Ok(self.issued(&issued))
     }
 
     async fn regenerate(&self, id: i64) -> Answered {
-        let setting = self.setting().await?;
+        let setting = self.setting();
         let body: RenewalBody = read(self.request.body)?;
         let renewal = Renewal { expiry: body.expiry(setting.now)?, overlap: body.overlap };
         let issued = self.api.issuer.regenerate(setting, id, renewal).await?;

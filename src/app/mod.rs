@@ -3,6 +3,7 @@
 mod certificates;
 mod configuration;
 pub mod inherit;
+pub mod notices;
 mod notify;
 mod reload;
 pub mod signals;

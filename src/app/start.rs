@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dashmap::DashMap;
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use crate::api::Api;
 use crate::api::limiter::Limiter;
 use crate::app::certificates::{self, Served};
 use crate::app::inherit::Inherited;
+use crate::app::notices::{self, note_uses};
 use crate::app::reload::{Reloaded, Reloader};
 use crate::app::sockets::{self, Listening};
 use crate::app::upkeep::Upkeep;
@@ -37,11 +39,11 @@ use crate::gateway::upstream::Backend;
 use crate::gateway::{Gateway, Upstream};
 use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
+use crate::hooks::Courier;
 use crate::issuer::{Issuer, IssuerLimits};
 use crate::live::{Inputs, LivePolicy};
 use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 use crate::record::Recorder;
-use crate::record::audit::uses::Used;
 use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
@@ -49,7 +51,6 @@ use crate::record::request_id::RequestIds;
 use crate::record::traces::{Collector, TraceSettings, Traces};
 use crate::record::worker::WorkerRecorder;
 use crate::store::Store;
-use crate::store::rows::LastUse;
 use crate::{clock, tls};
 
 /// How long a request for the embedded git host waits for a place.
@@ -97,8 +98,15 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let store = store.inspect(|store| note_uses(&recorder, store.clone()));
     let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
+    if let Some(api) = &api {
+        note_uses(&recorder, api.issuer.clone(), Arc::clone(&live));
+    }
+    let courier = match &api {
+        Some(api) => Some(notices::courier(config, &api.issuer, notices::receivers(config)?)),
+        None => None,
+    };
+    let hooks = courier.as_ref().map(|courier| Arc::clone(&courier.tally));
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
@@ -117,7 +125,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let supervision = crew.start()?;
     let system = |source| AppError::System { what: "starting the control plane".into(), source };
     let request_ids = RequestIds::from_system().map_err(system)?;
-    let state = Arc::new(ControlState { recorder, readiness: Readiness::new(), api, request_ids });
+    let state = Arc::new(ControlState { recorder, readiness: Readiness::new(), api, hooks, request_ids });
     let (reload, reloads) = mpsc::channel(1);
     let listening = Arc::new(ArcSwap::from_pointee(addresses.clone()));
     let reloaded = Reloaded {
@@ -132,7 +140,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let (leave_control, leaves) = watch::channel(false);
     let socket = control_socket.as_ref().map(StdListener::try_clone).transpose().map_err(system)?;
     let upkeep = upkeep(config, state.api.as_ref());
-    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves, upkeep };
+    let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves, upkeep, courier };
     let run = move || background(control_plane, reloads);
     let background = thread::Builder::new().name("control".into()).spawn(run).map_err(system)?;
     let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len() + snapshot.stored.len());
@@ -172,31 +180,15 @@ fn listen(
 
 /// What is to be kept up of `api`. Where no audit lines are kept, nobody knows which tokens are used.
 fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
-    let settings = config.api.as_ref()?;
+    let (settings, api) = (config.api.as_ref()?, api?);
+    let noted_from = (config.audit != AuditOutput::Off).then(clock::now);
+    api.issuer.store.write_aside(move |changes| changes.note_uses_from(noted_from));
     Some(Upkeep {
-        api: Arc::clone(api?),
+        api: Arc::clone(api),
         max_staleness: settings.max_staleness,
+        notices_after: config.webhooks.pace.notices,
         unused_after: settings.revoke_unused_after.filter(|_| config.audit != AuditOutput::Off),
     })
-}
-
-/// Has the store told when tokens were used last.
-fn note_uses(recorder: &Recorder, store: Store) {
-    recorder.audit.tell_uses(Box::new(move |uses| {
-        store.write_aside(move |changes| {
-            for used in &uses {
-                let by = if used.git { "git" } else { "rest" };
-                let last = LastUse { at: used.at, from: used.from.to_string(), by: by.to_owned() };
-                match &used.used {
-                    Used::Token(public_id) => changes.note_use(public_id, &last),
-                    Used::Classic { digest, upstream, owner } => {
-                        changes.note_classic_use((digest, upstream, owner), used.times, &last)
-                    }
-                }?;
-            }
-            changes.trim_classic_uses()
-        });
-    }));
 }
 
 /// The API over `store`; `None` where `config` names no store.
@@ -208,11 +200,12 @@ pub fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Option<Api>
         repositories_per_token: settings.repositories_per_token,
     };
     Some(Api {
-        issuer: Issuer { store, format: config.tokens.clone(), limits },
+        issuer: Issuer::new(store, config.tokens.clone(), limits, notices::outbox(config)),
         live: Arc::clone(live),
         upstream,
         url: settings.url.clone(),
         limiter: Limiter::default(),
+        noted: DashMap::new(),
     })
 }
 
@@ -222,12 +215,14 @@ struct ControlPlane {
     state: Arc<ControlState>,
     leaves: watch::Receiver<bool>,
     upkeep: Option<Upkeep>,
+    courier: Option<Courier>,
 }
 
 /// What runs beside the data plane, on a thread of its own: the control listener, and the reloads, with whose end it
 /// ends.
 fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
-    let ControlPlane { socket, state, mut leaves, upkeep } = control;
+    let ControlPlane { socket, state, mut leaves, upkeep, courier } = control;
+    let delivering_leaves = leaves.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let (ended, end) = oneshot::channel::<()>();
@@ -253,9 +248,16 @@ fn background(control: ControlPlane, reloader: Reloader) -> io::Result<()> {
                 None => std::future::pending().await,
             }
         };
+        let delivering = async {
+            match courier {
+                Some(courier) => courier.run(delivering_leaves).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = async { tokio::join!(serving, reloads) } => {}
             () = keeping_up => {}
+            () = delivering => {}
         }
         Ok(())
     })
@@ -329,7 +331,9 @@ fn traces(tracing: &config::Tracing, metrics: &Metrics) -> Result<Traces, AppErr
         .map_err(|source| AppError::System { what: "starting the exporter of traces".into(), source })
 }
 
-fn connector(settings: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), AppError> {
+pub(super) fn connector(
+    settings: &config::UpstreamTls,
+) -> Result<(TlsConnector, ServerName<'static>), AppError> {
     let faults = |fault| AppError::Faults(vec![fault]);
     let connector = TlsConnector::from(tls::client_config(settings).map_err(faults)?);
     Ok((connector, tls::server_name(settings).map_err(faults)?))

@@ -1,5 +1,5 @@
 //! What has to be done now and then beside requests: looking whether the store is still followed, and taking back tokens
-//! that nobody uses.
+//! that nobody uses, telling of those that expire.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,16 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Api;
-use crate::issuer::{Actor, Means};
+use crate::issuer::{Actor, Setting};
 
 /// How often the store is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often unused tokens are looked for, in looks: each hour.
 const LOOKS: u32 = 3600;
+
+/// How long notices are kept that were delivered, or given up.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is kept up.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Upkeep {
     pub(super) api: Arc<Api>,
     /// How old what is in memory may be.
     pub(super) max_staleness: Duration,
+    /// How long after the start tokens that expire are looked for first.
+    pub(super) notices_after: Duration,
     /// After which time without use a token is taken back; `None` is never.
     pub(super) unused_after: Option<Duration>,
 }
@@ -35,6 +40,7 @@ impl Upkeep {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut until_search = LOOKS / 60;
+        let mut until_notices = u32::try_from(self.notices_after.as_secs()).unwrap_or(LOOKS);
         loop {
             looks.tick().await;
             self.look_at_store();
@@ -42,7 +48,13 @@ impl Upkeep {
             if until_search == 0 {
                 until_search = LOOKS;
                 self.take_back_unused().await;
+                self.forget_deliveries().await;
             }
+            if until_notices == 0 {
+                until_notices = LOOKS;
+                self.tell_expiries().await;
+            }
+            until_notices = until_notices.saturating_sub(1);
         }
     }
 
@@ -60,18 +72,29 @@ impl Upkeep {
 
     async fn take_back_unused(&self) {
         let Some(unused) = self.unused_after else { return };
-        let actor = Actor {
-            login: "portcullis".to_owned(),
-            by: Means::Gateway,
-            from: None,
-            user_agent: None,
-            request_id: None,
-        };
-        let setting = self.api.issuer.setting(self.api.live.snapshot(), actor);
+        let setting = self.setting();
         match self.api.issuer.take_back_unused(setting, unused).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "tokens that nobody used were taken back"),
             Err(error) => tracing::warn!(%error, "unused tokens could not be looked for"),
         }
+    }
+
+    async fn tell_expiries(&self) {
+        match self.api.issuer.tell_expiries(self.setting()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "webhooks are told of tokens that expire"),
+            Err(error) => tracing::warn!(%error, "tokens that expire could not be looked for"),
+        }
+    }
+
+    async fn forget_deliveries(&self) {
+        if let Err(error) = self.api.issuer.forget_deliveries(self.setting(), KEPT).await {
+            tracing::warn!(%error, "old notices could not be removed");
+        }
+    }
+
+    fn setting(&self) -> Setting {
+        self.api.issuer.setting(self.api.live.snapshot(), Actor::gateway())
     }
 }

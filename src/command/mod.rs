@@ -35,7 +35,7 @@ use thiserror::Error;
 use crate::command::output::Output;
 use crate::domain::grant::UnixTime;
 use crate::domain::token::PUBLIC_ID_LENGTH;
-use crate::issuer::users::SESSION_PREFIX;
+use crate::domain::token::SESSION_PREFIX;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().effects(Effects::BOLD))

@@ -35,6 +35,14 @@ pub fn of_config(config: &Config) -> Vec<String> {
             ));
         }
     }
+    for hook in &config.webhooks.hooks {
+        if let Some(host) = hook.clear_host() {
+            warnings.push(format!(
+                "webhook `{}` is told of tokens over plain HTTP at `{host}`; use `https://`",
+                hook.filter.name
+            ));
+        }
+    }
     warnings.extend(secret_files(config).filter(|file| is_exposed(file)).map(|file| {
         format!(
             "everybody on this machine may read `{}`; take the permission away (`chmod o-r`)",
@@ -64,9 +72,10 @@ pub fn of_policy(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// The files that hold the gateway's own credentials at its upstreams.
+/// The files that hold the gateway's own credentials at its upstreams, and the secrets that it signs with.
 pub fn credential_files(config: &Config) -> impl Iterator<Item = &Path> {
-    config.upstreams.iter().filter_map(|upstream| credential_file(&upstream.identity))
+    let signs = config.webhooks.hooks.iter().map(|hook| hook.secret_file.as_path());
+    config.upstreams.iter().filter_map(|upstream| credential_file(&upstream.identity)).chain(signs)
 }
 
 fn credential_file(identity: &Identity) -> Option<&Path> {
@@ -96,4 +105,34 @@ fn clear_host(upstream: &Upstream) -> Option<&str> {
     let host = parsed.host().trim_matches(['[', ']']);
     let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     (!here).then_some(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_in_the_clear_and_a_secret_that_everybody_reads_are_told() {
+        let site = tempfile::tempdir().unwrap();
+        std::fs::create_dir(site.path().join("policies")).unwrap();
+        std::fs::write(site.path().join("secret"), "x").unwrap();
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(site.path().join("secret"), open).unwrap();
+        let text = "listeners: [{ bind: 127.0.0.1:0 }]\npolicies: policies\nstore: sqlite:a.db\n\
+             upstreams: [{ name: a, hosts: [a], url: 'http://a', catalogs: [git], identity: { trusted_header: X-User } }]\n\
+             webhooks:\n- { name: far, url: 'http://h/hidden', secret_file: secret }\n\
+             - { name: near, url: 'http://localhost:80', secret_file: secret }\n\
+             - { name: safe, url: 'https://h', secret_file: secret }\n";
+        let config = crate::config::parse(&site.path().join("portcullis.yaml"), text).unwrap();
+        let warnings = of_config(&config);
+        let of_hooks: Vec<_> = warnings.iter().filter(|warning| warning.contains("webhook")).collect();
+        assert_eq!(
+            of_hooks,
+            ["webhook `far` is told of tokens over plain HTTP at `h:80`; use `https://`"],
+            "{warnings:?}"
+        );
+        let exposed =
+            format!("everybody on this machine may read `{}`", site.path().join("secret").display());
+        assert!(warnings.iter().any(|warning| warning.starts_with(&exposed)), "{warnings:?}");
+    }
 }

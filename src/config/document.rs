@@ -18,6 +18,7 @@ pub(super) struct Document {
     pub(super) policies: Option<Spanned<String>>,
     pub(super) store: Option<Spanned<String>>,
     pub(super) api: Option<Spanned<ApiFields>>,
+    pub(super) webhooks: Option<Spanned<Vec<Spanned<WebhookFields>>>>,
     pub(super) upstreams: Option<Spanned<Vec<Spanned<UpstreamFields>>>>,
     pub(super) limits: Option<LimitFields>,
     pub(super) audit: Option<Spanned<AuditField>>,
@@ -60,6 +61,17 @@ pub(super) struct ApiFields {
     pub(super) repositories_per_token: Option<Spanned<u64>>,
     pub(super) max_staleness: Option<Spanned<String>>,
     pub(super) revoke_unused_after: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebhookFields {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) url: Option<Spanned<String>>,
+    pub(super) secret_file: Option<Spanned<String>>,
+    pub(super) ca: Option<Spanned<String>>,
+    pub(super) events: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) organizations: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,7 @@ mod document;
 mod tracing;
 mod upstream;
 mod validate;
+pub mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::webhooks::Webhooks;
 use crate::domain::fault::Fault;
 use crate::domain::token::TokenFormat;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// The API over the store; there where a store is. The gateway itself is then the last of [`Self::upstreams`].
     pub api: Option<Api>,
+    /// Who is told of what becomes of tokens; nobody where there is no store.
+    pub webhooks: Webhooks,
     /// The hosts behind the gateway; at least one, names distinct, no two for the same host and path prefix.
     pub upstreams: Vec<Upstream>,
     /// What bounds a request and the process.

@@ -13,7 +13,7 @@ use crate::config::document::{
 use crate::config::upstream::{self, host_name};
 use crate::config::{
     Api, AuditOutput, CONTROL_NAME, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream,
-    WhenFull, api, tracing,
+    WhenFull, api, tracing, webhooks,
 };
 use crate::domain::fault::{Fault, Place};
 use crate::domain::token::TokenFormat;
@@ -48,6 +48,7 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
     let mut upstreams = upstream::upstreams(document.upstreams.as_ref(), &defaults, &mut checker);
     let store = document.store.as_ref().map(|field| api::store(field, &mut checker));
     let own = own_api(document, &mut checker);
+    let webhooks = webhooks::webhooks(document, &mut checker);
     if let (Some(Some(_)), Some(upstreams)) = (&own, &mut upstreams) {
         let itself = api::own_upstream(document, &defaults, upstreams, &mut checker);
         upstreams.extend(itself);
@@ -77,6 +78,7 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
             policies: policies?,
             store: whole_or_absent(store)?,
             api: whole_or_absent(own)?,
+            webhooks: webhooks?,
             upstreams: upstreams?,
             limits: limits?,
             audit: audit?,

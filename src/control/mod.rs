@@ -3,6 +3,7 @@
 //! It gives out nothing of a request; who may reach it is up to its address. Where there is a store, the API is served here
 //! too. Everything about it is bounded: connections, header time, bodies, and the life of a connection.
 
+mod hooks;
 pub mod process;
 pub mod readiness;
 mod store;
@@ -31,6 +32,7 @@ use tokio::time::{sleep, timeout};
 use crate::api::{Api, ApiRequest, BODY_LIMIT};
 use crate::control::readiness::Readiness;
 use crate::domain::target::CanonicalTarget;
+use crate::hooks::tally::Tally;
 use crate::record::Recorder;
 use crate::record::request_id::RequestIds;
 use crate::store::Health;
@@ -66,6 +68,8 @@ pub struct ControlState {
     pub readiness: Readiness,
     /// The API, where there is a store.
     pub api: Option<Arc<Api>>,
+    /// What is counted of webhooks, where there is a store.
+    pub hooks: Option<Arc<Tally>>,
     /// Ids of calls.
     pub request_ids: RequestIds,
 }
@@ -225,7 +229,8 @@ fn show(page: Page, method: &Method, state: &ControlState) -> Response<Full<Byte
         Page::Metrics => {
             let mut response = text(StatusCode::OK, {
                 let store = state.health().map(store::render).unwrap_or_default();
-                state.recorder.metrics.render() + &process::render() + &store
+                let hooks = state.hooks.as_deref().map(hooks::render).unwrap_or_default();
+                state.recorder.metrics.render() + &process::render() + &store + &hooks
             });
             response.headers_mut().insert(CONTENT_TYPE, METRICS_TEXT);
             response

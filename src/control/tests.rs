@@ -26,6 +26,7 @@ async fn start() -> Server {
         recorder: Arc::new(Recorder { metrics, audit, traces: Traces::off() }),
         readiness: Readiness::new(),
         api: None,
+        hooks: None,
         request_ids: RequestIds::new(7),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

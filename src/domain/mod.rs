@@ -5,7 +5,9 @@
 pub mod action;
 pub mod fault;
 pub mod grant;
+pub mod hook;
 pub mod lifecycle;
+pub mod network;
 pub mod permission;
 pub mod reason;
 pub mod refusal;

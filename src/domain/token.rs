@@ -17,6 +17,9 @@ pub const RANDOM_LENGTH: usize = 53;
 /// Characters of the checksum.
 pub const CHECKSUM_LENGTH: usize = 6;
 
+/// The start of a session's text.
+pub const SESSION_PREFIX: &str = "portcullis_session_";
+
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Why a text is no token of this gateway. Tells nothing of the text.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::refusal::{CredentialError, Refusal};
 use crate::domain::target::{CanonicalTarget, cut};
-use crate::domain::token::{TokenDigest, TokenError, TokenFormat, TokenText};
+use crate::domain::token::{SESSION_PREFIX, TokenDigest, TokenError, TokenFormat, TokenText};
 use crate::headers::{bare_field, fold, folds_to};
 
 /// Places where a host would take a credential, and where none may stand.
@@ -154,6 +154,10 @@ fn basic(credential: &str, format: &TokenFormat) -> Result<Credential, Refusal> 
 fn read(text: &str, format: &TokenFormat) -> Result<Credential, Refusal> {
     match format.parse(text) {
         Ok(token) => Ok(Credential::Token(token)),
+        // In quotes, behind a tab, or of a session: it is none of the host's either.
+        Err(TokenError::Prefix) if text.contains(format.prefix()) || text.contains(SESSION_PREFIX) => {
+            Err(TokenError::Shape.into())
+        }
         Err(TokenError::Prefix) => Ok(Credential::Classic(TokenDigest::of(text))),
         Err(error) => Err(error.into()),
     }

@@ -12,6 +12,9 @@ const LONGEST_NAME: usize = 40;
 /// The longest description and reason, characters (GitHub's).
 pub const LONGEST_TEXT: usize = 1024;
 
+/// Resource owners that one token may reach.
+const MOST_OWNERS: usize = 100;
+
 /// A token that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
@@ -110,6 +113,10 @@ pub(super) fn check_parts(parts: &[Part], most_repositories: usize) -> Vec<Field
     if parts.is_empty() {
         let message = "expected at least one resource owner".to_owned();
         errors.push(FieldError { field: "resource_owner", code: "missing_field", message });
+    }
+    if parts.len() > MOST_OWNERS {
+        let message = format!("expected at most {MOST_OWNERS} resource owners; make another token");
+        return vec![FieldError::invalid("resource_owner", message)];
     }
     for (at, part) in parts.iter().enumerate() {
         if parts.iter().take(at).any(|other| other.owner.eq_ignore_ascii_case(&part.owner)) {

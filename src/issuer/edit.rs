@@ -20,7 +20,7 @@ impl Issuer {
     /// # Cancel safety
     /// The token is changed though nobody waits for it.
     pub async fn edit(&self, setting: Setting, id: i64, edit: Edit) -> Result<TokenView, IssueError> {
-        self.change(move |changes| change(changes, &setting, id, &edit)).await
+        self.act(setting, move |changes, setting| change(changes, setting, id, &edit)).await
     }
 }
 

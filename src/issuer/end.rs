@@ -22,11 +22,11 @@ impl Issuer {
     /// # Cancel safety
     /// It is deleted though nobody waits for it.
     pub async fn delete(&self, setting: Setting, id: i64) -> Result<(), IssueError> {
-        let delete = move |changes: &Changes<'_>| {
+        let delete = move |changes: &Changes<'_>, setting: &Setting| {
             let known = own(changes.reads(), id, &setting.actor.login)?;
-            end(changes, &setting, &known, ("personal_access_token.destroy", "deleted by its user"))
+            end(changes, setting, &known, ("personal_access_token.destroy", "deleted by its user"))
         };
-        self.change(delete).await
+        self.act(setting, delete).await
     }
 
     /// Takes any token back: for administrators.
@@ -37,14 +37,14 @@ impl Issuer {
     /// # Cancel safety
     /// It is taken back though nobody waits for it.
     pub async fn revoke(&self, setting: Setting, id: i64, why: String) -> Result<(), IssueError> {
-        let revoke = move |changes: &Changes<'_>| {
+        let revoke = move |changes: &Changes<'_>, setting: &Setting| {
             let known = view(changes.reads(), id)?;
             if known.token.revoked.is_some() {
                 return Err(IssueError::NotFound);
             }
-            end(changes, &setting, &known, ("personal_access_token.credential_revoked", &why))
+            end(changes, setting, &known, ("personal_access_token.credential_revoked", &why))
         };
-        self.change(revoke).await
+        self.act(setting, revoke).await
     }
 
     /// Takes back tokens that nobody has used for `unused`, nor made anew. Gives how many.

@@ -5,6 +5,7 @@ use crate::domain::lifecycle::Part;
 use crate::domain::token::TokenDigest;
 use crate::issuer::draft::{Draft, Expiry, FieldError, check_name, check_parts, check_text};
 use crate::issuer::note::Event;
+use crate::issuer::tell::{TokenNotice, tell_token};
 use crate::issuer::{Bound, IssueError, Issued, Issuer, Setting, TokenView, own, view};
 use crate::policy::approval::{Because, Ruling, Wish, examine, examine_lifetime, longest_lifetime};
 use crate::store::Changes;
@@ -36,8 +37,10 @@ impl Issuer {
     /// The token is made though nobody waits for it; then nobody knows its text.
     pub async fn create(&self, setting: Setting, draft: Draft) -> Result<Issued, IssueError> {
         let (text, public_id, digest) = self.text(None)?;
-        let make = move |changes: &Changes<'_>| create(changes, &setting, &draft, (public_id, digest));
-        Ok(Issued { view: self.change(make).await?, text })
+        let make = move |changes: &Changes<'_>, setting: &Setting| {
+            create(changes, setting, &draft, (public_id, digest))
+        };
+        Ok(Issued { view: self.act(setting, make).await?, text })
     }
 
     /// Replaces the secret of one of the acting user's tokens. What was approved stays approved.
@@ -56,8 +59,10 @@ impl Issuer {
         let login = setting.actor.login.clone();
         let known = self.store.read(move |reads| own(reads, id, &login)).await?;
         let (text, _, digest) = self.text(Some(&known.token.public_id))?;
-        let renew = move |changes: &Changes<'_>| regenerate(changes, &setting, id, (renewal, digest));
-        Ok(Issued { view: self.change(renew).await?, text })
+        let renew = move |changes: &Changes<'_>, setting: &Setting| {
+            regenerate(changes, setting, id, (renewal, digest))
+        };
+        Ok(Issued { view: self.act(setting, renew).await?, text })
     }
 }
 
@@ -102,6 +107,7 @@ fn create(
     for (part, ruling) in draft.parts.iter().zip(rulings) {
         grant_or_request(changes, setting, &row, (part, ruling, draft.reason.as_deref()))?;
     }
+    tell_token(changes, setting, id, TokenNotice::whole("created"))?;
     view(changes.reads(), id)
 }
 
@@ -210,23 +216,18 @@ pub(super) fn grant_or_request(
     }
 }
 
-/// What was granted without approval to a token that lived shorter, and would not be to one that lives until `until`.
+/// What was granted without a person's approval, and would not be to a token that lives until `until`.
 fn outgrown(setting: &Setting, known: &TokenView, until: Option<UnixTime>) -> Vec<FieldError> {
-    let lifetime = |from: UnixTime, until: Option<UnixTime>| {
-        until.map_or(i64::MAX, |until| until.0.saturating_sub(from.0))
-    };
-    let token = &known.token;
-    let is_longer = lifetime(setting.now, until) > lifetime(token.issued_at, token.expires_at);
     let needs_approval = |part: &Part| {
-        let wish = Wish { user: &token.user, part, from: setting.now, until };
+        let wish = Wish { user: &known.token.user, part, from: setting.now, until };
         !matches!(examine(&setting.policy, &wish), Ok(Ruling::Granted(_)))
     };
-    let by_rule = known.grants.iter().filter(|grant| is_longer && grant.granted_by == Because::Rule.as_str());
+    let by_rule = known.grants.iter().filter(|grant| grant.granted_by == Because::Rule.as_str());
     by_rule
         .filter(|grant| needs_approval(&grant.part))
         .map(|grant| {
             let message = format!(
-                "`{}` granted this without approval to a token that lives shorter; choose an earlier moment",
+                "`{}` grants this without approval to tokens that live shorter only; choose an earlier moment",
                 grant.part.owner
             );
             FieldError { field: "expires_at", code: "custom", message }

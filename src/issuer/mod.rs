@@ -9,13 +9,18 @@ pub mod edit;
 pub mod end;
 pub mod issue;
 mod note;
+pub mod notices;
+pub mod outbox;
 pub mod review;
+pub mod shape;
+mod tell;
 pub mod users;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -24,10 +29,14 @@ use crate::domain::lifecycle::Part;
 use crate::domain::secret::Secret;
 use crate::domain::token::{TokenDigest, TokenFormat};
 use crate::issuer::draft::FieldError;
+use crate::issuer::outbox::Outbox;
 use crate::policy::snapshot::Snapshot;
 use crate::store::error::StoreError;
 use crate::store::rows::{GrantRow, RequestRow, TokenRow};
 use crate::store::{Changes, Reads, Store};
+
+/// Passwords that are looked at, at a time.
+const VERIFYING: usize = 2;
 
 /// Bounds of what one user may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +62,10 @@ pub struct Issuer {
     pub format: TokenFormat,
     /// What bounds them.
     pub limits: IssuerLimits,
+    /// How many passwords are looked at, at a time: each takes 19 MiB and a processor.
+    verifying: Arc<Semaphore>,
+    /// Whom it is told.
+    pub outbox: Arc<Outbox>,
 }
 
 /// Who does something, for the audit trail.
@@ -140,6 +153,8 @@ pub struct Setting {
     pub now_micros: i64,
     /// What bounds tokens.
     pub limits: IssuerLimits,
+    /// Whom it is told.
+    pub outbox: Arc<Outbox>,
 }
 
 /// What a token that makes or changes others can hand on: no more than it has.
@@ -152,6 +167,11 @@ pub struct Bound {
 }
 
 impl Issuer {
+    /// Over `store`, for tokens of `format`, that tells `outbox`.
+    pub fn new(store: Store, format: TokenFormat, limits: IssuerLimits, outbox: Arc<Outbox>) -> Self {
+        Self { store, format, limits, verifying: Arc::new(Semaphore::new(VERIFYING)), outbox }
+    }
+
     /// `actor` acts by `policy`, now.
     pub fn setting(&self, policy: Arc<Snapshot>, actor: Actor) -> Setting {
         let moment = clock::timestamp();
@@ -162,14 +182,30 @@ impl Issuer {
             now: UnixTime(moment.as_second()),
             now_micros: moment.as_microsecond(),
             limits: self.limits,
+            outbox: Arc::clone(&self.outbox),
         }
+    }
+
+    /// As [`Self::change`], by whoever acts: they may have lost what they act with while the call waited for its turn.
+    async fn act<T: Send + 'static>(
+        &self,
+        mut setting: Setting,
+        work: impl FnOnce(&Changes<'_>, &Setting) -> Result<T, IssueError> + Send + 'static,
+    ) -> Result<T, IssueError> {
+        let act = move |changes: &Changes<'_>| {
+            check_actor(changes, &mut setting)?;
+            work(changes, &setting)
+        };
+        self.change(act).await
     }
 
     async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Changes<'_>) -> Result<T, IssueError> + Send + 'static,
     ) -> Result<T, IssueError> {
-        self.store.write(work).await
+        let done = self.store.write(work).await?;
+        self.outbox.fill();
+        Ok(done)
     }
 
     /// A new text; with the public id of a token that there is, where one is given.
@@ -205,21 +241,62 @@ impl Issuer {
         self.store.read(find).await
     }
 
-    /// The tokens of a user, the latest first.
+    /// The tokens of a user, the latest first, behind the first `skip` and at most `limit`; and how many there are in all.
     ///
     /// # Errors
     /// [`IssueError::Store`].
-    pub async fn tokens_of(&self, login: String) -> Result<Vec<TokenView>, IssueError> {
+    pub async fn tokens_of(
+        &self,
+        login: String,
+        (skip, limit): (usize, usize),
+    ) -> Result<(Vec<TokenView>, usize), IssueError> {
         let find = move |reads: Reads<'_>| {
-            let Some(user) = reads.user(&login)? else { return Ok(Vec::new()) };
+            let Some(user) = reads.user(&login)? else { return Ok((Vec::new(), 0)) };
             let with_parts = |token: TokenRow| {
                 let (grants, requests) = (reads.grants_of(token.id)?, reads.requests_of(token.id)?);
                 Ok(TokenView { token, grants, requests })
             };
-            reads.tokens_of(user.id)?.into_iter().map(with_parts).collect()
+            let tokens = reads.tokens_of(user.id)?;
+            let total = tokens.len();
+            let page = tokens.into_iter().skip(skip).take(limit).map(with_parts);
+            Ok((page.collect::<Result<_, IssueError>>()?, total))
         };
         self.store.read(find).await
     }
+}
+
+/// Whether whoever acts still may; what a token can hand on is looked up now.
+fn check_actor(changes: &Changes<'_>, setting: &mut Setting) -> Result<(), IssueError> {
+    let digest = match &setting.actor.by {
+        Means::Machine | Means::Holder | Means::Gateway => return Ok(()),
+        Means::Session => None,
+        Means::Token(digest) => Some(*digest),
+    };
+    let login = &setting.actor.login;
+    if changes.reads().user(login)?.is_some_and(|user| user.suspended_at.is_some()) {
+        return Err(IssueError::Forbidden(format!("the user `{login}` is suspended")));
+    }
+    if let Some(digest) = digest {
+        setting.bound = Some(bound(changes.reads(), &digest, setting.now)?);
+    }
+    Ok(())
+}
+
+/// What the token with this digest can hand on. One that files declare is not in the store, and can hand on nothing.
+fn bound(reads: Reads<'_>, digest: &TokenDigest, now: UnixTime) -> Result<Bound, IssueError> {
+    let Some(token) = reads.token_by_digest(digest)? else {
+        return Ok(Bound { parts: Vec::new(), expires_at: now });
+    };
+    let never = UnixTime(i64::MAX);
+    let until = match token.previous {
+        _ if token.digest == *digest => Some(token.expires_at.unwrap_or(never)),
+        Some((previous, until)) if previous == *digest => Some(until),
+        Some(_) | None => None,
+    };
+    let lives = until.filter(|until| *until > now && token.revoked.is_none());
+    let expires_at = lives.ok_or_else(|| IssueError::Forbidden("this token no longer works".to_owned()))?;
+    let parts = reads.grants_of(token.id)?.into_iter().map(|grant| grant.part).collect();
+    Ok(Bound { parts, expires_at })
 }
 
 /// The token `id`, which was not taken back.

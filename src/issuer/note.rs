@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::lifecycle::Part;
+use crate::issuer::tell::{TokenNotice, tell_request, tell_token};
 use crate::issuer::{IssueError, Means, Setting};
 use crate::store::Changes;
 use crate::store::audit::{AuditKeys, hashed_token};
@@ -59,8 +60,25 @@ impl<'e> Event<'e> {
         }
     }
 
-    /// Writes it down, as a part of what it tells of.
+    /// Writes it down, as a part of what it tells of, and tells the webhooks that want it.
     pub(super) fn note(self, changes: &Changes<'_>, setting: &Setting) -> Result<(), IssueError> {
+        let (token, org) = (self.token, self.org);
+        let told = Told::of(self.action, &self.fields);
+        self.write(changes, setting)?;
+        match (told, token) {
+            (Told::Request(action, id), _) => tell_request(changes, setting, action, id),
+            (Told::Token(action), Some(token)) => {
+                tell_token(changes, setting, token.id, TokenNotice::whole(action))
+            }
+            (Told::Revoked(why), Some(token)) => {
+                let notice = TokenNotice { org, ..TokenNotice::whole("revoked") };
+                tell_token(changes, setting, token.id, notice.with("reason", why))
+            }
+            (Told::Nothing, _) | (Told::Token(_) | Told::Revoked(_), None) => Ok(()),
+        }
+    }
+
+    fn write(self, changes: &Changes<'_>, setting: &Setting) -> Result<(), IssueError> {
         let Self { action, org, user, token, fields } = self;
         let actor = &setting.actor;
         let milliseconds = setting.now_micros.div_euclid(1000);
@@ -116,6 +134,38 @@ impl<'e> Event<'e> {
             hashed_token: token.map(|token| hashed_token(&token.digest)),
         };
         Ok(changes.add_audit(setting.now_micros, &keys, &entry.to_string())?)
+    }
+}
+
+/// What webhooks are told of an event.
+enum Told {
+    /// Something became of a request.
+    Request(&'static str, i64),
+    /// Something became of a token.
+    Token(&'static str),
+    /// A token, or its access to one resource owner, was taken back: why.
+    Revoked(String),
+    /// Nothing. That a token was made is told when all of it is there.
+    Nothing,
+}
+
+impl Told {
+    fn of(action: &str, fields: &Map<String, Value>) -> Self {
+        let request = fields.get("user_programmatic_access_request_id").and_then(Value::as_i64);
+        let verb = action.strip_prefix("personal_access_token.").unwrap_or_default();
+        match (verb, request) {
+            ("request_created", Some(id)) => Self::Request("created", id),
+            ("access_granted", Some(id)) => Self::Request("approved", id),
+            ("request_denied", Some(id)) => Self::Request("denied", id),
+            ("request_cancelled", Some(id)) => Self::Request("cancelled", id),
+            ("credential_regenerated", _) => Self::Token("regenerated"),
+            ("access_revoked", _) => Self::Revoked("its access to the resource owner was revoked".to_owned()),
+            ("destroy" | "credential_revoked", _) => {
+                let why = fields.get("explanation").and_then(Value::as_str);
+                Self::Revoked(why.unwrap_or_default().to_owned())
+            }
+            _ => Self::Nothing,
+        }
     }
 }
 

@@ -40,14 +40,14 @@ impl Issuer {
     /// # Cancel safety
     /// They are decided though nobody waits for it.
     pub async fn review(&self, setting: Setting, review: Review) -> Result<(), IssueError> {
-        let decide = move |changes: &Changes<'_>| {
+        let decide = move |changes: &Changes<'_>, setting: &Setting| {
             if review.reason.as_ref().is_some_and(|reason| reason.chars().count() > LONGEST_TEXT) {
                 let message = format!("expected at most {LONGEST_TEXT} characters");
                 return Err(IssueError::Invalid(vec![FieldError::invalid("reason", message)]));
             }
-            review.requests.iter().try_for_each(|id| decide(changes, &setting, &review, *id))
+            review.requests.iter().try_for_each(|id| decide(changes, setting, &review, *id))
         };
-        self.change(decide).await
+        self.act(setting, decide).await
     }
 
     /// Takes grants back, all of them or none. What their tokens wait for at this resource owner ends too.
@@ -63,10 +63,10 @@ impl Issuer {
         org: String,
         grants: Vec<i64>,
     ) -> Result<(), IssueError> {
-        let revoke = move |changes: &Changes<'_>| {
-            grants.iter().try_for_each(|id| revoke_grant(changes, &setting, &org, *id))
+        let revoke = move |changes: &Changes<'_>, setting: &Setting| {
+            grants.iter().try_for_each(|id| revoke_grant(changes, setting, &org, *id))
         };
-        self.change(revoke).await
+        self.act(setting, revoke).await
     }
 }
 
@@ -83,7 +83,14 @@ fn decide(changes: &Changes<'_>, setting: &Setting, review: &Review, id: i64) ->
         Verdict::Deny => RequestState::Denied,
     };
     changes.decide_request(&request, &Decided { state, at: setting.now, by, why })?;
-    let action = match review.verdict {
+    let noted = |action| {
+        Event::of(action, &known.token)
+            .at(&request.part)
+            .with("user_programmatic_access_request_id", id)
+            .with_some("reason", why)
+            .note(changes, setting)
+    };
+    match review.verdict {
         Verdict::Approve => {
             // Policy may have changed since the request was made.
             let (from, until) = (known.token.issued_at, known.token.expires_at);
@@ -91,16 +98,13 @@ fn decide(changes: &Changes<'_>, setting: &Setting, review: &Review, id: i64) ->
             if let Err(objections) = examine(&setting.policy, &wish) {
                 return Err(IssueError::Invalid(objections.into_iter().map(FieldError::from).collect()));
             }
+            // Before it is granted: what is new is told by what was granted until now.
+            noted("personal_access_token.access_granted")?;
             changes.grant(request.token_id, &request.part, setting.now, by)?;
-            "personal_access_token.access_granted"
+            Ok(())
         }
-        Verdict::Deny => "personal_access_token.request_denied",
-    };
-    Event::of(action, &known.token)
-        .at(&request.part)
-        .with("user_programmatic_access_request_id", id)
-        .with_some("reason", why)
-        .note(changes, setting)
+        Verdict::Deny => noted("personal_access_token.request_denied"),
+    }
 }
 
 fn revoke_grant(changes: &Changes<'_>, setting: &Setting, org: &str, id: i64) -> Result<(), IssueError> {

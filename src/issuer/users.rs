@@ -1,12 +1,14 @@
 //! Users with a password of their own, and sessions.
 
+use std::sync::Arc;
+
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
 use zeroize::Zeroizing;
 
 use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
-use crate::domain::token::TokenDigest;
+use crate::domain::token::{SESSION_PREFIX, TokenDigest};
 use crate::issuer::draft::FieldError;
 use crate::issuer::note::Event;
 use crate::issuer::{Actor, IssueError, Issuer, Means, Setting};
@@ -15,9 +17,6 @@ use crate::store::rows::UserRow;
 
 /// How long a session lasts, seconds: 12 hours, a working day.
 const SESSION_TIME: i64 = 12 * 60 * 60;
-
-/// The start of a session's text, which scanners can know.
-pub const SESSION_PREFIX: &str = "portcullis_session_";
 
 /// The shortest password, characters.
 const SHORTEST_PASSWORD: usize = 12;
@@ -91,7 +90,7 @@ impl Issuer {
         login: String,
         edit: UserEdit,
     ) -> Result<UserRow, IssueError> {
-        self.change(move |changes| set_user(changes, &setting, &login, &edit)).await
+        self.act(setting, move |changes, setting| set_user(changes, setting, &login, &edit)).await
     }
 
     /// Begins a session for a user who knows their password. Takes some tens of milliseconds in any case, on a thread of
@@ -106,7 +105,10 @@ impl Issuer {
         let login = setting.actor.login.clone();
         let found = self.store.read::<_, IssueError>(move |reads| Ok(reads.user(&login)?)).await?;
         let hash = found.as_ref().and_then(|user| user.password.clone());
+        // The place is held by the thread, so that whoever leaves does not make room for more.
+        let place = Arc::clone(&self.verifying).acquire_owned().await;
         let fits = tokio::task::spawn_blocking(move || {
+            let _place = place;
             let fits = verify(&password, hash.as_deref().unwrap_or(NOBODY));
             fits && hash.is_some()
         });

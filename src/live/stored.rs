@@ -13,7 +13,7 @@ use crate::policy::grants::packed::Packer;
 use crate::policy::grants::table::TokenTable;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::stored;
-use crate::store::{Change, Store};
+use crate::store::{Change, Reads, Store};
 
 /// How many tokens are told of at a time while an index is built.
 const TOLD: usize = 250_000;
@@ -39,7 +39,13 @@ pub(super) fn index(store: &Store, vocabulary: &Vocabulary) -> Result<TokenIndex
     read.map_err(|error| fault(error.to_string()))?;
     let table = TokenTable::build(vec![Arc::new(stored::finish(&mut packer))], || {});
     let table = table.map_err(|twice| fault(format!("holds {} secrets twice", twice.duplicates.len())))?;
-    Ok(TokenIndex::new(table))
+    let index = TokenIndex::new(table);
+    let find = |reads: Reads<'_>| reads.suspended();
+    let suspended = store.read_now(find).map_err(|error| fault(error.to_string()))?;
+    for login in suspended {
+        index.set_suspended(login, true);
+    }
+    Ok(index)
 }
 
 impl LivePolicy {
@@ -77,10 +83,22 @@ impl LivePolicy {
     /// Puts `changes` in force.
     fn publish(&self, changes: Vec<Change>) {
         let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = self.snapshot.load_full();
+        let (Some(store), mut snapshot) = (&self.store, self.snapshot.load_full()) else { return };
         for change in changes {
             match change {
                 Change::Gone(digest) => snapshot.stored.put(digest, None),
+                Change::User { login, suspended } => snapshot.stored.set_suspended(login, suspended),
+                Change::Everything => {
+                    tracing::warn!("the store is an older copy of itself; its tokens are read anew");
+                    match index(store, &snapshot.vocabulary) {
+                        Ok(stored) => {
+                            let stored = Arc::new(stored);
+                            snapshot = Arc::new(Snapshot { stored, ..Snapshot::clone(&snapshot) });
+                            self.snapshot.store(Arc::clone(&snapshot));
+                        }
+                        Err(fault) => tracing::error!("the tokens of the store stay as they were: {fault}"),
+                    }
+                }
                 Change::Token(token) => match stored::alone(&token, &snapshot.vocabulary) {
                     Ok(packed) => {
                         for (digest, file) in packed {

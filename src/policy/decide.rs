@@ -56,6 +56,10 @@ pub fn check_state(snapshot: &Snapshot, grant: Grant<'_>, now: UnixTime) -> Resu
         GrantState::Suspended => return Err(Refusal::Suspended),
         GrantState::Active => {}
     }
+    // Of a token that files declare, too.
+    if snapshot.stored.is_suspended(grant.user()) {
+        return Err(Refusal::Suspended);
+    }
     if grant.expires_at() <= now {
         return Err(Refusal::Expired(grant.expires_at()));
     }
@@ -86,7 +90,7 @@ pub fn decide(
     if let Some(rule) = circumstances.denied {
         forbid(rule.mode, format!("deny rule {}", rule.name))?;
     }
-    if let Some(enterprise) = snapshot.enterprise.as_ref().filter(|_| action.resource.owner().is_some())
+    if let Some(enterprise) = snapshot.enterprise.as_ref().filter(|_| !matches!(action.requirement, Requirement::Nothing))
         && let Some(rule) = held.forbidden_everywhere(enterprise, action, circumstances.now)
     {
         return Err(Refusal::Policy(format!("enterprise {}: {rule}", enterprise.name)));
@@ -127,8 +131,8 @@ pub fn decide_classic(
     let blocks = |organization: &&Organization| organization.classic == Access::Deny;
     let blocking = match resource.and_then(|resource| resource.owner()) {
         Some(owner) => snapshot.organization(owner).filter(blocks),
-        // It may be about anybody, and so about one that blocks.
-        None => snapshot.organizations.values().filter(blocks).min_by_key(|blocking| &blocking.name),
+        // It may be about anybody, and so about one that blocks; one that is acted on goes before one on trial.
+        None => snapshot.organizations.values().filter(blocks).min_by_key(|blocking| (blocking.mode == Mode::Shadow, &blocking.name)),
     };
     match blocking.map(|organization| (organization.mode, &organization.name)) {
         None => {}

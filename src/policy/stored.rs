@@ -71,7 +71,9 @@ fn known(permissions: &Permissions, scopes: &[Scope], vocabulary: &Vocabulary) -
 pub fn pack(token: &StoredToken, vocabulary: &Vocabulary, packer: &mut Packer) -> Result<(), PackError> {
     let granted = token.granted.iter().map(|part| Compiled::new(part, Approval::Granted, vocabulary));
     let awaited = token.awaited.iter().map(|part| Compiled::new(part, Approval::Awaited, vocabulary));
-    let compiled: Vec<_> = granted.chain(awaited).collect();
+    // One that was taken back opens nothing, and takes no room for it.
+    let stands = token.standing != Standing::Revoked;
+    let compiled: Vec<_> = granted.chain(awaited).filter(|_| stands).collect();
     let parts: Vec<_> = compiled.iter().map(Compiled::terms).collect();
     let own = token.granted.iter().find(|part| part.owner.eq_ignore_ascii_case(&token.user));
     let user_permissions =

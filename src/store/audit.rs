@@ -101,11 +101,7 @@ impl Changes<'_> {
     /// # Errors
     /// The database's.
     pub fn add_audit(&self, at: i64, keys: &AuditKeys, entry: &str) -> Result<(), StoreError> {
-        let last: Option<(i64, Vec<u8>)> = self
-            .0
-            .prepare_cached("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let last = self.reads().last_audit()?;
         let (id, before) = last.map_or_else(|| (1, BEFORE_ALL.to_vec()), |(id, hash)| (id + 1, hash));
         let keys = keys.folded();
         let hash = hash_of(&before, &covered(id, at, &keys, entry));
@@ -203,6 +199,18 @@ impl Reads<'_> {
             head = found.hash;
         }
         Ok(Chain::Whole { entries, head })
+    }
+
+    /// The last entry: its number and its hash.
+    pub(super) fn last_audit(self) -> Result<Option<(i64, Vec<u8>)>> {
+        let sql = "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1";
+        self.0.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    }
+
+    /// The hash of the entry with this number.
+    pub(super) fn audit_hash(self, id: i64) -> Result<Option<Vec<u8>>> {
+        let sql = "SELECT hash FROM audit WHERE id = ?1";
+        self.0.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
     }
 
     /// Whether an entry has this hash.

@@ -1,5 +1,6 @@
 //! What can go wrong with the store, and what to do about it.
 
+use std::io;
 use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
@@ -15,6 +16,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What the database says.
         source: rusqlite::Error,
+    },
+    /// The file cannot be made or looked at.
+    #[error("the store `{}` cannot be opened: {source}; check that its folder exists and may be written", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// The file is a database of something else, or none.
     #[error("`{}` is no store of Portcullis; name another file in `store`", .0.display())]

@@ -1,7 +1,7 @@
 //! Tells whoever enforces what the store says of every change, in order, and keeps count of how that goes.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use rusqlite::Connection;
@@ -20,6 +20,15 @@ pub enum Change {
     Token(Box<StoredToken>),
     /// A secret that is good for nothing any more.
     Gone(TokenDigest),
+    /// A user was suspended, or is not any more.
+    User {
+        /// Their login, in lower case.
+        login: String,
+        /// Whether they are suspended.
+        suspended: bool,
+    },
+    /// The store is another one than before: an older copy was put in its place. All of it is to be read anew.
+    Everything,
 }
 
 /// How the store is.
@@ -38,6 +47,8 @@ pub(super) struct Following {
     follower: OnceLock<Box<dyn Fn(Vec<Change>) + Send + Sync>>,
     /// The last change that was told.
     seen: AtomicI64,
+    /// The last entry of the audit trail then, which stays where it is as long as the store is the same.
+    trail: Mutex<Option<(i64, Vec<u8>)>>,
     readable: AtomicBool,
     writable: AtomicBool,
     followed_at: AtomicI64,
@@ -55,6 +66,7 @@ impl Following {
         Ok(Self {
             follower: OnceLock::new(),
             seen: AtomicI64::new(Reads(connection).last_change()?),
+            trail: Mutex::new(Reads(connection).last_audit()?),
             readable: AtomicBool::new(true),
             writable: AtomicBool::new(true),
             followed_at: AtomicI64::new(clock::now().0),
@@ -79,6 +91,11 @@ impl Following {
         error.into()
     }
 
+    /// Notes that the store cannot be read.
+    pub(super) fn lost(&self) -> bool {
+        self.readable.swap(false, Ordering::Relaxed)
+    }
+
     /// Notes that a change was made.
     pub(super) fn changed(&self) {
         self.writable.store(true, Ordering::Relaxed);
@@ -96,13 +113,21 @@ impl Following {
 
     fn tell_changes(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
         let (reads, seen) = (Reads(connection), self.seen.load(Ordering::Relaxed));
-        if reads.last_change()? == seen {
+        let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = match &*trail {
+            None => true,
+            Some((id, hash)) => reads.audit_hash(*id)?.as_ref() == Some(hash),
+        };
+        let last = reads.last_change()?;
+        if same && last == seen {
             return Ok(());
         }
         // Whoever will follow is told of it then: they may have read the tokens before.
         let Some(follower) = self.follower.get() else { return Ok(()) };
-        let (change, changes) = reads.changes_since(seen)?;
+        let (change, changes) =
+            if same && last > seen { reads.changes_since(seen)? } else { (last, vec![Change::Everything]) };
         follower(changes);
+        *trail = reads.last_audit()?;
         // Only this thread follows.
         self.seen.store(change, Ordering::Relaxed);
         Ok(())

@@ -10,15 +10,20 @@
 
 pub mod audit;
 pub mod classic;
+pub mod deliveries;
 pub mod error;
 mod follow;
 pub mod lists;
+pub mod notices;
 pub mod people;
 pub mod rows;
 mod schema;
 pub mod tokens;
 
 use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -28,6 +33,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::domain::lifecycle::StoredToken;
 use crate::store::error::StoreError;
 use crate::store::follow::Following;
@@ -81,6 +87,25 @@ impl Changes<'_> {
 struct Writer {
     connection: Connection,
     following: Arc<Following>,
+    path: PathBuf,
+    /// Which file was opened: another one at its path is another store.
+    file: FileId,
+}
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> io::Result<FileId> {
+    fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// Makes the file where it does not exist, for its owner alone: it holds hashes of passwords.
+fn make(path: &Path) -> io::Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
 }
 
 impl Store {
@@ -89,6 +114,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: a file of something else, a newer or a damaged one, one that cannot be written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let unmade = |source| StoreError::File { path: path.to_owned(), source };
+        make(path).map_err(unmade)?;
         let mut connection =
             connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         schema::recognize(&connection, path)?;
@@ -100,7 +127,8 @@ impl Store {
         let following = Arc::new(Following::new(&connection)?);
         let reads = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let (writer, jobs) = sync_channel(QUEUE);
-        let own = Writer { connection, following: Arc::clone(&following) };
+        let file = file_id(path).map_err(unmade)?;
+        let own = Writer { connection, following: Arc::clone(&following), path: path.to_owned(), file };
         start("store", move || own.run(&jobs))?;
         let (reader, jobs) = sync_channel::<Job<Connection>>(QUEUE);
         start("store-reads", move || {
@@ -272,17 +300,31 @@ fn look<T, E: From<StoreError>>(
 impl Writer {
     /// Until the store is closed.
     fn run(mut self, jobs: &Receiver<Job<Self>>) {
+        let mut looked = clock::monotonic();
         loop {
             match jobs.recv_timeout(LOOK_EVERY) {
                 Ok(job) => job(&mut self),
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Also where calls that fail come one after the other.
+            let now = clock::monotonic();
+            if now.saturating_duration_since(looked) >= LOOK_EVERY {
+                looked = now;
+                self.look();
             }
         }
     }
 
     /// Follows what other processes have changed, or what could not be followed before.
     fn look(&mut self) {
+        if file_id(&self.path).ok() != Some(self.file) {
+            if self.following.lost() {
+                let path = self.path.display();
+                tracing::error!("the store `{path}` was replaced by another file; restart to go by that one");
+            }
+            return;
+        }
         if let Err(error) = self.following.catch_up(&self.connection) {
             tracing::error!(%error, "the store cannot be read; what is in memory goes on being enforced");
         }

@@ -60,6 +60,17 @@ impl Reads<'_> {
         Ok(rows.collect::<Result<_>>()?)
     }
 
+    /// The logins of users who are suspended, in lower case.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn suspended(self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT login_key FROM users WHERE suspended_at IS NOT NULL";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_>>()?)
+    }
+
     /// Whose session has this digest, where it has not ended at `now`.
     ///
     /// # Errors
@@ -132,8 +143,8 @@ impl Changes<'_> {
     /// The database's.
     pub fn set_suspended(&self, user_id: i64, at: Option<UnixTime>) -> Result<(), StoreError> {
         self.0
-            .prepare_cached("UPDATE users SET suspended_at = ?2 WHERE id = ?1")?
-            .execute(params![user_id, at])?;
+            .prepare_cached("UPDATE users SET suspended_at = ?2, change = ?3 WHERE id = ?1")?
+            .execute(params![user_id, at, self.next_change()?])?;
         self.end_sessions_of(user_id)?;
         self.touch_tokens_of(user_id)
     }

@@ -1,7 +1,7 @@
 //! The tables, and how older files become what they are now.
 //!
 //! The statements are as plain as they can be: a table of sequences instead of the database's own, times as whole seconds
-//! since 1970 (audit: microseconds), names beside their lower-case keys. `change` counts what happened to a token, over all
+//! since 1970 (audit: microseconds; `due_at`: milliseconds), names beside their lower-case keys. `change` counts what happened to a token, over all
 //! of them: whoever has seen everything up to one number asks for what is above it.
 
 use std::path::Path;
@@ -28,8 +28,11 @@ CREATE TABLE users (
     password TEXT,
     administrator BIGINT NOT NULL DEFAULT 0,
     suspended_at BIGINT,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    change BIGINT NOT NULL DEFAULT 0
 );
+CREATE INDEX users_change ON users (change);
+CREATE INDEX users_suspended ON users (login_key) WHERE suspended_at IS NOT NULL;
 
 CREATE TABLE names (
     id INTEGER PRIMARY KEY,
@@ -63,6 +66,7 @@ CREATE UNIQUE INDEX tokens_name ON tokens (user_id, name) WHERE revoked_at IS NU
 CREATE UNIQUE INDEX tokens_public_id ON tokens (public_id);
 CREATE INDEX tokens_previous ON tokens (previous_digest) WHERE previous_digest IS NOT NULL;
 CREATE INDEX tokens_change ON tokens (change);
+CREATE INDEX tokens_expiry ON tokens (expires_at) WHERE revoked_at IS NULL;
 
 CREATE TABLE retired (
     digest BLOB PRIMARY KEY,
@@ -143,6 +147,39 @@ CREATE INDEX audit_org ON audit (org_key, id);
 CREATE INDEX audit_user ON audit (user_key, id);
 CREATE INDEX audit_token ON audit (token_id, id);
 CREATE INDEX audit_hashed_token ON audit (hashed_token, id);
+
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY,
+    guid TEXT NOT NULL UNIQUE,
+    hook TEXT NOT NULL,
+    event TEXT NOT NULL,
+    action TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    attempts BIGINT NOT NULL DEFAULT 0,
+    tries BIGINT NOT NULL DEFAULT 0,
+    due_at BIGINT NOT NULL,
+    attempted_at BIGINT,
+    status BIGINT,
+    error TEXT
+);
+CREATE INDEX deliveries_due ON deliveries (hook, due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_state ON deliveries (state, id);
+CREATE INDEX deliveries_hook ON deliveries (hook, id);
+
+CREATE TABLE notices (
+    token_id INTEGER PRIMARY KEY REFERENCES tokens (id),
+    digest BLOB NOT NULL,
+    days BIGINT NOT NULL
+);
+
+CREATE TABLE networks (
+    token_id BIGINT NOT NULL REFERENCES tokens (id),
+    network TEXT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    PRIMARY KEY (token_id, network)
+) WITHOUT ROWID;
 ";
 
 /// The version that this program writes.

@@ -260,6 +260,22 @@ impl Changes<'_> {
         Ok(())
     }
 
+    /// Says whether uses are noted from `at` on; what was not noted is not held against a token later.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn note_uses_from(&self, at: Option<UnixTime>) -> Result<(), StoreError> {
+        match at {
+            Some(at) => {
+                self.0.execute("INSERT OR IGNORE INTO sequences VALUES ('uses_since', ?1)", [at])?;
+            }
+            None => {
+                self.0.execute("DELETE FROM sequences WHERE name = 'uses_since'", [])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that a token has changed.
     fn touch(&self, id: i64) -> Result<(), StoreError> {
         let change = self.next_change()?;
@@ -276,7 +292,7 @@ impl Changes<'_> {
         Ok(())
     }
 
-    fn next_change(&self) -> Result<i64, StoreError> {
+    pub(super) fn next_change(&self) -> Result<i64, StoreError> {
         let next = "UPDATE sequences SET value = value + 1 WHERE name = 'change' RETURNING value";
         Ok(self.0.prepare_cached(next)?.query_row([], |row| row.get(0))?)
     }
@@ -372,7 +388,8 @@ impl Reads<'_> {
     pub fn unused_since(self, since: UnixTime, limit: usize) -> Result<Vec<i64>, StoreError> {
         let sql = format!(
             "SELECT id FROM tokens WHERE revoked_at IS NULL AND issued_at < ?1
-             AND (last_used_at IS NULL OR last_used_at < ?1) ORDER BY id LIMIT {limit}"
+             AND (last_used_at IS NULL OR last_used_at < ?1)
+             AND ?1 >= (SELECT value FROM sequences WHERE name = 'uses_since') ORDER BY id LIMIT {limit}"
         );
         let mut statement = self.0.prepare(&sql)?;
         let rows = statement.query_map([since], |row| row.get(0))?;
@@ -400,6 +417,12 @@ impl Reads<'_> {
             token.granted = granted.query_map([id], |row| part(row, 1))?.collect::<Result<_>>()?;
             token.awaited = awaited.query_map([id], |row| part(row, 1))?.collect::<Result<_>>()?;
             changes.push(Change::Token(Box::new(token)));
+        }
+        let users = "SELECT login_key, suspended_at IS NOT NULL FROM users WHERE change > ?1";
+        let mut users = self.0.prepare_cached(users)?;
+        for user in users.query_map([seen], |row| Ok((row.get(0)?, row.get(1)?)))? {
+            let (login, suspended) = user?;
+            changes.push(Change::User { login, suspended });
         }
         let mut retired = self.0.prepare_cached("SELECT digest FROM retired WHERE change > ?1")?;
         for digest in retired.query_map([seen], |row| row.get(0))? {

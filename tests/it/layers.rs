@@ -18,7 +18,7 @@ enum World {
 
 /// Module, its world, and the modules that it may name beside itself. A row names only rows above it.
 #[rustfmt::skip]
-const LAYERS: [(&str, World, &[&str]); 25] = [
+const LAYERS: [(&str, World, &[&str]); 26] = [
     // L0: the vocabulary.
     ("domain", Pure, &[]),
     ("units", Pure, &[]),
@@ -40,12 +40,13 @@ const LAYERS: [(&str, World, &[&str]); 25] = [
     ("store", Shell, &["domain", "clock"]),
     ("live", Shell, &["domain", "clock", "policy", "store"]),
     ("issuer", Shell, &["domain", "clock", "policy", "store"]),
+    ("hooks", Shell, &["domain", "clock", "tasks", "config", "store", "issuer"]),
     ("refuse", Shell, &["domain", "catalog", "headers", "record"]),
     ("api", Shell, &["domain", "catalog", "headers", "policy", "clock", "record", "refuse", "store", "live", "issuer"]),
     // L4: the data plane.
     ("gateway", Shell, &["domain", "headers", "protocol", "catalog", "policy", "clock", "tasks", "framing", "config", "tls", "git_host", "record", "refuse", "live", "api"]),
     // L5: beside it, and never into its inside.
-    ("control", Shell, &["domain", "clock", "tasks", "record", "store", "api"]),
+    ("control", Shell, &["domain", "clock", "tasks", "record", "store", "hooks", "api"]),
     // L6: composition and the command line.
     ("app", Shell, EVERYTHING_ABOVE),
     ("command", Shell, EVERYTHING_ABOVE),

@@ -22,6 +22,7 @@ mod documentation;
 mod drain;
 mod git;
 mod github_catalog;
+mod hooks;
 mod http2;
 mod inspect;
 mod layers;

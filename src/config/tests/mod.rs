@@ -1,6 +1,7 @@
 //! One whole file, and what is said of each wrong one.
 
 mod upstreams;
+mod webhooks;
 
 use std::fs;
 

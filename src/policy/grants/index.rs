@@ -28,6 +28,10 @@ pub struct TokenIndex {
     changes: AtomicUsize,
     /// Whether the store has not been followed for too long.
     stale: AtomicBool,
+    /// Users who are suspended, in lower case.
+    suspended: DashMap<String, ()>,
+    /// How many they are: mostly none, and then nobody is looked for.
+    suspensions: AtomicUsize,
 }
 
 /// What the index says of a digest.
@@ -69,6 +73,22 @@ impl TokenIndex {
     pub fn put(&self, digest: TokenDigest, token: Option<Arc<TokenFile>>) {
         self.changed.insert(digest, token);
         self.changes.store(self.changed.len(), Ordering::Release);
+    }
+
+    /// Says whether a user, in lower case, is suspended.
+    pub fn set_suspended(&self, login: String, suspended: bool) {
+        if suspended {
+            self.suspended.insert(login, ());
+        } else {
+            self.suspended.remove(&login);
+        }
+        self.suspensions.store(self.suspended.len(), Ordering::Release);
+    }
+
+    /// Whether a user is suspended, whoever says what their tokens open.
+    pub fn is_suspended(&self, login: &str) -> bool {
+        self.suspensions.load(Ordering::Acquire) > 0
+            && self.suspended.contains_key(&login.to_ascii_lowercase())
     }
 
     /// Whether what is here is too old to go by.

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+
 use crate::domain::grant::UnixTime;
+use crate::domain::network::Network;
 use crate::record::line::{Field, Line};
 
 /// How often uses are told while lines go on coming.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// Tokens that are remembered until uses are told. More are told at once.
+/// Uses that are remembered until they are told. More are told at once.
 const MOST: usize = 10_000;
 
 /// What was used.
@@ -29,7 +32,7 @@ pub enum Used {
     },
 }
 
-/// The last use of a token or a credential.
+/// The last use of a token or a credential from one network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
     /// What was used.
@@ -47,10 +50,11 @@ pub struct Use {
 /// Whoever wants to know of uses.
 pub type UseListener = Box<dyn Fn(Vec<Use>) + Send + Sync>;
 
-/// Uses that were not told yet.
+/// Uses that were not told yet: of each token the last one from each network, so that one from elsewhere is not lost
+/// between others.
 #[derive(Debug, Default)]
 pub(super) struct Uses {
-    by_token: HashMap<Used, Use>,
+    by_network: HashMap<(Used, Network), Use>,
     /// When the first of them was noted.
     since: Option<Instant>,
 }
@@ -63,7 +67,7 @@ impl Uses {
         let route = line.text(text, Field::Route).unwrap_or_default();
         let (from, git) = (line.peer, is_git(route));
         self.since.get_or_insert(line.ended);
-        match self.by_token.get_mut(&used) {
+        match self.by_network.get_mut(&(used.clone(), Network::of(from))) {
             Some(known) => {
                 known.times += 1;
                 if known.at <= at {
@@ -71,7 +75,8 @@ impl Uses {
                 }
             }
             None => {
-                self.by_token.insert(used.clone(), Use { used, times: 1, at, from, git });
+                let key = (used.clone(), Network::of(from));
+                self.by_network.insert(key, Use { used, times: 1, at, from, git });
             }
         }
     }
@@ -79,10 +84,12 @@ impl Uses {
     /// What is to be told now; `anyway` where it is quiet, or the end.
     pub(super) fn due(&mut self, now: Instant, anyway: bool) -> Option<Vec<Use>> {
         let since = self.since?;
-        let due = anyway || now.saturating_duration_since(since) >= TELL_EVERY || self.by_token.len() >= MOST;
+        let due = anyway || now.saturating_duration_since(since) >= TELL_EVERY || self.by_network.len() >= MOST;
         due.then(|| {
             self.since = None;
-            self.by_token.drain().map(|(_, used)| used).collect()
+            let mut uses: Vec<_> = self.by_network.drain().map(|(_, used)| used).collect();
+            uses.sort_by_key(|used| used.at);
+            uses
         })
     }
 }
@@ -90,6 +97,10 @@ impl Uses {
 /// What a line says was used. A line of a token that nobody knows has no user.
 fn used(line: &Line, text: &str) -> Option<Used> {
     if let Some(digest) = line.text(text, Field::HashedToken) {
+        // What the host does not know is junk, and tells nothing of who uses what.
+        if line.status.is_none_or(|status| status == StatusCode::UNAUTHORIZED) {
+            return None;
+        }
         let text_of = |field| line.text(text, field).unwrap_or_default().to_owned();
         let owner = text_of(Field::Resource).split('/').next().unwrap_or_default().to_ascii_lowercase();
         return Some(Used::Classic { digest: digest.to_owned(), upstream: text_of(Field::Upstream), owner });
@@ -138,5 +149,18 @@ mod tests {
         let from = [192, 0, 2, 7].into();
         assert_eq!(told, [Use { used: Used::Token("a".into()), times: 2, at: UnixTime(5), from, git: true }]);
         assert_eq!(uses.due(now + TELL_EVERY * 2, true), None);
+    }
+
+    #[test]
+    fn a_use_from_elsewhere_is_not_lost_between_others() {
+        let mut uses = Uses::default();
+        for (second, from) in [(5, [192, 0, 2, 7]), (6, [198, 51, 100, 1]), (7, [192, 0, 2, 9])] {
+            let (mut line, text) = line(second, "a", Some("bob"), "GET /user");
+            line.peer = from.into();
+            uses.note(&line, text.as_str());
+        }
+        let told = uses.due(monotonic(), true).unwrap();
+        let from: Vec<_> = told.iter().map(|used| (used.at.0, used.from.to_string())).collect();
+        assert_eq!(from, [(6, "198.51.100.1".to_owned()), (7, "192.0.2.9".to_owned())]);
     }
 }

@@ -198,7 +198,7 @@ pub(crate) fn add_user(directory: &Path, login: &str, administrator: bool) {
     let file = directory.join("portcullis.yaml");
     let config = config::load(&file).unwrap();
     let store = Store::open(config.store.as_ref().unwrap()).unwrap();
-    let issuer = Issuer { store, format: TokenFormat::default(), limits: IssuerLimits::default() };
+    let issuer = Issuer::new(store, TokenFormat::default(), IssuerLimits::default(), Arc::default());
     let policy = portcullis::app::start::inputs(&config, &file).compile(1).unwrap();
     let setting = issuer.setting(Arc::new(policy), Actor::machine("root".into()));
     let password = hash_password(&Secret::new(PASSWORD.into())).unwrap();
