@@ -276,7 +276,7 @@ fn check_actor(changes: &Changes<'_>, setting: &mut Setting) -> Result<(), Issue
     if changes.reads().user(login)?.is_some_and(|user| user.suspended_at.is_some()) {
         return Err(IssueError::Forbidden(format!("the user `{login}` is suspended")));
     }
-    if let Some(digest) = digest {
+    if let Some(digest) = digest.filter(|_| setting.bound.is_none()) {
         setting.bound = Some(bound(changes.reads(), &digest, setting.now)?);
     }
     Ok(())

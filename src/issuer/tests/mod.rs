@@ -101,7 +101,7 @@ impl Fixture {
         let store = Store::open(&folder.path().join("store.db")).unwrap();
         let limits = IssuerLimits { tokens_per_user: 3, repositories_per_token: 4 };
         Self {
-            issuer: Issuer { store, format: TokenFormat::default(), limits },
+            issuer: Issuer::new(store, TokenFormat::default(), limits, Arc::default()),
             policy: policy(enterprise),
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
             seen: Cell::new(0),
@@ -129,7 +129,7 @@ impl Fixture {
         };
         let now = self.now();
         let (policy, limits) = (Arc::clone(&self.policy), self.issuer.limits);
-        Setting { policy, actor, bound: None, now, now_micros: now.0 * 1_000_000, limits }
+        Setting { policy, actor, bound: None, now, now_micros: now.0 * 1_000_000, limits, outbox: Arc::default() }
     }
 
     fn create(&self, login: &str, draft: Draft) -> Result<TokenView, IssueError> {

@@ -1,8 +1,8 @@
 //! Users with passwords, their sessions, and what the trail says of whoever acted.
 
 use super::*;
-use crate::domain::token::TokenDigest;
-use crate::issuer::users::{SESSION_PREFIX, UserEdit, hash_password};
+use crate::domain::token::{SESSION_PREFIX, TokenDigest};
+use crate::issuer::users::{UserEdit, hash_password};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -94,6 +94,8 @@ fn the_trail_names_the_token_the_actor_and_the_means() {
     let fixture = Fixture::new();
     let mut setting = fixture.by("bob");
     setting.actor.by = Means::Token(TokenDigest::of("asks"));
+    let held = part("acme all contents=read");
+    setting.bound = Some(Bound { parts: vec![held], expires_at: UnixTime(NOW + 366 * 86_400) });
     setting.actor.request_id = Some("r1".into());
     setting.now_micros += 1_999;
     let wish =

@@ -292,7 +292,14 @@ fn every_family_has_help_type_and_a_description_and_none_is_only_described() {
     // And what it tells of webhooks, which has a test of its own there.
     rendered
         .extend(["portcullis_webhook_deliveries", "portcullis_webhook_attempts_total"].map(str::to_owned));
-    assert_eq!(rendered.len(), 45);
+    // And of the store, too.
+    let of_store = [
+        "portcullis_store_readable",
+        "portcullis_store_writable",
+        "portcullis_store_followed_timestamp_seconds",
+    ];
+    rendered.extend(of_store.map(str::to_owned));
+    assert_eq!(rendered.len(), 48);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
     let document = fs::read_to_string(path).unwrap();
     let described: BTreeSet<_> = document
