@@ -11,11 +11,11 @@ use crate::issuer::note::Event;
 use crate::issuer::tell::{TokenNotice, tell_token};
 use crate::issuer::{Actor, IssueError, Issuer, Means, Setting};
 use crate::policy::snapshot::Snapshot;
-use crate::store::rows::LastUse;
 use crate::store::Changes;
 use crate::store::deliveries::DeliveryRow;
 use crate::store::error::StoreError;
 use crate::store::notices::{Expiring, Seen};
+use crate::store::rows::LastUse;
 
 /// Tokens that are told of in one transaction.
 const AT_ONCE: usize = 500;

@@ -90,7 +90,8 @@ pub fn decide(
     if let Some(rule) = circumstances.denied {
         forbid(rule.mode, format!("deny rule {}", rule.name))?;
     }
-    if let Some(enterprise) = snapshot.enterprise.as_ref().filter(|_| !matches!(action.requirement, Requirement::Nothing))
+    if let Some(enterprise) =
+        snapshot.enterprise.as_ref().filter(|_| !matches!(action.requirement, Requirement::Nothing))
         && let Some(rule) = held.forbidden_everywhere(enterprise, action, circumstances.now)
     {
         return Err(Refusal::Policy(format!("enterprise {}: {rule}", enterprise.name)));
@@ -132,7 +133,11 @@ pub fn decide_classic(
     let blocking = match resource.and_then(|resource| resource.owner()) {
         Some(owner) => snapshot.organization(owner).filter(blocks),
         // It may be about anybody, and so about one that blocks; one that is acted on goes before one on trial.
-        None => snapshot.organizations.values().filter(blocks).min_by_key(|blocking| (blocking.mode == Mode::Shadow, &blocking.name)),
+        None => snapshot
+            .organizations
+            .values()
+            .filter(blocks)
+            .min_by_key(|blocking| (blocking.mode == Mode::Shadow, &blocking.name)),
     };
     match blocking.map(|organization| (organization.mode, &organization.name)) {
         None => {}

@@ -1,8 +1,8 @@
 //! Tells whoever enforces what the store says of every change, in order, and keeps count of how that goes.
 
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rusqlite::Connection;
 

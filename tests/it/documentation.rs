@@ -132,7 +132,9 @@ fn every_example_of_the_policy_reference_is_sound() {
                 let (_, rest) = whole.split_once("control:").unwrap();
                 check(heading, &format!("{text}control:{rest}"), &[]);
             }
-            "Limits" | "Metrics" | "Store" | "Tracing" | "Webhooks" => check(heading, &format!("{whole}{text}"), &[]),
+            "Limits" | "Metrics" | "Store" | "Tracing" | "Webhooks" => {
+                check(heading, &format!("{whole}{text}"), &[])
+            }
             "Audit" => {
                 let text = text.replace("/var/log/portcullis", "log");
                 check(heading, &format!("{whole}{text}"), &[]);

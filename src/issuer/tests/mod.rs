@@ -129,7 +129,15 @@ impl Fixture {
         };
         let now = self.now();
         let (policy, limits) = (Arc::clone(&self.policy), self.issuer.limits);
-        Setting { policy, actor, bound: None, now, now_micros: now.0 * 1_000_000, limits, outbox: Arc::default() }
+        Setting {
+            policy,
+            actor,
+            bound: None,
+            now,
+            now_micros: now.0 * 1_000_000,
+            limits,
+            outbox: Arc::default(),
+        }
     }
 
     fn create(&self, login: &str, draft: Draft) -> Result<TokenView, IssueError> {

@@ -84,7 +84,8 @@ impl Uses {
     /// What is to be told now; `anyway` where it is quiet, or the end.
     pub(super) fn due(&mut self, now: Instant, anyway: bool) -> Option<Vec<Use>> {
         let since = self.since?;
-        let due = anyway || now.saturating_duration_since(since) >= TELL_EVERY || self.by_network.len() >= MOST;
+        let due =
+            anyway || now.saturating_duration_since(since) >= TELL_EVERY || self.by_network.len() >= MOST;
         due.then(|| {
             self.since = None;
             let mut uses: Vec<_> = self.by_network.drain().map(|(_, used)| used).collect();

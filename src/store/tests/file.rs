@@ -105,7 +105,8 @@ fn a_damaged_store_is_told_from_one_of_somebody_else() {
 fn what_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().join("absent/store.db"), folder.path().to_owned()] {
-        let message = check(&path, |error| matches!(error, StoreError::Open { .. } | StoreError::File { .. }));
+        let message =
+            check(&path, |error| matches!(error, StoreError::Open { .. } | StoreError::File { .. }));
         assert!(message.contains(path.to_str().unwrap()), "{message}");
     }
     assert!(!folder.path().join("absent").exists());

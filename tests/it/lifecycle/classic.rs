@@ -93,6 +93,26 @@ fn what_is_refused_never_reaches_the_host() {
 }
 
 #[test]
+fn an_organization_on_trial_stands_in_for_none_that_forbids() {
+    let spy = Spy::start();
+    let trial = "organization: acme\nowners: [alice]\nclassic_tokens: { access: deny }\nmode: shadow\n";
+    let gateway =
+        gateway(&spy, &[("organizations/acme.yaml", trial), ("organizations/umbrella.yaml", BLOCKS)]);
+    for target in ["/notifications", "/search/code?q=x"] {
+        assert_eq!(status(&ask(&gateway, target, CLASSIC)), 403, "{target}");
+    }
+    // In quotes, or behind white space: a token of this gateway is nothing for the host.
+    let ours = token(1);
+    for credential in [format!("\"{ours}\""), format!("x{ours}"), "portcullis_session_00".to_owned()] {
+        let refused =
+            ask(&gateway, "/repos/acme/alpha/contents/x", &format!("Authorization: Bearer {credential}\r\n"));
+        assert_eq!((status(&refused), reason(&refused).as_str()), (401, "malformed_token"), "{credential}");
+    }
+    spy.saw_nothing();
+    assert_eq!(status(&ask(&gateway, "/repos/acme/alpha/contents/x", CLASSIC)), 200, "on trial");
+}
+
+#[test]
 fn an_organization_sees_who_uses_them_before_it_forbids_them() {
     let spy = Spy::start();
     let gateway = gateway(&spy, &[("organizations/acme.yaml", OPEN)]);
