@@ -16,6 +16,7 @@ pub mod git_host;
 pub mod headers;
 pub mod issuer;
 pub mod live;
+pub mod oidc;
 pub mod policy;
 pub mod protocol;
 pub mod record;

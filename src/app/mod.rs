@@ -5,6 +5,7 @@ mod configuration;
 pub mod inherit;
 mod notify;
 mod reload;
+mod sign_in;
 pub mod signals;
 mod sockets;
 pub mod start;

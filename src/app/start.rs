@@ -24,7 +24,7 @@ use crate::app::reload::{Reloaded, Reloader};
 use crate::app::sockets::{self, Listening};
 use crate::app::upkeep::Upkeep;
 use crate::app::workers::Crew;
-use crate::app::{AppError, Running};
+use crate::app::{AppError, Running, sign_in};
 use crate::config::credential::read_credential;
 use crate::config::{self, AuditOutput, Config, Host};
 use crate::control::readiness::Readiness;
@@ -39,6 +39,7 @@ use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
 use crate::issuer::{Issuer, IssuerLimits};
 use crate::live::{Inputs, LivePolicy};
+use crate::oidc::Provider;
 use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 use crate::record::Recorder;
 use crate::record::audit::uses::Used;
@@ -97,7 +98,11 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let api = store.and_then(|store| api(config, store, &live, &recorder)).map(Arc::new);
+    let providers = sign_in::providers(config)?;
+    if let Some(store) = &store {
+        note_uses(&recorder, store.clone());
+    }
+    let api = store.and_then(|store| api(config, store, &live, providers)).map(Arc::new);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
@@ -199,8 +204,7 @@ fn note_uses(recorder: &Recorder, store: Store) {
 }
 
 /// The API over `store`.
-fn api(config: &Config, store: Store, live: &Arc<LivePolicy>, recorder: &Recorder) -> Option<Api> {
-    note_uses(recorder, store.clone());
+fn api(config: &Config, store: Store, live: &Arc<LivePolicy>, providers: Vec<Provider>) -> Option<Api> {
     let settings = config.api.as_ref()?;
     let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api)?;
     let limits = IssuerLimits {
@@ -213,6 +217,8 @@ fn api(config: &Config, store: Store, live: &Arc<LivePolicy>, recorder: &Recorde
         upstream,
         url: settings.url.clone(),
         limiter: Limiter::default(),
+        trusted: sign_in::trusted(settings),
+        providers,
     })
 }
 

@@ -5,7 +5,9 @@
 pub mod action;
 pub mod fault;
 pub mod grant;
+pub mod jwt;
 pub mod lifecycle;
+pub mod membership;
 pub mod permission;
 pub mod reason;
 pub mod refusal;

@@ -9,6 +9,7 @@ pub mod edit;
 pub mod end;
 pub mod issue;
 mod note;
+pub mod provided;
 pub mod review;
 pub mod users;
 
@@ -75,6 +76,8 @@ pub struct Actor {
 pub enum Means {
     /// A session.
     Session,
+    /// The word of a proxy that signs people in.
+    TrustedHeader,
     /// A fine-grained token.
     Token(TokenDigest),
     /// The command line, at the store itself.

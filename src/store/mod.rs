@@ -13,6 +13,7 @@ pub mod classic;
 pub mod error;
 mod follow;
 pub mod lists;
+mod memberships;
 pub mod people;
 pub mod rows;
 mod schema;

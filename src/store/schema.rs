@@ -28,8 +28,18 @@ CREATE TABLE users (
     password TEXT,
     administrator BIGINT NOT NULL DEFAULT 0,
     suspended_at BIGINT,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    provider TEXT,
+    subject TEXT,
+    UNIQUE (provider, subject)
 );
+
+CREATE TABLE memberships (
+    org_key TEXT NOT NULL,
+    user_id BIGINT NOT NULL REFERENCES users (id),
+    role TEXT NOT NULL,
+    PRIMARY KEY (user_id, org_key)
+) WITHOUT ROWID;
 
 CREATE TABLE names (
     id INTEGER PRIMARY KEY,

@@ -34,6 +34,7 @@ mod regression;
 mod reload;
 mod requests;
 mod seeing;
+mod sign_in;
 mod stalls;
 mod support;
 mod tidy;
