@@ -2,7 +2,7 @@
 
 use crate::api::trusted::TrustedProxies;
 use crate::app::AppError;
-use crate::config::{Api, Config};
+use crate::config::Api;
 use crate::oidc::Provider;
 
 /// The proxies whose word is taken.
@@ -15,8 +15,7 @@ pub(super) fn trusted(settings: &Api) -> Option<TrustedProxies> {
 ///
 /// # Errors
 /// Secrets and authorities that cannot be read, all of them.
-pub(super) fn providers(config: &Config) -> Result<Vec<Provider>, AppError> {
-    let Some(settings) = &config.api else { return Ok(Vec::new()) };
+pub(super) fn providers(settings: &Api) -> Result<Vec<Provider>, AppError> {
     // `config` lets no provider stand without a URL.
     let url = settings.url.as_deref().unwrap_or_default();
     let (mut providers, mut faults) = (Vec::new(), Vec::new());

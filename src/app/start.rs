@@ -39,7 +39,6 @@ use crate::git_host::{GitHost, GitHostSettings};
 use crate::headers::identity::Identity;
 use crate::issuer::{Issuer, IssuerLimits};
 use crate::live::{Inputs, LivePolicy};
-use crate::oidc::Provider;
 use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 use crate::record::Recorder;
 use crate::record::audit::uses::Used;
@@ -98,11 +97,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let providers = sign_in::providers(config)?;
-    if let Some(store) = &store {
-        note_uses(&recorder, store.clone());
-    }
-    let api = store.and_then(|store| api(config, store, &live, providers)).map(Arc::new);
+    let api = store.map(|store| api(config, store, &live, &recorder)).transpose()?.flatten().map(Arc::new);
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
@@ -204,22 +199,28 @@ fn note_uses(recorder: &Recorder, store: Store) {
 }
 
 /// The API over `store`.
-fn api(config: &Config, store: Store, live: &Arc<LivePolicy>, providers: Vec<Provider>) -> Option<Api> {
-    let settings = config.api.as_ref()?;
-    let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api)?;
+fn api(
+    config: &Config,
+    store: Store,
+    live: &Arc<LivePolicy>,
+    recorder: &Recorder,
+) -> Result<Option<Api>, AppError> {
+    note_uses(recorder, store.clone());
+    let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api);
+    let (Some(settings), Some(upstream)) = (&config.api, upstream) else { return Ok(None) };
     let limits = IssuerLimits {
         tokens_per_user: settings.tokens_per_user,
         repositories_per_token: settings.repositories_per_token,
     };
-    Some(Api {
+    Ok(Some(Api {
         issuer: Issuer { store, format: config.tokens.clone(), limits },
         live: Arc::clone(live),
         upstream,
         url: settings.url.clone(),
         limiter: Limiter::default(),
         trusted: sign_in::trusted(settings),
-        providers,
-    })
+        providers: sign_in::providers(settings)?,
+    }))
 }
 
 /// The control listener, and when it ends before the reloads do.

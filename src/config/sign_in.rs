@@ -60,7 +60,7 @@ pub(super) fn oidc(
         };
         if providers.iter().any(|other| other.name == provider.name) {
             let message = format!("another provider is called `{}`; expected a distinct name", provider.name);
-            return checker.fault(fields.value.name.as_ref().map_or(place(fields), place), message);
+            return checker.fault(fields.value.name.as_ref().map_or_else(|| place(fields), place), message);
         }
         providers.push(provider);
     }

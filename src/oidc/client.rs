@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST};
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
@@ -45,12 +45,15 @@ impl Endpoint {
             _ => return None,
         };
         let port = authority.port_u16().unwrap_or(port);
+        let behind = url.split_once("://")?.1.get(authority.as_str().len()..)?;
+        let behind = behind.split('#').next().unwrap_or_default();
+        let slash = if behind.starts_with('/') { "" } else { "/" };
         Some(Self {
             secure,
             named: authority.as_str().to_owned(),
             authority: format!("{}:{port}", authority.host()),
             host,
-            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+            path: format!("{slash}{behind}"),
         })
     }
 }
@@ -114,7 +117,7 @@ where
 }
 
 async fn whole(body: Incoming) -> io::Result<Bytes> {
-    Limited::new(body, LARGEST_ANSWER).collect().await.map(|body| body.to_bytes()).map_err(io::Error::other)
+    Limited::new(body, LARGEST_ANSWER).collect().await.map(Collected::to_bytes).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ mod metadata;
 mod pending;
 mod roles;
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -77,7 +77,7 @@ pub struct Begun {
 }
 
 /// What a browser brings back from the provider.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Callback<'c> {
     /// `state`.
     pub state: Option<&'c str>,
@@ -89,6 +89,15 @@ pub struct Callback<'c> {
     pub issuer: Option<&'c str>,
     /// What was given to it when the login began.
     pub browser: Option<&'c str>,
+}
+
+impl fmt::Debug for Callback<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callback")
+            .field("error", &self.error)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Who someone is by a provider's word.
@@ -325,9 +334,10 @@ impl Provider {
     }
 }
 
+/// What `work` gives, on the heap: handshakes of TLS are large, and rare here.
 async fn in_time<T>(work: impl Future<Output = Result<T, OidcError>>) -> Result<T, OidcError> {
     let late = || OidcError::Unavailable("it did not answer in time".to_owned());
-    timeout(ANSWER_TIME, work).await.unwrap_or_else(|_| Err(late()))
+    timeout(ANSWER_TIME, Box::pin(work)).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn unavailable(error: &io::Error) -> OidcError {
@@ -339,7 +349,7 @@ fn random() -> Result<Secret, OidcError> {
     let mut bytes = Zeroizing::new([0; 32]);
     let failed = |_| OidcError::Unavailable("the system's random generator fails".to_owned());
     aws_lc_rs::rand::fill(&mut *bytes).map_err(failed)?;
-    Ok(Secret::new(URL_SAFE_NO_PAD.encode(&*bytes)))
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(*bytes)))
 }
 
 /// A word of another's, fit for the log.

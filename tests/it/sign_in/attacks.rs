@@ -85,8 +85,8 @@ fn a_callback_is_good_once_and_in_the_browser_that_began() {
     let stage = Stage::new();
     let mut browser = Browser::of(&stage.gateway);
     let asked = browser.begin();
-    let sign = || stage.signer.sign(&stage.fake.claims(field(&asked, "nonce"), &json!({})));
-    stage.fake.script.lock().unwrap().token = sign();
+    let claims = stage.fake.claims(field(&asked, "nonce"), &json!({}));
+    stage.fake.script.lock().unwrap().token = stage.signer.sign(&claims);
     assert_eq!(browser.get(&format!("{CALLBACK}?code=abc&state=x")).status, 401, "no such state");
     assert_eq!(browser.get(&format!("{CALLBACK}?code=abc")).status, 401, "no state");
     let twice = format!("{CALLBACK}?code=abc&state={0}&state={0}", field(&asked, "state"));

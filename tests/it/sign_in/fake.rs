@@ -95,11 +95,12 @@ impl Fake {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let (mut head, mut length) = (String::new(), 0);
         loop {
-            let start = head.len();
-            if reader.read_line(&mut head).unwrap() == 0 {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap() == 0 {
                 return;
             }
-            let line = head[start..].trim().to_ascii_lowercase();
+            head += &line;
+            let line = line.trim().to_ascii_lowercase();
             if let Some(value) = line.strip_prefix("content-length: ") {
                 length = value.parse().unwrap();
             }

@@ -11,7 +11,7 @@ const OTHER: &str = "trusted_header: { name: X-Login, networks: [10.0.0.0/8] }";
 /// The status of `GET /user`, and whose it is.
 fn who(gateway: &ApiGateway, lines: &[&str]) -> (u16, String) {
     let answer = ask(gateway, "GET /user", lines, "");
-    let found = answer.body["login"].as_str().or(answer.body["message"].as_str());
+    let found = answer.body["login"].as_str().or_else(|| answer.body["message"].as_str());
     (answer.status, found.unwrap_or_default().to_owned())
 }
 

@@ -38,7 +38,7 @@ fn gateway(api: &str) -> ApiGateway {
 fn ask(gateway: &ApiGateway, request: &str, lines: &[&str], body: &str) -> Answer {
     let mut stream = TcpStream::connect(gateway.gateway.running().control.unwrap()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines = lines.iter().flat_map(|line| [line, "\r\n"]).collect::<String>();
     let text = format!(
         "{request} HTTP/1.1\r\nHost: portcullis.test\r\n{lines}Content-Length: {}\r\n\r\n{body}",
         body.len()
