@@ -17,6 +17,7 @@ pub mod headers;
 pub mod hooks;
 pub mod issuer;
 pub mod live;
+pub mod oidc;
 pub mod policy;
 pub mod protocol;
 pub mod record;

@@ -21,6 +21,8 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) enum ApiError {
     /// The body is not the JSON that is expected.
     Json(String),
+    /// The request has more than one reading.
+    Misread(&'static str),
     /// The body is too large.
     TooLarge,
     /// No credential.
@@ -63,7 +65,7 @@ impl From<StoreError> for ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Json(_) => StatusCode::BAD_REQUEST,
+            Self::Json(_) | Self::Misread(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthenticated | Self::BadCredentials => StatusCode::UNAUTHORIZED,
             // GitHub's status for it.
@@ -78,6 +80,7 @@ impl ApiError {
     fn message(&self) -> &str {
         match self {
             Self::Json(_) => "Problems parsing JSON",
+            Self::Misread(message) => message,
             Self::TooLarge => "Payload too large",
             Self::Unauthenticated => "Requires authentication",
             Self::BadCredentials => "Bad credentials",
@@ -106,7 +109,8 @@ pub(super) fn error(refused: &ApiError, request_id: &str) -> Response<Bytes> {
             });
             Some(("errors", errors.collect::<Vec<_>>().into()))
         }
-        ApiError::TooLarge
+        ApiError::Misread(_)
+        | ApiError::TooLarge
         | ApiError::Unauthenticated
         | ApiError::BadCredentials
         | ApiError::Forbidden(_)
@@ -128,6 +132,7 @@ pub(super) fn error(refused: &ApiError, request_id: &str) -> Response<Bytes> {
         ApiError::Limited(seconds) => Some(*seconds),
         ApiError::Unavailable(_) => Some(1),
         ApiError::Json(_)
+        | ApiError::Misread(_)
         | ApiError::TooLarge
         | ApiError::Unauthenticated
         | ApiError::BadCredentials

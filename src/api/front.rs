@@ -13,8 +13,9 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::answer::{ApiError, REQUEST_ID, error, json_answer, moment};
+use crate::api::answer::{ApiError, REQUEST_ID, error, json_answer};
 use crate::api::body::read;
+use crate::api::login::shown;
 use crate::api::{Answered, Api, ApiRequest, Caller, is_administrator};
 use crate::clock;
 use crate::domain::permission::Requirement;
@@ -63,6 +64,8 @@ impl Api {
         let answered = match (request.method, segments.as_slice()) {
             (&(Method::GET | Method::HEAD), ["openapi.json"]) => Ok(self.description()),
             (&Method::POST, ["sessions"]) => self.sign_in(&request).await,
+            (&Method::GET, ["login", name]) => self.begin_login(name).await,
+            (&Method::GET, ["login", name, "callback"]) => self.end_login(name, &request).await,
             (&Method::POST, ["credentials", "revoke"]) => self.give_up(&request).await,
             _ => match self.caller(&request).await {
                 Ok(Ok(caller)) => Ok(self.respond(&caller, request).await),
@@ -90,6 +93,12 @@ impl Api {
     ) -> Result<Result<Caller, Box<Response<Bytes>>>, ApiError> {
         let now = clock::monotonic();
         let policy = self.live.snapshot();
+        if let Some(caller) = self.signed_in_by_proxy(request).await? {
+            if let Caller::Person { login, administrator, .. } = &caller {
+                self.admit_person(&policy, request, is_administrator(&policy, login, *administrator))?;
+            }
+            return Ok(Ok(caller));
+        }
         if let Some(text) = session_text(request)? {
             let Some(user) = self.issuer.session(text, clock::now()).await? else {
                 self.limiter.failed(request.peer, now).map_err(ApiError::Limited)?;
@@ -97,7 +106,7 @@ impl Api {
             };
             let (login, administrator) = (user.login, user.administrator);
             self.admit_person(&policy, request, is_administrator(&policy, &login, administrator))?;
-            return Ok(Ok(Caller::Person { login, administrator, session: TokenDigest::of(text) }));
+            return Ok(Ok(Caller::Person { login, administrator, session: Some(TokenDigest::of(text)) }));
         }
         match self.judge_token(&policy, request) {
             Ok(caller) => Ok(Ok(caller)),
@@ -192,12 +201,7 @@ impl Api {
             outcome => outcome?,
         };
         self.limiter.signed_in(request.peer, &login);
-        let body = json!({
-            "token": session.text.expose(),
-            "expires_at": moment(session.expires_at),
-            "user": { "login": session.user.login, "id": session.user.id },
-        });
-        Ok(json_answer(StatusCode::CREATED, &body))
+        Ok(json_answer(StatusCode::CREATED, &shown(&session)))
     }
 
     /// `POST /credentials/revoke`.
@@ -226,7 +230,7 @@ fn id_of(request_id: &str) -> HeaderValue {
     HeaderValue::from_str(request_id).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn actor(request: &ApiRequest<'_>, login: &str, by: Means) -> Actor {
+pub(super) fn actor(request: &ApiRequest<'_>, login: &str, by: Means) -> Actor {
     let agent = request.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     Actor {
         login: login.chars().take(100).collect(),

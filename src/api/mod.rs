@@ -10,10 +10,12 @@ mod body;
 pub mod front;
 mod hooks;
 pub mod limiter;
+mod login;
 mod organization;
 mod others;
 mod own;
 mod query;
+pub mod trusted;
 mod views;
 
 use std::net::IpAddr;
@@ -26,10 +28,13 @@ use http::{HeaderMap, Method, Response, header};
 
 use crate::api::answer::{ApiError, error};
 use crate::api::limiter::Limiter;
+use crate::api::trusted::TrustedProxies;
+use crate::domain::membership::Memberships;
 use crate::domain::target::{CanonicalTarget, decode_once};
 use crate::domain::token::{PublicId, TokenDigest};
 use crate::issuer::{Actor, Issuer, Means, Setting};
 use crate::live::LivePolicy;
+use crate::oidc::Provider;
 use crate::policy::snapshot::Snapshot;
 
 /// The longest body, bytes.
@@ -53,6 +58,10 @@ pub struct Api {
     pub limiter: Limiter,
     /// When the use of tokens on the control listener was noted last.
     pub noted: DashMap<PublicId, Instant>,
+    /// Whose word is taken for who calls the control listener; `None` is nobody's.
+    pub trusted: Option<TrustedProxies>,
+    /// Who else signs people in.
+    pub providers: Vec<Provider>,
 }
 
 /// Who calls.
@@ -66,8 +75,8 @@ pub enum Caller {
         login: String,
         /// Whether the store says that they administer the gateway.
         administrator: bool,
-        /// The digest of their session, to end it.
-        session: TokenDigest,
+        /// The digest of their session, to end it; `None` where a proxy says who they are.
+        session: Option<TokenDigest>,
     },
     /// Whoever sits at the machine and may write the store, on behalf of this user.
     Machine(String),
@@ -150,7 +159,8 @@ impl Call<'_> {
     fn setting(&self) -> Setting {
         let (login, by) = match self.caller {
             Caller::Token(digest, login) => (login.clone(), Means::Token(*digest)),
-            Caller::Person { login, .. } => (login.clone(), Means::Session),
+            Caller::Person { login, session: Some(_), .. } => (login.clone(), Means::Session),
+            Caller::Person { login, session: None, .. } => (login.clone(), Means::TrustedHeader),
             Caller::Machine(login) => (login.clone(), Means::Machine),
         };
         self.api.issuer.setting(Arc::clone(&self.policy), self.actor(login, by))
@@ -182,6 +192,17 @@ impl Call<'_> {
                 is_administrator(&self.policy, login, *administrator)
             }
         }
+    }
+
+    /// What the caller is at organizations beside what policy says.
+    async fn memberships(&self) -> Result<Memberships, ApiError> {
+        let login = self.login().to_owned();
+        Ok(self
+            .api
+            .issuer
+            .store
+            .read(move |reads: crate::store::Reads<'_>| reads.memberships(&login))
+            .await?)
     }
 
     /// The URL of `path`.

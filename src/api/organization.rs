@@ -11,6 +11,7 @@ use crate::api::{Answered, Call};
 use crate::domain::lifecycle::{Part, RequestState};
 use crate::issuer::draft::FieldError;
 use crate::issuer::review::{Review, Verdict};
+use crate::policy::snapshot::Organization;
 use crate::store::people::Named;
 
 /// Numbers in one bulk call at most (GitHub's).
@@ -19,7 +20,7 @@ const MOST_NUMBERS: usize = 100;
 impl Call<'_> {
     /// Below `/orgs/{org}`.
     pub(super) async fn organization(&self, org: &str, rest: &[&str]) -> Answered {
-        self.acts_for(org)?;
+        self.acts_for(org).await?;
         let reads = matches!(*self.request.method, Method::GET | Method::HEAD);
         let changes = self.request.method == Method::POST;
         match *rest {
@@ -65,9 +66,10 @@ impl Call<'_> {
     }
 
     /// Whether the caller acts for `org`. A token does no more than its user may, so that is asked of both.
-    fn acts_for(&self, org: &str) -> Result<(), ApiError> {
-        let owner =
-            self.policy.organization(org).is_some_and(|organization| organization.is_owner(self.login()));
+    async fn acts_for(&self, org: &str) -> Result<(), ApiError> {
+        let memberships = self.memberships().await?;
+        let owns = |organization: &Organization| organization.is_owned_by(self.login(), &memberships);
+        let owner = self.policy.organization(org).is_some_and(owns);
         if owner || self.is_administrator() {
             return Ok(());
         }

@@ -132,7 +132,9 @@ impl Call<'_> {
 
     /// `DELETE /sessions/current`.
     pub(super) async fn sign_out(&self) -> Answered {
-        let Caller::Person { session, .. } = self.caller else { return Err(ApiError::NotFound) };
+        let Caller::Person { session: Some(session), .. } = self.caller else {
+            return Err(ApiError::NotFound);
+        };
         self.api.issuer.sign_out(*session).await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }

@@ -11,6 +11,7 @@ use crate::api::{Answered, Call, Caller};
 use crate::domain::grant::UnixTime;
 use crate::issuer::issue::Renewal;
 use crate::issuer::{IssueError, Issued};
+use crate::policy::snapshot::Organization;
 use crate::store::rows::PermissionWords;
 
 impl Call<'_> {
@@ -109,13 +110,14 @@ impl Call<'_> {
         let login = self.login().to_owned();
         let find = move |reads: crate::store::Reads<'_>| reads.user(&login);
         let found = self.api.issuer.store.read(find).await?;
+        let memberships = self.memberships().await?;
         // A user whose tokens files declare may be unknown to the store.
         let id = found.as_ref().map_or(0, |user| user.id);
         let mut user = self.user(self.login(), id, "User");
         if let Some(user) = user.as_object_mut() {
             user.insert("site_admin".to_owned(), self.is_administrator().into());
-            let owns =
-                self.policy.organizations.values().filter(|organization| organization.is_owner(self.login()));
+            let owns = |organization: &&Organization| organization.is_owned_by(self.login(), &memberships);
+            let owns = self.policy.organizations.values().filter(owns);
             let mut owns: Vec<_> = owns.map(|organization| organization.name.clone()).collect();
             owns.sort();
             user.insert("owned_organizations".to_owned(), owns.into());

@@ -6,6 +6,7 @@ pub mod inherit;
 pub mod notices;
 mod notify;
 mod reload;
+mod sign_in;
 pub mod signals;
 mod sockets;
 pub mod start;

@@ -26,7 +26,7 @@ use crate::app::reload::{Reloaded, Reloader};
 use crate::app::sockets::{self, Listening};
 use crate::app::upkeep::Upkeep;
 use crate::app::workers::Crew;
-use crate::app::{AppError, Running};
+use crate::app::{AppError, Running, sign_in};
 use crate::config::credential::read_credential;
 use crate::config::{self, AuditOutput, Config, Host};
 use crate::control::readiness::Readiness;
@@ -98,24 +98,15 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let api = store.and_then(|store| api(config, store, &live)).map(Arc::new);
-    if let Some(api) = &api {
-        note_uses(&recorder, api.issuer.clone(), Arc::clone(&live));
-    }
-    let courier = match &api {
-        Some(api) => Some(notices::courier(config, &api.issuer, notices::receivers(config)?)),
-        None => None,
-    };
+    let api = store.map(|store| api(config, store, &live)).transpose()?.flatten().map(Arc::new);
+    let courier = api.as_ref().map(|api| courier(config, api, &recorder)).transpose()?;
     let hooks = courier.as_ref().map(|courier| Arc::clone(&courier.tally));
     let snapshot = live.snapshot();
     recorder.metrics.reload_succeeded(snapshot.generation, snapshot.tokens.len(), clock::now());
     recorder.metrics.count_tokens_with(Box::new(LiveCensus(Arc::clone(&live))));
     tell_expiries(&config.directory, &served, &recorder.metrics);
-    let hosts = config
-        .upstreams
-        .iter()
-        .map(|upstream| host(upstream, &recorder, api.as_ref()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let host_of = |upstream| host(upstream, &recorder, api.as_ref());
+    let hosts = config.upstreams.iter().map(host_of).collect::<Result<Vec<_>, _>>()?;
     allow_sockets(config.limits.connections);
     let (listeners, control_socket) = listen(config, &mut served, inherited)?;
     let addresses: Vec<_> = served.iter().map(|served| served.address).collect();
@@ -178,6 +169,12 @@ fn listen(
     Ok((listeners, control_socket))
 }
 
+/// What delivers what `api` has to tell; has it told when tokens were used.
+fn courier(config: &Config, api: &Api, recorder: &Recorder) -> Result<Courier, AppError> {
+    note_uses(recorder, api.issuer.clone(), Arc::clone(&api.live));
+    Ok(notices::courier(config, &api.issuer, notices::receivers(config)?))
+}
+
 /// What is to be kept up of `api`. Where no audit lines are kept, nobody knows which tokens are used.
 fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
     let (settings, api) = (config.api.as_ref()?, api?);
@@ -192,21 +189,26 @@ fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
 }
 
 /// The API over `store`; `None` where `config` names no store.
-pub fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Option<Api> {
-    let settings = config.api.as_ref()?;
-    let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api)?;
+///
+/// # Errors
+/// What people sign in by cannot be used.
+pub fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Result<Option<Api>, AppError> {
+    let upstream = config.upstreams.iter().position(|upstream| upstream.host == Host::Api);
+    let (Some(settings), Some(upstream)) = (&config.api, upstream) else { return Ok(None) };
     let limits = IssuerLimits {
         tokens_per_user: settings.tokens_per_user,
         repositories_per_token: settings.repositories_per_token,
     };
-    Some(Api {
+    Ok(Some(Api {
         issuer: Issuer::new(store, config.tokens.clone(), limits, notices::outbox(config)),
         live: Arc::clone(live),
         upstream,
         url: settings.url.clone(),
         limiter: Limiter::default(),
         noted: DashMap::new(),
-    })
+        trusted: sign_in::trusted(settings),
+        providers: sign_in::providers(settings)?,
+    }))
 }
 
 /// The control listener, and when it ends before the reloads do.

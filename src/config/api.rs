@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::check::Checker;
 use crate::config::document::{ApiFields, Document};
 use crate::config::upstream::{self, Origin};
-use crate::config::{Api, Host, Identity, Limits, Timeouts, Upstream};
+use crate::config::{Api, Host, Identity, Limits, Timeouts, Upstream, sign_in};
 use crate::units::parse_duration;
 use crate::yaml::{Spanned, place};
 
@@ -60,6 +60,8 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
         repositories_per_token,
         max_staleness,
         revoke_unused_after,
+        trusted_header,
+        oidc,
     } = &field.value;
     let default = Api::default();
     let url = match url {
@@ -75,7 +77,17 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
         Some(word) if word.value == "never" => Some(None),
         Some(text) => checker.accept(text, parse_duration(&text.value)).map(Some),
     };
+    let trusted_header = match trusted_header {
+        None => Some(None),
+        Some(header) => sign_in::trusted_header(header, checker).map(Some),
+    };
+    let oidc = match oidc {
+        None => Some(Vec::new()),
+        Some(providers) => sign_in::oidc(providers, field.value.url.is_some(), checker),
+    };
     Some(Api {
+        trusted_header: trusted_header?,
+        oidc: oidc?,
         url: url?,
         tokens_per_user: tokens_per_user?,
         repositories_per_token: repositories?,

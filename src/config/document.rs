@@ -2,6 +2,7 @@
 //!
 //! Fields that must stand there are optional here, so that all that are missing are told at once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
@@ -61,6 +62,32 @@ pub(super) struct ApiFields {
     pub(super) repositories_per_token: Option<Spanned<u64>>,
     pub(super) max_staleness: Option<Spanned<String>>,
     pub(super) revoke_unused_after: Option<Spanned<String>>,
+    pub(super) trusted_header: Option<Spanned<TrustedHeaderFields>>,
+    pub(super) oidc: Option<Spanned<Vec<Spanned<OidcFields>>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrustedHeaderFields {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) networks: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OidcFields {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) issuer: Option<Spanned<String>>,
+    pub(super) client_id: Option<Spanned<String>>,
+    pub(super) client_secret_file: Option<Spanned<String>>,
+    pub(super) ca: Option<Spanned<String>>,
+    pub(super) login_claim: Option<Spanned<String>>,
+    pub(super) groups_claim: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) owners: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    pub(super) members: BTreeMap<String, BTreeMap<String, Spanned<String>>>,
+    pub(super) administrators: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,19 +7,23 @@ pub mod api;
 mod check;
 pub mod credential;
 mod document;
+mod sign_in;
 mod tracing;
 mod upstream;
 mod validate;
 pub mod webhooks;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
+use ipnet::IpNet;
 
 use crate::config::webhooks::Webhooks;
 use crate::domain::fault::Fault;
+use crate::domain::permission::Level;
 use crate::domain::token::TokenFormat;
 
 /// The whole configuration, checked.
@@ -87,6 +91,44 @@ pub struct Api {
     pub max_staleness: Duration,
     /// After which time without use a token is taken back; `None` is never.
     pub revoke_unused_after: Option<Duration>,
+    /// Whose word is taken for who calls; `None` is nobody's.
+    pub trusted_header: Option<TrustedHeader>,
+    /// Who signs people in, names distinct.
+    pub oidc: Vec<OidcProvider>,
+}
+
+/// A header field in which proxies of these networks say who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedHeader {
+    /// The field.
+    pub name: HeaderName,
+    /// The networks; at least one.
+    pub networks: Vec<IpNet>,
+}
+
+/// A provider of OpenID Connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OidcProvider {
+    /// Its name in paths, logs and the store: 1 to 40 of `a-z`, `0-9`, `-`.
+    pub name: String,
+    /// Its URL as it writes it itself: `https`, or `http` on loopback; no query.
+    pub issuer: String,
+    /// What the gateway is called there.
+    pub client_id: String,
+    /// Holds the secret of the gateway there; read it with [`credential::read_credential`].
+    pub client_secret_file: PathBuf,
+    /// PEM file of the only authorities to trust; `None` trusts those of the system.
+    pub ca: Option<PathBuf>,
+    /// The claim that is the login.
+    pub login_claim: String,
+    /// The claim that lists groups.
+    pub groups_claim: String,
+    /// Groups whose members own an organization, by its name.
+    pub owners: BTreeMap<String, Vec<String>>,
+    /// Levels of the members of groups, by organization and group.
+    pub members: BTreeMap<String, BTreeMap<String, Level>>,
+    /// Groups whose members administer the gateway; `None` leaves to others who does.
+    pub administrators: Option<Vec<String>>,
 }
 
 impl Default for Api {
@@ -97,6 +139,8 @@ impl Default for Api {
             repositories_per_token: 1000,
             max_staleness: Duration::from_secs(60 * 60),
             revoke_unused_after: Some(Duration::from_secs(365 * 24 * 60 * 60)),
+            trusted_header: None,
+            oidc: Vec::new(),
         }
     }
 }

@@ -39,7 +39,8 @@ fn change(changes: &Changes<'_>, setting: &Setting, id: i64, edit: &Edit) -> Res
     if let Some(parts) = &edit.parts {
         errors.extend(check_parts(parts, setting.limits.repositories_per_token));
         let lifetime = (known.token.issued_at, known.token.expires_at);
-        let rulings = rulings(setting, parts, lifetime, &mut errors);
+        let memberships = changes.reads().memberships(&setting.actor.login)?;
+        let rulings = rulings(setting, &memberships, parts, lifetime, &mut errors);
         new = parts.iter().zip(rulings).collect();
     }
     if !errors.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::domain::grant::UnixTime;
 use crate::domain::lifecycle::Part;
+use crate::domain::membership::Memberships;
 use crate::domain::token::TokenDigest;
 use crate::issuer::draft::{Draft, Expiry, FieldError, check_name, check_parts, check_text};
 use crate::issuer::note::Event;
@@ -86,7 +87,8 @@ fn create(
         errors.push(FieldError { field: "base", code: "custom", message });
     }
     let expires_at = expiry(setting, &draft.parts, draft.expiry, &mut errors);
-    let rulings = rulings(setting, &draft.parts, (setting.now, expires_at), &mut errors);
+    let memberships = changes.reads().memberships(&user.login)?;
+    let rulings = rulings(setting, &memberships, &draft.parts, (setting.now, expires_at), &mut errors);
     if !errors.is_empty() {
         return Err(IssueError::Invalid(errors));
     }
@@ -128,13 +130,14 @@ pub(super) fn acting_user(changes: &Changes<'_>, setting: &Setting) -> Result<Us
 /// Who has to approve each of `parts`; adds what stands against them.
 pub(super) fn rulings(
     setting: &Setting,
+    memberships: &Memberships,
     parts: &[Part],
     (from, until): (UnixTime, Option<UnixTime>),
     errors: &mut Vec<FieldError>,
 ) -> Vec<Ruling> {
     let mut rulings = Vec::new();
     for part in parts {
-        let wish = Wish { user: &setting.actor.login, part, from, until };
+        let wish = Wish { user: &setting.actor.login, memberships, part, from, until };
         match examine(&setting.policy, &wish) {
             Ok(ruling) => rulings.push(ruling),
             Err(objections) => errors.extend(objections.into_iter().map(FieldError::from)),
@@ -217,9 +220,14 @@ pub(super) fn grant_or_request(
 }
 
 /// What was granted without a person's approval, and would not be to a token that lives until `until`.
-fn outgrown(setting: &Setting, known: &TokenView, until: Option<UnixTime>) -> Vec<FieldError> {
+fn outgrown(
+    setting: &Setting,
+    memberships: &Memberships,
+    known: &TokenView,
+    until: Option<UnixTime>,
+) -> Vec<FieldError> {
     let needs_approval = |part: &Part| {
-        let wish = Wish { user: &known.token.user, part, from: setting.now, until };
+        let wish = Wish { user: &known.token.user, memberships, part, from: setting.now, until };
         !matches!(examine(&setting.policy, &wish), Ok(Ruling::Granted(_)))
     };
     let by_rule = known.grants.iter().filter(|grant| grant.granted_by == Because::Rule.as_str());
@@ -243,6 +251,7 @@ fn regenerate(
 ) -> Result<TokenView, IssueError> {
     acting_user(changes, setting)?;
     let known = own(changes.reads(), id, &setting.actor.login)?;
+    let memberships = changes.reads().memberships(&setting.actor.login)?;
     let parts: Vec<_> = known
         .grants
         .iter()
@@ -252,13 +261,19 @@ fn regenerate(
     let mut errors = Vec::new();
     let expires_at = expiry(setting, &parts, renewal.expiry, &mut errors);
     for part in &parts {
-        let wish = Wish { user: &setting.actor.login, part, from: setting.now, until: expires_at };
+        let wish = Wish {
+            user: &setting.actor.login,
+            memberships: &memberships,
+            part,
+            from: setting.now,
+            until: expires_at,
+        };
         if let Err(objections) = examine_lifetime(&setting.policy, &wish) {
             errors.extend(objections.into_iter().map(FieldError::from));
         }
     }
     errors.extend(setting.bound.iter().flat_map(|bound| beyond(bound, &parts, expires_at)));
-    errors.extend(outgrown(setting, &known, expires_at));
+    errors.extend(outgrown(setting, &memberships, &known, expires_at));
     if !(0..=LONGEST_OVERLAP).contains(&renewal.overlap) {
         let message = format!("expected 0 to {LONGEST_OVERLAP} seconds");
         errors.push(FieldError::invalid("overlap", message));

@@ -11,6 +11,7 @@ pub mod issue;
 mod note;
 pub mod notices;
 pub mod outbox;
+pub mod provided;
 pub mod review;
 pub mod shape;
 mod tell;
@@ -88,6 +89,8 @@ pub struct Actor {
 pub enum Means {
     /// A session.
     Session,
+    /// The word of a proxy that signs people in.
+    TrustedHeader,
     /// A fine-grained token.
     Token(TokenDigest),
     /// The command line, at the store itself.
@@ -269,7 +272,7 @@ impl Issuer {
 fn check_actor(changes: &Changes<'_>, setting: &mut Setting) -> Result<(), IssueError> {
     let digest = match &setting.actor.by {
         Means::Machine | Means::Holder | Means::Gateway => return Ok(()),
-        Means::Session => None,
+        Means::Session | Means::TrustedHeader => None,
         Means::Token(digest) => Some(*digest),
     };
     let login = &setting.actor.login;

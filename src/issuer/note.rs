@@ -113,6 +113,7 @@ impl<'e> Event<'e> {
                 put("actor_hashed_token", Some(hashed_token(digest).into()));
                 Some("token")
             }
+            Means::TrustedHeader => Some("trusted_header"),
             Means::Machine => Some("machine"),
             Means::Holder => Some("holder"),
             Means::Gateway => Some("gateway"),

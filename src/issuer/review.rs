@@ -93,8 +93,10 @@ fn decide(changes: &Changes<'_>, setting: &Setting, review: &Review, id: i64) ->
     match review.verdict {
         Verdict::Approve => {
             // Policy may have changed since the request was made.
+            let memberships = changes.reads().memberships(&known.token.user)?;
             let (from, until) = (known.token.issued_at, known.token.expires_at);
-            let wish = Wish { user: &known.token.user, part: &request.part, from, until };
+            let wish =
+                Wish { user: &known.token.user, memberships: &memberships, part: &request.part, from, until };
             if let Err(objections) = examine(&setting.policy, &wish) {
                 return Err(IssueError::Invalid(objections.into_iter().map(FieldError::from).collect()));
             }

@@ -152,7 +152,7 @@ fn organization(changes: &Changes<'_>, setting: &Setting, owner: &str) -> Result
 fn sender(changes: &Changes<'_>, setting: &Setting) -> Result<Value, IssueError> {
     let actor = &setting.actor;
     let kind = match &actor.by {
-        Means::Session | Means::Token(_) | Means::Machine | Means::Holder => "User",
+        Means::Session | Means::TrustedHeader | Means::Token(_) | Means::Machine | Means::Holder => "User",
         Means::Gateway => "Bot",
     };
     let id = changes.reads().user(&actor.login)?.map_or(0, |user| user.id);

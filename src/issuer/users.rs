@@ -171,14 +171,19 @@ impl Issuer {
     }
 }
 
+/// Whether `text` can be a login: 1 to 100 letters, digits, `.`, `_`, `-`, `+` and `@`.
+pub fn is_login(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+@".contains(&byte);
+    (1..=100).contains(&text.len()) && text.bytes().all(plain)
+}
+
 fn set_user(
     changes: &Changes<'_>,
     setting: &Setting,
     login: &str,
     edit: &UserEdit,
 ) -> Result<UserRow, IssueError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+@".contains(&byte);
-    if !(1..=100).contains(&login.len()) || !login.bytes().all(plain) {
+    if !is_login(login) {
         let message = "expected 1 to 100 letters, digits, `.`, `_`, `-`, `+` and `@`";
         return Err(IssueError::Invalid(vec![FieldError::invalid("login", message)]));
     }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::domain::grant::UnixTime;
 use crate::domain::lifecycle::Part;
 use crate::domain::lifecycle::terms::{Reach, Terms};
+use crate::domain::membership::Memberships;
 use crate::domain::permission::{Level, Scope};
 use crate::domain::resource::{owner_name, repository_name};
 use crate::policy::snapshot::{Access, ApprovalRule, Mode, Organization, Snapshot};
@@ -21,6 +22,8 @@ pub const LONGEST_LIFETIME: i64 = 366 * 24 * 60 * 60;
 pub struct Wish<'w> {
     /// The user.
     pub user: &'w str,
+    /// What they are at organizations beside what files say.
+    pub memberships: &'w Memberships,
     /// At whom, and what.
     pub part: &'w Part,
     /// From when the token lives.
@@ -262,7 +265,7 @@ fn ruling(organization: Option<&Organization>, wish: &Wish<'_>) -> Ruling {
         let own = owner.eq_ignore_ascii_case(wish.user);
         return if own { Ruling::Granted(Because::Own) } else { Ruling::Required };
     };
-    if organization.is_owner(wish.user) {
+    if organization.is_owned_by(wish.user, wish.memberships) {
         return Ruling::Granted(Because::Owner);
     }
     if organization.approval == ApprovalRule::Automatic {

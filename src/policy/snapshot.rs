@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::domain::membership::Memberships;
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::refusal::Refusal;
 use crate::domain::token::{TokenDigest, TokenFormat};
@@ -133,6 +134,11 @@ impl Organization {
     /// Whether `user` is one of its owners.
     pub fn is_owner(&self, user: &str) -> bool {
         self.owners.iter().any(|owner| owner.eq_ignore_ascii_case(user))
+    }
+
+    /// Whether `user` is one of its owners, by its file or by the word of whoever signed them in.
+    pub fn is_owned_by(&self, user: &str, memberships: &Memberships) -> bool {
+        self.is_owner(user) || memberships.owns(&self.name)
     }
 
     /// The role of `user`: owners have every role. `None` where roles are declared and the user has none;

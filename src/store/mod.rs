@@ -14,11 +14,13 @@ pub mod deliveries;
 pub mod error;
 mod follow;
 pub mod lists;
+mod memberships;
 pub mod notices;
 pub mod people;
 pub mod rows;
 mod schema;
 pub mod tokens;
+mod uses;
 
 use std::fmt;
 use std::fs::{self, OpenOptions};

@@ -29,10 +29,20 @@ CREATE TABLE users (
     administrator BIGINT NOT NULL DEFAULT 0,
     suspended_at BIGINT,
     created_at BIGINT NOT NULL,
-    change BIGINT NOT NULL DEFAULT 0
+    change BIGINT NOT NULL DEFAULT 0,
+    provider TEXT,
+    subject TEXT,
+    UNIQUE (provider, subject)
 );
 CREATE INDEX users_change ON users (change);
 CREATE INDEX users_suspended ON users (login_key) WHERE suspended_at IS NOT NULL;
+
+CREATE TABLE memberships (
+    org_key TEXT NOT NULL,
+    user_id BIGINT NOT NULL REFERENCES users (id),
+    role TEXT NOT NULL,
+    PRIMARY KEY (user_id, org_key)
+) WITHOUT ROWID;
 
 CREATE TABLE names (
     id INTEGER PRIMARY KEY,

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what tests drive, below target/clients: client libraries (PyGithub, and Octokit where there is an npm) and checkers
-# of files in deploy and of the API. What cannot be installed is said in a line, and its test says that it was skipped.
+# Installs what tests drive, below target/clients: client libraries (PyGithub, and Octokit where there is an npm), a provider
+# of OpenID Connect, and checkers of files in deploy and of the API. What cannot be installed is said in a line, and its test says that it was skipped.
 set -eu
 here=$(dirname "$0")
 to=target/clients
@@ -17,12 +17,12 @@ if ! cmp -s "$here/requirements.txt" "$to/python/requirements.txt"; then
     fi
 fi
 
-if ! [ -d "$to/node/node_modules/@octokit/rest" ]; then
+if ! cmp -s "$here/package-lock.json" "$to/node/package-lock.json" || ! [ -d "$to/node/node_modules" ]; then
     mkdir -p "$to/node"
     cp "$here/package.json" "$here/package-lock.json" "$to/node/"
     if command -v npm >/dev/null 2>&1 && npm ci --prefix "$to/node" --no-audit --no-fund --silent; then
-        echo "installed: Octokit"
+        echo "installed: Octokit, oidc-provider"
     else
-        echo "missing: Octokit; its test is skipped. It takes npm, and the npm registry" >&2
+        echo "missing: Octokit, oidc-provider; their tests are skipped. They take npm, and the npm registry" >&2
     fi
 fi

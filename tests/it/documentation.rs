@@ -51,6 +51,7 @@ fn site() -> tempfile::TempDir {
         "secrets/gitlab-git",
         "secrets/gitlab-api",
         "secrets/webhook",
+        "secrets/oidc",
     ] {
         fs::write(site.path().join(file), "x").unwrap();
     }
@@ -132,8 +133,8 @@ fn every_example_of_the_policy_reference_is_sound() {
                 let (_, rest) = whole.split_once("control:").unwrap();
                 check(heading, &format!("{text}control:{rest}"), &[]);
             }
-            "Limits" | "Metrics" | "Store" | "Tracing" | "Webhooks" => {
-                check(heading, &format!("{whole}{text}"), &[])
+            "Limits" | "Metrics" | "Signing in" | "Store" | "Tracing" | "Webhooks" => {
+                check(heading, &format!("{whole}{text}"), &[]);
             }
             "Audit" => {
                 let text = text.replace("/var/log/portcullis", "log");
@@ -147,7 +148,7 @@ fn every_example_of_the_policy_reference_is_sound() {
             other => panic!("no rule for the example under {other}"),
         }
     }
-    assert_eq!(seen, 14);
+    assert_eq!(seen, 15);
 }
 
 #[test]

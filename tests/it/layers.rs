@@ -18,7 +18,7 @@ enum World {
 
 /// Module, its world, and the modules that it may name beside itself. A row names only rows above it.
 #[rustfmt::skip]
-const LAYERS: [(&str, World, &[&str]); 26] = [
+const LAYERS: [(&str, World, &[&str]); 27] = [
     // L0: the vocabulary.
     ("domain", Pure, &[]),
     ("units", Pure, &[]),
@@ -42,7 +42,8 @@ const LAYERS: [(&str, World, &[&str]); 26] = [
     ("issuer", Shell, &["domain", "clock", "policy", "store"]),
     ("hooks", Shell, &["domain", "clock", "tasks", "config", "store", "issuer"]),
     ("refuse", Shell, &["domain", "catalog", "headers", "record"]),
-    ("api", Shell, &["domain", "catalog", "headers", "policy", "clock", "record", "refuse", "store", "live", "issuer"]),
+    ("oidc", Shell, &["domain", "clock", "config", "tls"]),
+    ("api", Shell, &["domain", "catalog", "headers", "policy", "clock", "record", "refuse", "store", "live", "issuer", "oidc"]),
     // L4: the data plane.
     ("gateway", Shell, &["domain", "headers", "protocol", "catalog", "policy", "clock", "tasks", "framing", "config", "tls", "git_host", "record", "refuse", "live", "api"]),
     // L5: beside it, and never into its inside.

@@ -35,6 +35,7 @@ mod regression;
 mod reload;
 mod requests;
 mod seeing;
+mod sign_in;
 mod stalls;
 mod support;
 mod tidy;

@@ -41,7 +41,7 @@ impl LocalStore {
         let (config, store) = open_store(file, output)?;
         let live = LivePolicy::load_with(inputs(&config, file), Some(store.clone()))
             .map_err(|faults| faulty(file, &Faulty { faults, unchecked: None }))?;
-        let api = api(&config, store, &Arc::new(live)).ok_or_else(|| without_store(file))?;
+        let api = api(&config, store, &Arc::new(live))?.ok_or_else(|| without_store(file))?;
         let ids = RequestIds::from_system().context("the system's random generator fails; try again")?;
         Ok(Self { api, person: person(), ids })
     }

@@ -1,5 +1,6 @@
 //! One whole file, and what is said of each wrong one.
 
+mod sign_in;
 mod upstreams;
 mod webhooks;
 

@@ -67,17 +67,11 @@ impl Uses {
         let route = line.text(text, Field::Route).unwrap_or_default();
         let (from, git) = (line.peer, is_git(route));
         self.since.get_or_insert(line.ended);
-        match self.by_network.get_mut(&(used.clone(), Network::of(from))) {
-            Some(known) => {
-                known.times += 1;
-                if known.at <= at {
-                    (known.at, known.from, known.git) = (at, from, git);
-                }
-            }
-            None => {
-                let key = (used.clone(), Network::of(from));
-                self.by_network.insert(key, Use { used, times: 1, at, from, git });
-            }
+        let new = || Use { used: used.clone(), times: 0, at, from, git };
+        let known = self.by_network.entry((used.clone(), Network::of(from))).or_insert_with(new);
+        known.times += 1;
+        if known.at <= at {
+            (known.at, known.from, known.git) = (at, from, git);
         }
     }
 

@@ -118,7 +118,7 @@ fn a_file_that_may_not_be_written_is_refused() {
     let path = folder.path().join("store.db");
     fs::write(&path, "").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
-    if fs::OpenOptions::new().write(true).open(&path).is_ok() {
+    if OpenOptions::new().write(true).open(&path).is_ok() {
         // Whoever is root may write everything.
         return;
     }

@@ -16,8 +16,13 @@ use crate::support::spy::Spy;
 const FILE: &str = "src/api/openapi.json";
 
 /// What the control listener answers that is no route for tokens.
-const CONTROL_ONLY: [(&str, &str); 3] =
-    [("GET", "/openapi.json"), ("POST", "/credentials/revoke"), ("POST", "/sessions")];
+const CONTROL_ONLY: [(&str, &str); 5] = [
+    ("GET", "/openapi.json"),
+    ("GET", "/login/{name}"),
+    ("GET", "/login/{name}/callback"),
+    ("POST", "/credentials/revoke"),
+    ("POST", "/sessions"),
+];
 
 /// GitHub's success statuses, of the operations that are ours too.
 const OURS_OF_GITHUB: [(&str, &str, &str); 9] = [
