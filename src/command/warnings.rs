@@ -64,9 +64,11 @@ pub fn of_policy(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// The files that hold the gateway's own credentials at its upstreams.
+/// The files that hold the gateway's own credentials, at its upstreams and at those who sign people in.
 pub fn credential_files(config: &Config) -> impl Iterator<Item = &Path> {
-    config.upstreams.iter().filter_map(|upstream| credential_file(&upstream.identity))
+    let providers = config.api.iter().flat_map(|api| &api.oidc);
+    let upstreams = config.upstreams.iter().filter_map(|upstream| credential_file(&upstream.identity));
+    upstreams.chain(providers.map(|provider| provider.client_secret_file.as_path()))
 }
 
 fn credential_file(identity: &Identity) -> Option<&Path> {
