@@ -16,6 +16,7 @@ use crate::config::credential::read_credential;
 use crate::config::{self, Config, Host, Listener};
 use crate::domain::fault::{Fault, describe};
 use crate::domain::grant::UnixTime;
+use crate::oidc;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::upstream::UpstreamPolicy;
 use crate::tls;
@@ -127,7 +128,9 @@ fn of_files(config: &Config) -> Vec<Fault> {
         Host::Http { tls: Some(settings), .. } => tls::client_config(settings).err(),
         Host::Http { tls: None, .. } | Host::GitDirectory { .. } | Host::Api => None,
     });
-    credentials.chain(certificates).chain(trusted).collect()
+    let providers = config.api.iter().flat_map(|api| &api.oidc);
+    let of_providers = providers.filter_map(|provider| oidc::client_config(provider).err());
+    credentials.chain(certificates).chain(trusted).chain(of_providers).collect()
 }
 
 fn fine(arguments: &Arguments, loaded: &Loaded, output: &mut Output) -> anyhow::Result<Status> {

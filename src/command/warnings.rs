@@ -72,10 +72,14 @@ pub fn of_policy(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// The files that hold the gateway's own credentials at its upstreams, and the secrets that it signs with.
+/// The files that hold the gateway's own credentials, at its upstreams and at those who sign people in, and the
+/// secrets that it signs with.
 pub fn credential_files(config: &Config) -> impl Iterator<Item = &Path> {
+    let upstreams = config.upstreams.iter().filter_map(|upstream| credential_file(&upstream.identity));
+    let providers =
+        config.api.iter().flat_map(|api| &api.oidc).map(|provider| provider.client_secret_file.as_path());
     let signs = config.webhooks.hooks.iter().map(|hook| hook.secret_file.as_path());
-    config.upstreams.iter().filter_map(|upstream| credential_file(&upstream.identity)).chain(signs)
+    upstreams.chain(providers).chain(signs)
 }
 
 fn credential_file(identity: &Identity) -> Option<&Path> {

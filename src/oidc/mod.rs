@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -144,9 +145,7 @@ impl Provider {
     /// The authorities or the secret cannot be read.
     pub fn new(settings: OidcProvider, url: &str) -> Result<Self, Fault> {
         read_credential(&settings.client_secret_file)?;
-        let by_tls = settings.issuer.starts_with("https:");
-        let tls = UpstreamTls { server_name: String::new(), ca: settings.ca.clone() };
-        let tls = by_tls.then(|| tls::client_config(&tls).map(TlsConnector::from)).transpose()?;
+        let tls = client_config(&settings)?.map(TlsConnector::from);
         Ok(Self {
             redirect: format!("{url}/login/{}/callback", settings.name),
             client: Client { tls },
@@ -332,6 +331,16 @@ impl Provider {
             Err(error) => Err(unavailable(&error)),
         }
     }
+}
+
+/// The TLS towards a provider; `None` where it is spoken to without.
+///
+/// # Errors
+/// The authorities cannot be read.
+pub fn client_config(settings: &OidcProvider) -> Result<Option<Arc<ClientConfig>>, Fault> {
+    // The name is that of whatever is asked.
+    let tls = UpstreamTls { server_name: String::new(), ca: settings.ca.clone() };
+    settings.issuer.starts_with("https:").then(|| tls::client_config(&tls)).transpose()
 }
 
 /// What `work` gives, on the heap: handshakes of TLS are large, and rare here.

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::sign_in::browser::{Browser, field};
 use crate::sign_in::fake::{Fake, Signer, ok, part};
-use crate::sign_in::{entries, gateway};
+use crate::sign_in::{entries, gateway, gateway_trusting};
 use crate::support::api::{Answer, ApiGateway};
+use crate::support::secure::Authority;
 
 const CALLBACK: &str = "http://portcullis.test/login/sso/callback";
 
@@ -19,7 +20,15 @@ impl Stage {
     fn new() -> Self {
         let signer = Signer::new("one");
         let fake = Fake::start(&signer);
-        Self { gateway: gateway_of(&fake), fake, signer }
+        Self { gateway: gateway(&api_of(&fake)), fake, signer }
+    }
+
+    /// Its provider has a certificate of `authority`, the gateway trusts `trusted`.
+    fn secure(authority: &Authority, trusted: &Authority) -> Self {
+        let signer = Signer::new("one");
+        let fake = Fake::secure(&signer, &authority.issue(&["127.0.0.1"]));
+        let api = format!("{}, ca: ca.pem }}]", api_of(&fake).strip_suffix(" }]").unwrap());
+        Self { gateway: gateway_trusting(&api, Some(trusted)), fake, signer }
     }
 
     /// A login whose token `make` makes of its nonce.
@@ -35,11 +44,11 @@ impl Stage {
     }
 }
 
-fn gateway_of(fake: &Fake) -> ApiGateway {
-    gateway(&format!(
+fn api_of(fake: &Fake) -> String {
+    format!(
         "oidc: [{{ name: sso, issuer: '{}', client_id: portcullis, client_secret_file: secret, owners: {{ umbrella: [umbrella-owners] }} }}]",
         fake.issuer
-    ))
+    )
 }
 
 #[test]
@@ -237,4 +246,24 @@ fn other_names_lead_nowhere() {
             "{path}"
         );
     }
+}
+
+#[test]
+fn a_provider_shows_a_certificate_of_the_authority_that_is_trusted() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    assert_eq!(Stage::secure(&ours, &ours).with(&json!({})).status, 200);
+    let stage = Stage::secure(&other, &ours);
+    assert_eq!(Browser::of(&stage.gateway).get("http://portcullis.test/login/sso").status, 503);
+    assert!(stage.fake.script.lock().unwrap().asked.is_empty());
+}
+
+#[test]
+fn the_cookie_is_for_the_callback_alone() {
+    let stage = Stage::new();
+    let answer = Browser::of(&stage.gateway).get("http://portcullis.test/login/sso");
+    let cookie = answer.header("set-cookie").unwrap().to_owned();
+    let (pair, rest) = cookie.split_once(';').unwrap();
+    assert!(pair.starts_with("portcullis_login=") && pair.len() > 50, "{cookie}");
+    assert_eq!(rest, " Path=/login/sso; Max-Age=600; HttpOnly; SameSite=Lax");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
 }

@@ -1,7 +1,7 @@
 //! A provider that says whatever a test has it say.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -10,7 +10,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis::clock;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+
+use crate::support::secure::Pair;
 
 /// A key with its name.
 pub(super) struct Signer {
@@ -58,14 +61,31 @@ pub(super) struct Fake {
 
 impl Fake {
     pub(super) fn start(signer: &Signer) -> Self {
+        Self::serve(signer, None)
+    }
+
+    /// With a certificate.
+    pub(super) fn secure(signer: &Signer, pair: &Pair) -> Self {
+        Self::serve(signer, Some(Arc::new(pair.server())))
+    }
+
+    fn serve(signer: &Signer, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let issuer = format!("{scheme}://{}", listener.local_addr().unwrap());
         let script = Script { keys: vec![signer.jwk()], ..Script::default() };
         let fake = Self { issuer, script: Arc::new(Mutex::new(script)) };
         let serving = fake.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                serving.answer(stream.unwrap());
+                let stream = stream.unwrap();
+                match &tls {
+                    None => serving.answer(stream),
+                    Some(tls) => {
+                        let session = ServerConnection::new(Arc::clone(tls)).unwrap();
+                        serving.answer(StreamOwned::new(session, stream));
+                    }
+                }
             }
         });
         fake
@@ -91,12 +111,13 @@ impl Fake {
         claims
     }
 
-    fn answer(&self, mut stream: TcpStream) {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
+    fn answer(&self, mut stream: impl Read + Write) {
+        let mut reader = BufReader::new(&mut stream);
         let (mut head, mut length) = (String::new(), 0);
         loop {
             let mut line = String::new();
-            if reader.read_line(&mut line).unwrap() == 0 {
+            // A client that does not trust it goes away.
+            if !reader.read_line(&mut line).is_ok_and(|count| count > 0) {
                 return;
             }
             head += &line;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::support::api::{Answer, ApiGateway};
 use crate::support::gateway::{DEADLINE, TestGateway, read_answer, status};
+use crate::support::secure::Authority;
 
 /// Alice owns it by its file; the other one belongs to whomever a provider says.
 const POLICIES: [(&str, &str); 2] = [
@@ -25,7 +26,15 @@ const UPSTREAM: &str = "  - { name: forge, hosts: [git.example.com], url: 'http:
 
 /// A gateway whose `api` says this too.
 fn gateway(api: &str) -> ApiGateway {
+    gateway_trusting(api, None)
+}
+
+/// The same, beside an authority in `ca.pem`.
+fn gateway_trusting(api: &str, authority: Option<&Authority>) -> ApiGateway {
     let directory = tempfile::tempdir().unwrap();
+    if let Some(authority) = authority {
+        std::fs::write(directory.path().join("ca.pem"), &authority.certificate).unwrap();
+    }
     std::fs::write(directory.path().join("secret"), "a secret: of+the client/\n").unwrap();
     let top = format!(
         "listeners: [{{ bind: 127.0.0.1:0 }}]\nstore: sqlite:portcullis.db\napi: {{ hosts: [tokens.example.com], url: 'http://portcullis.test', {api} }}"
