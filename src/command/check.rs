@@ -205,12 +205,13 @@ impl Summary {
             writeln!(output, "  control        {control}")?;
         }
         for (at, upstream) in self.upstreams.iter().enumerate() {
+            let hosts = upstream.hosts.join(", ");
             writeln!(
                 output,
                 "  {:<15}{}: {}; {}, {} routes",
                 if at == 0 { "upstreams" } else { "" },
                 upstream.name,
-                upstream.hosts.join(", "),
+                if hosts.is_empty() { "on the control listener" } else { &hosts },
                 upstream.catalogs.join(" and "),
                 upstream.routes
             )?;
