@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod classic;
 pub mod client;
 pub mod completions;
 pub mod declaration;
@@ -89,6 +90,8 @@ pub enum Command {
     Request(request::Arguments),
     /// See which tokens reach an organization; take that back
     Grant(grant::Arguments),
+    /// See who still uses credentials that hosts issued
+    Classic(classic::Arguments),
     /// Users: who there is, who administers, who is suspended
     User(user::Arguments),
     /// Who did what to tokens and users; check that nothing of it was changed
@@ -187,6 +190,7 @@ pub fn run(arguments: Arguments, output: &mut Output) -> anyhow::Result<Status> 
         Command::Token(arguments) => token::run(arguments, output),
         Command::Request(arguments) => request::run(&arguments, output),
         Command::Grant(arguments) => grant::run(&arguments, output),
+        Command::Classic(arguments) => classic::run(&arguments, output),
         Command::User(arguments) => user::run(&arguments, output),
         Command::Audit(arguments) => audit::run(&arguments, output),
         Command::SignIn(arguments) => sign_in::run(&arguments, output),

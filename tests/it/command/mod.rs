@@ -55,7 +55,7 @@ deny:
 /// What a gateway's operator has in a folder.
 struct Folder(TempDir);
 
-struct Finished {
+pub(crate) struct Finished {
     code: i32,
     stdout: String,
     stderr: String,
@@ -105,7 +105,7 @@ impl Folder {
 }
 
 /// The program in `folder`, in an environment that says nothing.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.args(arguments).current_dir(folder);
     for name in ["CONFIG", "LOG", "LOG_FORMAT", "SERVER", "CREDENTIAL"] {
@@ -115,7 +115,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Runs `command` on `input`.
-fn finish(mut command: Command, input: &str) -> Finished {
+pub(crate) fn finish(mut command: Command, input: &str) -> Finished {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A command that reads no input may have ended before it comes.
@@ -130,19 +130,19 @@ fn finish(mut command: Command, input: &str) -> Finished {
 
 impl Finished {
     #[track_caller]
-    fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 
     /// The command told all of `texts` on standard error.
     #[track_caller]
-    fn tells(self, texts: &[&str]) -> Self {
+    pub(crate) fn tells(self, texts: &[&str]) -> Self {
         for text in texts {
             assert!(self.stderr.contains(text), "no `{text}` in {}", self.stderr);
         }
@@ -151,7 +151,7 @@ impl Finished {
 
     /// The rows of a table, its headings left out, each as its cells.
     #[track_caller]
-    fn rows(&self) -> Vec<Vec<String>> {
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
         let rows = self.stdout.lines().skip(1);
         rows.map(|row| {
             row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()

@@ -4,6 +4,7 @@ use std::net::TcpStream;
 
 use std::io::Write as _;
 
+use crate::command::{command, finish};
 use crate::support::api::ApiGateway;
 use crate::support::gateway::{DEADLINE, read_answer, reason, status, wait_for};
 use crate::support::policy::token;
@@ -127,6 +128,14 @@ fn an_organization_sees_who_uses_them_before_it_forbids_them() {
     // SHA-256 of the credential in base64, as GitHub's audit log has it.
     assert_eq!(used[0]["hashed_token"], "3rh/q9F3FbsxrUz0/7lJTusV+NM9hbAxowHGSrNBfqo=", "{used}");
     assert_eq!((&used[0]["last_used_by"], &used[0]["upstream"]), (&"rest".into(), &"forge".into()));
+    let folder = gateway.gateway.directory.path();
+    let report = |of: &[&str]| finish(command(folder, &[&["classic", "report"], of].concat()), "");
+    let row = ["3rh/q9F3FbsxrUz0/7lJTusV+NM9hbAxowHGSrNBfqo=", "forge", "acme", "3"];
+    for of in [["acme"].as_slice(), &[]] {
+        assert_eq!(report(of).expect(0).rows()[0][..4], row, "{of:?}");
+    }
+    assert_eq!(report(&["acme", "--json"]).expect(0).json(), used);
+    report(&["other"]).expect(0).tells(&["no classic token was used"]);
     let bob = gateway.person("bob");
     bob.get("/orgs/acme/classic-tokens").expect(403);
     // From the next request on.
