@@ -28,6 +28,7 @@ pub(crate) struct ApiGateway {
 /// An answer of the API.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
+    /// 0 where the connection ended without an answer.
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Value,
@@ -80,6 +81,10 @@ impl Caller {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let text = read_answer(&mut stream);
+        if text.is_empty() {
+            // As a request ends whose token is revoked while the host thinks.
+            return Answer { status: 0, head: text, body: Value::Null };
+        }
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let body =
             if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap_or(Value::Null) };
