@@ -66,7 +66,7 @@ fn write_json(body: &mut Vec<u8>, refusal: &Refusal, style: &ErrorStyle, id: &st
     let detail = refusal.public_message();
     let status = style.status(refusal);
     body.extend_from_slice(b"{\"message\":");
-    push_text(style.messages.get(&reason).unwrap_or(&detail), body)?;
+    push_text(style.message(refusal).as_deref().unwrap_or(&detail), body)?;
     for (name, value) in &style.fields {
         body.push(b',');
         push_text(name, body)?;
@@ -101,8 +101,8 @@ fn write_json(body: &mut Vec<u8>, refusal: &Refusal, style: &ErrorStyle, id: &st
 fn text(refusal: &Refusal, style: &ErrorStyle, id: &str) -> Bytes {
     let reason = refusal.reason();
     let detail = refusal.public_message();
-    let message = style.messages.get(&reason).unwrap_or(&detail);
-    let message = message.trim_end_matches('.');
+    let message = style.message(refusal);
+    let message = message.as_deref().unwrap_or(&detail).trim_end_matches('.');
     Bytes::from(format!("Portcullis: {message}.\n{reason}, request {id}\n"))
 }
 

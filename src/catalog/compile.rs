@@ -13,6 +13,7 @@ use crate::domain::action::GitOperation;
 use crate::domain::fault::{Fault, Place};
 use crate::domain::permission::{Level, Permission, Requirement, Scope, Vocabulary};
 use crate::domain::reason::Reason;
+use crate::domain::rule::PolicyRule;
 use crate::yaml::{self, Spanned};
 
 /// A catalog whose document has been read; its routes wait for the vocabulary of all catalogs.
@@ -187,6 +188,14 @@ fn style(
     for (word, message) in &document.messages {
         if let Some(reason) = reason(word, message, faults) {
             style.messages.insert(reason, message.value.clone());
+        }
+    }
+    for (word, message) in &document.rules {
+        if let Some(rule) = PolicyRule::ALL.iter().find(|rule| rule.as_str() == word) {
+            style.rules.insert(rule.as_str(), message.value.clone());
+        } else {
+            let known = PolicyRule::ALL.map(PolicyRule::as_str).join(", ");
+            faults.add(message, format!("unknown rule `{word}`; expected one of {known}"));
         }
     }
     for (word, status) in &document.statuses {

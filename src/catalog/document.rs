@@ -66,6 +66,9 @@ pub struct ErrorsDocument {
     /// The host's own sentence for a reason.
     #[serde(default)]
     pub messages: BTreeMap<String, Spanned<String>>,
+    /// The host's own sentence for a rule of an organization or the enterprise.
+    #[serde(default)]
+    pub rules: BTreeMap<String, Spanned<String>>,
     /// The host's own status for a reason.
     #[serde(default)]
     pub statuses: BTreeMap<String, Spanned<u16>>,

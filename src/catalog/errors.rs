@@ -1,5 +1,6 @@
 //! How a catalog's clients are told of a refusal.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -28,6 +29,8 @@ pub struct ErrorStyle {
     pub fields: Vec<(String, String)>,
     /// The host's own sentence, where clients compare it.
     pub messages: HashMap<Reason, String>,
+    /// The host's own sentence for a rule above grants, by the rule's name.
+    pub rules: HashMap<&'static str, String>,
     /// The host's own status, where clients know no other.
     pub statuses: HashMap<Reason, StatusCode>,
     /// The field that tells what would have been enough.
@@ -40,5 +43,15 @@ impl ErrorStyle {
     /// The HTTP status of `refusal`.
     pub fn status(&self, refusal: &Refusal) -> StatusCode {
         self.statuses.get(&refusal.reason()).copied().unwrap_or_else(|| refusal.status())
+    }
+
+    /// The host's own sentence for `refusal`, where clients compare it.
+    pub fn message(&self, refusal: &Refusal) -> Option<Cow<'_, str>> {
+        if let Refusal::Policy(forbidden) = refusal
+            && let Some(sentence) = self.rules.get(forbidden.rule.as_str())
+        {
+            return Some(Cow::Owned(forbidden.fill(sentence)));
+        }
+        self.messages.get(&refusal.reason()).map(|message| Cow::Borrowed(message.as_str()))
     }
 }

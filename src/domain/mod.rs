@@ -14,6 +14,7 @@ pub mod permission;
 pub mod reason;
 pub mod refusal;
 pub mod resource;
+pub mod rule;
 pub mod secret;
 pub mod target;
 pub mod token;

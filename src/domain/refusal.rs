@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::domain::grant::UnixTime;
 use crate::domain::reason::Reason;
+use crate::domain::rule::Forbidden;
 use crate::domain::target::TargetError;
 use crate::domain::token::TokenError;
 
@@ -183,14 +184,12 @@ pub enum Refusal {
     /// Step 9: no token can.
     #[error("no fine-grained token can do this; a larger grant will not help")]
     NeverGrantable,
-    /// Step 10.
-    #[error("policy forbids this: {0}")]
-    Policy(String),
-    /// Step 10: the host's own credentials are not taken there.
-    #[error(
-        "`{0}` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a personal access token with fine-grained permissions."
-    )]
-    Classic(String),
+    /// Step 10: a deny rule closes the route.
+    #[error("policy forbids this: deny rule {0}")]
+    Denied(String),
+    /// Step 10: a rule of the organization or the enterprise.
+    #[error("policy forbids this: {0}; {advice}", advice = .0.rule.advice())]
+    Policy(Forbidden),
     /// Step 11.
     #[error("this token may not be used from this network")]
     Network,
@@ -230,7 +229,7 @@ impl Refusal {
             Self::NotGranted => Reason::ResourceNotGranted,
             Self::PermissionMissing(_) => Reason::PermissionMissing,
             Self::NeverGrantable => Reason::NeverGrantable,
-            Self::Policy(_) | Self::Classic(_) => Reason::PolicyForbids,
+            Self::Denied(_) | Self::Policy(_) => Reason::PolicyForbids,
             Self::Network => Reason::ConstraintFailed,
             Self::Overloaded => Reason::Overloaded,
             Self::Upstream(UpstreamError::Unreachable) => Reason::UpstreamUnreachable,
@@ -270,8 +269,8 @@ impl Refusal {
             | Self::NoRoute
             | Self::PermissionMissing(_)
             | Self::NeverGrantable
+            | Self::Denied(_)
             | Self::Policy(_)
-            | Self::Classic(_)
             | Self::Network => StatusCode::FORBIDDEN,
             Self::Overloaded | Self::Stale => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::Unreachable | UpstreamError::Failed) => StatusCode::BAD_GATEWAY,

@@ -11,6 +11,7 @@ use crate::domain::lifecycle::terms::{Reach, Terms};
 use crate::domain::membership::Memberships;
 use crate::domain::permission::{Level, Scope};
 use crate::domain::resource::{owner_name, repository_name};
+use crate::domain::rule::in_days;
 use crate::policy::snapshot::{Access, ApprovalRule, Mode, Organization, Snapshot};
 use crate::policy::tokens::permission::{PermissionFault, permission_level};
 
@@ -113,18 +114,13 @@ pub enum Objection {
         level: Level,
     },
     /// Too long.
-    #[error("`{owner}` lets tokens live {} at most", days(*.most))]
+    #[error("`{owner}` lets tokens live {} at most", in_days(*.most))]
     Lifetime {
         /// The resource owner, or the enterprise.
         owner: String,
         /// Seconds.
         most: i64,
     },
-}
-
-fn days(seconds: i64) -> String {
-    let day = 24 * 60 * 60;
-    if seconds % day == 0 { format!("{} days", seconds / day) } else { format!("{seconds} seconds") }
 }
 
 impl Objection {

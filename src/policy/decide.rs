@@ -9,6 +9,7 @@ use crate::domain::grant::{GrantState, UnixTime};
 use crate::domain::permission::{Level, Need, PermissionSet, Requirement, Scope, describe};
 use crate::domain::refusal::{Missing, Refusal};
 use crate::domain::resource::Resource;
+use crate::domain::rule::PolicyRule;
 use crate::policy::grants::{Grant, GrantPart};
 use crate::policy::snapshot::{Access, Ceiling, Enterprise, Mode, Organization, Snapshot};
 use crate::policy::upstream::DenyRule;
@@ -80,26 +81,20 @@ pub fn decide(
     let held = Held { snapshot, grant, part };
     held.check_permission(action)?;
     let mut shadow = Vec::new();
-    let mut forbid = |mode, rule: String| match mode {
-        Mode::Enforce => Err(Refusal::Policy(rule)),
-        Mode::Shadow => {
-            shadow.push(rule);
-            Ok(())
-        }
-    };
-    if let Some(rule) = circumstances.denied {
-        forbid(rule.mode, format!("deny rule {}", rule.name))?;
-    }
+    check_denied(circumstances.denied, &mut shadow)?;
     if let Some(enterprise) =
         snapshot.enterprise.as_ref().filter(|_| !matches!(action.requirement, Requirement::Nothing))
         && let Some(rule) = held.forbidden_everywhere(enterprise, action, circumstances.now)
     {
-        return Err(Refusal::Policy(format!("enterprise {}: {rule}", enterprise.name)));
+        return Err(Refusal::Policy(enterprise.forbids(rule)));
     }
     if let Some(organization) = action.resource.owner().and_then(|owner| snapshot.organization(owner))
         && let Some(rule) = held.forbidden_by(organization, action, circumstances.now)
     {
-        forbid(organization.mode, format!("organization {}: {rule}", organization.name))?;
+        match organization.mode {
+            Mode::Enforce => return Err(Refusal::Policy(organization.forbids(rule))),
+            Mode::Shadow => shadow.push(organization.forbids(rule).to_string()),
+        }
     }
     if !grant.allows_peer(circumstances.peer) {
         return Err(Refusal::Network);
@@ -110,24 +105,18 @@ pub fn decide(
 /// Step 10 for a credential that the host issued, on `resource`; `None` where no catalog knows what the request is about.
 ///
 /// # Errors
-/// [`Refusal::Policy`], [`Refusal::Classic`].
+/// [`Refusal::Denied`], [`Refusal::Policy`].
 pub fn decide_classic(
     snapshot: &Snapshot,
     resource: Option<Resource<'_>>,
     denied: Option<&DenyRule>,
 ) -> Result<Permit, Refusal> {
     let mut shadow = Vec::new();
-    if let Some(rule) = denied {
-        let name = format!("deny rule {}", rule.name);
-        match rule.mode {
-            Mode::Enforce => return Err(Refusal::Policy(name)),
-            Mode::Shadow => shadow.push(name),
-        }
-    }
+    check_denied(denied, &mut shadow)?;
     if let Some(enterprise) =
         snapshot.enterprise.as_ref().filter(|enterprise| enterprise.classic == Some(Access::Deny))
     {
-        return Err(Refusal::Classic(enterprise.name.clone()));
+        return Err(Refusal::Policy(enterprise.forbids(PolicyRule::Classic)));
     }
     let blocks = |organization: &&Organization| organization.classic == Access::Deny;
     let blocking = match resource.and_then(|resource| resource.owner()) {
@@ -139,12 +128,24 @@ pub fn decide_classic(
             .filter(blocks)
             .min_by_key(|blocking| (blocking.mode == Mode::Shadow, &blocking.name)),
     };
-    match blocking.map(|organization| (organization.mode, &organization.name)) {
+    match blocking.map(|organization| (organization.mode, organization.forbids(PolicyRule::Classic))) {
         None => {}
-        Some((Mode::Enforce, name)) => return Err(Refusal::Classic(name.clone())),
-        Some((Mode::Shadow, name)) => shadow.push(format!("organization {name}: access of classic tokens")),
+        Some((Mode::Enforce, forbidden)) => return Err(Refusal::Policy(forbidden)),
+        Some((Mode::Shadow, forbidden)) => shadow.push(forbidden.to_string()),
     }
     Ok(Permit { shadow })
+}
+
+/// Whether a deny rule closes the route; one on trial is added to `shadow`.
+fn check_denied(denied: Option<&DenyRule>, shadow: &mut Vec<String>) -> Result<(), Refusal> {
+    let Some(rule) = denied else {
+        return Ok(());
+    };
+    match rule.mode {
+        Mode::Enforce => return Err(Refusal::Denied(rule.name.clone())),
+        Mode::Shadow => shadow.push(format!("deny rule {}", rule.name)),
+    }
+    Ok(())
 }
 
 /// Step 8. A resource that belongs to nobody has no part; one that needs a repository's permission on an owner as a
@@ -239,23 +240,24 @@ impl Held<'_> {
         enterprise: &Enterprise,
         action: &Action<'_>,
         now: UnixTime,
-    ) -> Option<&'static str> {
+    ) -> Option<PolicyRule> {
         if enterprise.access == Some(Access::Deny) {
-            return Some("access of fine-grained tokens");
+            return Some(PolicyRule::Access);
         }
         let exempt = enterprise.exempt_administrators && enterprise.is_administrator(self.grant.user());
-        if !exempt && self.lives_longer_than(enterprise.max_lifetime, now) {
-            return Some("maximum lifetime");
+        if !exempt && let Some(rule) = self.lives_longer_than(enterprise.max_lifetime, now) {
+            return Some(rule);
         }
         let allowed = |need: Need| self.holds(need) && is_below(&enterprise.ceiling, need);
-        (!action.requirement.satisfied_by(allowed)).then_some("ceiling")
+        (!action.requirement.satisfied_by(allowed)).then_some(PolicyRule::Ceiling)
     }
 
     /// Whether the token's whole lifetime is longer than `most` seconds.
-    fn lives_longer_than(&self, most: Option<i64>, now: UnixTime) -> bool {
+    fn lives_longer_than(&self, most: Option<i64>, now: UnixTime) -> Option<PolicyRule> {
         // A token that is said to be made later than now would look younger than it is.
         let born = self.grant.created_at().unwrap_or(now).min(now);
-        most.is_some_and(|most| self.grant.expires_at().0.saturating_sub(born.0) > most)
+        let lifetime = self.grant.expires_at().0.saturating_sub(born.0);
+        most.filter(|most| lifetime > *most).map(PolicyRule::MaxLifetime)
     }
 
     /// Step 10: the rule of `organization` that forbids the action.
@@ -264,27 +266,27 @@ impl Held<'_> {
         organization: &Organization,
         action: &Action<'_>,
         now: UnixTime,
-    ) -> Option<&'static str> {
+    ) -> Option<PolicyRule> {
         if organization.access == Access::Deny {
-            return Some("access of fine-grained tokens");
+            return Some(PolicyRule::Access);
         }
-        if self.lives_longer_than(organization.max_lifetime, now) {
-            return Some("maximum lifetime");
+        if let Some(rule) = self.lives_longer_than(organization.max_lifetime, now) {
+            return Some(rule);
         }
         let below_ceiling = |need: Need| is_below(&organization.ceiling, need);
         if !action.requirement.satisfied_by(|need| self.holds(need) && below_ceiling(need)) {
-            return Some("ceiling");
+            return Some(PolicyRule::Ceiling);
         }
         let role = organization.role(self.grant.user());
         if role.is_none() {
-            return Some("membership");
+            return Some(PolicyRule::Membership);
         }
         let within_role = |need: Need| role >= Some(self.role_for(need));
         if !action
             .requirement
             .satisfied_by(|need| self.holds(need) && below_ceiling(need) && within_role(need))
         {
-            return Some("the user's own role");
+            return Some(PolicyRule::Role);
         }
         None
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::domain::membership::Memberships;
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::refusal::Refusal;
+use crate::domain::rule::{Authority, Forbidden, PolicyRule};
 use crate::domain::token::{TokenDigest, TokenFormat};
 use crate::policy::bundles::Bundles;
 use crate::policy::grants::Grant;
@@ -101,6 +102,11 @@ impl Enterprise {
     pub fn is_administrator(&self, user: &str) -> bool {
         self.administrators.iter().any(|administrator| administrator.eq_ignore_ascii_case(user))
     }
+
+    /// That `rule` of its own forbids a request.
+    pub fn forbids(&self, rule: PolicyRule) -> Forbidden {
+        Forbidden { authority: Authority::Enterprise, name: self.name.clone(), rule }
+    }
 }
 
 /// Whether a token needs the approval of its resource owner.
@@ -131,6 +137,11 @@ pub enum Access {
 }
 
 impl Organization {
+    /// That `rule` of its own forbids a request.
+    pub fn forbids(&self, rule: PolicyRule) -> Forbidden {
+        Forbidden { authority: Authority::Organization, name: self.name.clone(), rule }
+    }
+
     /// Whether `user` is one of its owners.
     pub fn is_owner(&self, user: &str) -> bool {
         self.owners.iter().any(|owner| owner.eq_ignore_ascii_case(user))

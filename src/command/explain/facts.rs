@@ -256,8 +256,10 @@ impl<'a> Facts<'a> {
     }
 
     fn policy(&self) -> Option<String> {
-        if let Err(Refusal::Policy(rule)) = self.outcome {
-            return Some(rule.clone());
+        match self.outcome {
+            Err(Refusal::Policy(forbidden)) => return Some(forbidden.to_string()),
+            Err(Refusal::Denied(rule)) => return Some(format!("deny rule {rule}")),
+            _ => {}
         }
         let Some(owner) = self.action?.resource.owner() else {
             return Some("no organization is concerned".to_owned());
@@ -312,7 +314,7 @@ impl<'a> Facts<'a> {
                     hints.push(format!("the catalogs have this path for {}", known.join(", ")));
                 }
             }
-            Err(Refusal::Policy(_)) => {
+            Err(Refusal::Policy(_) | Refusal::Denied(_)) => {
                 hints.push("no permission helps; the rule stands in the policy files".to_owned());
             }
             Err(Refusal::Network) if !self.inquiry.peer_given => {

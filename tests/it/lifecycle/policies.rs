@@ -87,14 +87,14 @@ fn a_policy_is_judged_at_each_use_too() {
     let (_, token) = alice.create(&wish("read", 90));
     assert_eq!(gateway.ask(&token, "GET", READ), 200);
     for (enterprise, rule) in [
-        ("fine_grained_tokens: { max_lifetime: 30d }", "enterprise umbrella: maximum lifetime"),
-        ("fine_grained_tokens: { access: deny }", "enterprise umbrella: access of fine-grained tokens"),
-        ("ceiling: { contents: none }", "enterprise umbrella: ceiling"),
+        ("fine_grained_tokens: { max_lifetime: 30d }", "enterprise umbrella: maximum lifetime of 30 days; "),
+        ("fine_grained_tokens: { access: deny }", "enterprise umbrella: access of fine-grained tokens; "),
+        ("ceiling: { contents: none }", "enterprise umbrella: ceiling; "),
     ] {
         gateway.gateway.edit("enterprise.yaml", &format!("enterprise: umbrella\n{enterprise}\n"));
         let refused = gateway.answer(&token, "GET", READ);
         assert_eq!((refused.status, refused.body["reason"].as_str()), (403, Some("policy_forbids")));
-        assert!(refused.body["detail"].as_str().unwrap().ends_with(rule), "{refused:?}");
+        assert!(refused.body["detail"].as_str().unwrap().contains(rule), "{refused:?}");
     }
     let exempt =
         "administrators: [alice]\nfine_grained_tokens: { max_lifetime: 30d, exempt_administrators: true }";
