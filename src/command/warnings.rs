@@ -72,6 +72,30 @@ pub fn of_policy(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
+/// What groups of providers name and nothing comes of.
+pub fn of_groups(config: &Config, snapshot: &Snapshot) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for provider in config.api.iter().flat_map(|api| &api.oidc) {
+        let name = &provider.name;
+        for organization in provider.owners.keys().chain(provider.members.keys()) {
+            if snapshot.organization(organization).is_none() {
+                warnings.push(format!(
+                    "groups of `{name}` are for `{organization}`, which has no policy file: nothing comes of them"
+                ));
+            }
+        }
+        let open = |organization: &&String| {
+            snapshot.organization(organization).is_some_and(|organization| organization.members.is_none())
+        };
+        warnings.extend(provider.members.keys().filter(open).map(|organization| {
+            format!("`{name}` has members of `{organization}`, where everybody may do everything: its policy file says no `members` (`members: {{}}` leaves them to groups)")
+        }));
+    }
+    warnings.sort();
+    warnings.dedup();
+    warnings
+}
+
 /// The files that hold the gateway's own credentials, at its upstreams and at those who sign people in, and the
 /// secrets that it signs with.
 pub fn credential_files(config: &Config) -> impl Iterator<Item = &Path> {
@@ -114,6 +138,29 @@ fn clear_host(upstream: &Upstream) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_for_nothing_are_told() {
+        let site = tempfile::tempdir().unwrap();
+        let organizations = site.path().join("policies/organizations");
+        std::fs::create_dir_all(&organizations).unwrap();
+        for (name, members) in [("acme", ""), ("umbrella", "members: {}\n")] {
+            let text = format!("organization: {name}\nowners: [alice]\n{members}");
+            std::fs::write(organizations.join(format!("{name}.yaml")), text).unwrap();
+        }
+        std::fs::write(site.path().join("b"), "x").unwrap();
+        let file = site.path().join("portcullis.yaml");
+        let text = "listeners: [{ bind: 127.0.0.1:0 }]\npolicies: policies\nstore: sqlite:a.db\n\
+             upstreams: [{ name: a, hosts: [a], url: 'http://a', catalogs: [git], identity: { trusted_header: X-User } }]\n\
+             api: { url: 'https://t', oidc: [{ name: sso, issuer: 'https://sso', client_id: a, client_secret_file: b, \
+             owners: { gone: [x], acme: [x] }, members: { gone: { x: read }, Acme: { x: read }, umbrella: { x: read } } }] }\n";
+        let config = crate::config::parse(&file, text).unwrap();
+        let snapshot = crate::app::start::inputs(&config, &file).compile(1).unwrap();
+        let warnings = of_groups(&config, &snapshot);
+        let [acme, gone] = warnings.as_slice() else { panic!("{warnings:?}") };
+        assert!(acme.starts_with("`sso` has members of `Acme`, where everybody may do everything"), "{acme}");
+        assert!(gone.starts_with("groups of `sso` are for `gone`, which has no policy file"), "{gone}");
+    }
 
     #[test]
     fn a_webhook_in_the_clear_and_a_secret_that_everybody_reads_are_told() {

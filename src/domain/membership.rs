@@ -25,11 +25,17 @@ impl Role {
         if word == "owner" { Some(Self::Owner) } else { Level::parse(word).map(Self::Member) }
     }
 
-    fn rank(self) -> Option<Level> {
+    /// The most that someone with this role may do through a token; an owner may do everything.
+    pub fn level(self) -> Level {
         match self {
-            Self::Owner => None,
-            Self::Member(level) => Some(level),
+            Self::Owner => Level::Admin,
+            Self::Member(level) => level,
         }
+    }
+
+    /// Whether it is more than `other`.
+    fn exceeds(self, other: Self) -> bool {
+        other != Self::Owner && (self == Self::Owner || self.level() > other.level())
     }
 }
 
@@ -42,12 +48,8 @@ impl Memberships {
     pub fn add(&mut self, organization: &str, role: Role) {
         let key = organization.to_ascii_lowercase();
         match self.0.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, known)) => {
-                let is_higher = known.rank().is_some_and(|known| role.rank().is_none_or(|new| new > known));
-                if is_higher {
-                    *known = role;
-                }
-            }
+            Some((_, known)) if role.exceeds(*known) => *known = role,
+            Some(_) => {}
             None => self.0.push((key, role)),
         }
         self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -55,7 +57,17 @@ impl Memberships {
 
     /// Whether they own `organization`.
     pub fn owns(&self, organization: &str) -> bool {
-        self.iter().any(|(name, role)| role == Role::Owner && name.eq_ignore_ascii_case(organization))
+        self.at(organization) == Some(Role::Owner)
+    }
+
+    /// What they are at `organization`.
+    pub fn at(&self, organization: &str) -> Option<Role> {
+        self.iter().find(|(name, _)| name.eq_ignore_ascii_case(organization)).map(|(_, role)| role)
+    }
+
+    /// Whether they are nothing anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Organizations in lower case, with the role; by name.

@@ -46,9 +46,10 @@ impl Forbidden {
     /// A host's own sentence about it: `{owner}`, `{authority}` and `{lifetime}` are filled in.
     pub fn fill(&self, sentence: &str) -> String {
         let filled = sentence.replace("{owner}", &self.name).replace("{authority}", self.authority.as_str());
-        match self.rule {
-            PolicyRule::MaxLifetime(most) => filled.replace("{lifetime}", &in_days(most)),
-            _ => filled,
+        if let PolicyRule::MaxLifetime(most) = self.rule {
+            filled.replace("{lifetime}", &in_days(most))
+        } else {
+            filled
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::policy::grants::packed::Packer;
 use crate::policy::grants::table::TokenTable;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::stored;
-use crate::store::{Change, Reads, Store};
+use crate::store::{Change, Person, Reads, Store};
 
 /// How many tokens are told of at a time while an index is built.
 const TOLD: usize = 250_000;
@@ -40,12 +40,17 @@ pub(super) fn index(store: &Store, vocabulary: &Vocabulary) -> Result<TokenIndex
     let table = TokenTable::build(vec![Arc::new(stored::finish(&mut packer))], || {});
     let table = table.map_err(|twice| fault(format!("holds {} secrets twice", twice.duplicates.len())))?;
     let index = TokenIndex::new(table);
-    let find = |reads: Reads<'_>| reads.suspended();
-    let suspended = store.read_now(find).map_err(|error| fault(error.to_string()))?;
-    for login in suspended {
-        index.set_suspended(login, true);
+    let find = |reads: Reads<'_>| reads.people();
+    for person in store.read_now(find).map_err(|error| fault(error.to_string()))? {
+        know(&index, person);
     }
     Ok(index)
+}
+
+/// Has `index` know of `person` what their tokens are judged by.
+fn know(index: &TokenIndex, person: Person) {
+    index.set_suspended(person.login.clone(), person.suspended);
+    index.set_memberships(person.login, person.memberships);
 }
 
 impl LivePolicy {
@@ -87,7 +92,7 @@ impl LivePolicy {
         for change in changes {
             match change {
                 Change::Gone(digest) => snapshot.stored.put(digest, None),
-                Change::User { login, suspended } => snapshot.stored.set_suspended(login, suspended),
+                Change::User(person) => know(&snapshot.stored, person),
                 Change::Everything => {
                     tracing::warn!("the store is an older copy of itself; its tokens are read anew");
                     match index(store, &snapshot.vocabulary) {

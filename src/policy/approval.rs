@@ -149,7 +149,7 @@ pub fn examine(snapshot: &Snapshot, wish: &Wish<'_>) -> Result<Ruling, Vec<Objec
     lifetime(snapshot, wish, &mut objections);
     let organization = snapshot.organization(owner);
     if let Some(organization) = enforced(snapshot, owner) {
-        objections.extend(admission(organization, wish.user));
+        objections.extend(admission(organization, wish));
     }
     if snapshot.enterprise.as_ref().is_some_and(|enterprise| enterprise.access == Some(Access::Deny)) {
         objections.push(Objection::Access(owner.clone()));
@@ -247,11 +247,12 @@ fn lifetime(snapshot: &Snapshot, wish: &Wish<'_>, objections: &mut Vec<Objection
     }
 }
 
-fn admission(organization: &Organization, user: &str) -> Option<Objection> {
+fn admission(organization: &Organization, wish: &Wish<'_>) -> Option<Objection> {
     if organization.access == Access::Deny {
         return Some(Objection::Access(organization.name.clone()));
     }
-    organization.role(user).is_none().then(|| Objection::Membership(organization.name.clone()))
+    let role = organization.role(wish.user, || wish.memberships.at(&organization.name));
+    role.is_none().then(|| Objection::Membership(organization.name.clone()))
 }
 
 fn ruling(organization: Option<&Organization>, wish: &Wish<'_>) -> Ruling {

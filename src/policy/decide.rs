@@ -277,7 +277,7 @@ impl Held<'_> {
         if !action.requirement.satisfied_by(|need| self.holds(need) && below_ceiling(need)) {
             return Some(PolicyRule::Ceiling);
         }
-        let role = organization.role(self.grant.user());
+        let role = self.snapshot.role(organization, self.grant.user());
         if role.is_none() {
             return Some(PolicyRule::Membership);
         }

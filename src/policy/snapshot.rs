@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::membership::Memberships;
+use crate::domain::membership::{Memberships, Role};
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::refusal::Refusal;
 use crate::domain::rule::{Authority, Forbidden, PolicyRule};
@@ -153,15 +153,17 @@ impl Organization {
     }
 
     /// The role of `user`: owners have every role. `None` where roles are declared and the user has none;
-    /// `Some(Admin)` where roles are not declared.
-    pub fn role(&self, user: &str) -> Option<Level> {
+    /// `Some(Admin)` where roles are not declared. `by_word` gives what they are by the word of whoever signed them in; it is
+    /// asked only where their own file does not say all already.
+    pub fn role(&self, user: &str, by_word: impl FnOnce() -> Option<Role>) -> Option<Level> {
         let Some(members) = &self.members else {
             return Some(Level::Admin);
         };
         if self.is_owner(user) {
             return Some(Level::Admin);
         }
-        members.get(&*lower_case(user)).copied()
+        let declared = members.get(&*lower_case(user)).copied();
+        if declared == Some(Level::Admin) { declared } else { declared.max(by_word().map(Role::level)) }
     }
 }
 
@@ -172,6 +174,11 @@ impl Snapshot {
             return None;
         }
         self.organizations.get(&*lower_case(name))
+    }
+
+    /// The role of `user` at `organization`, whoever says so: its file, or who signed them in.
+    pub fn role(&self, organization: &Organization, user: &str) -> Option<Level> {
+        organization.role(user, || self.stored.role(user, &organization.name))
     }
 
     /// The token with this digest. The answer may borrow from `kept`, which must be new.

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use crate::clock;
 use crate::domain::grant::UnixTime;
 use crate::domain::lifecycle::StoredToken;
+use crate::domain::membership::Memberships;
 use crate::domain::token::TokenDigest;
 use crate::store::Reads;
 use crate::store::error::StoreError;
@@ -20,15 +21,21 @@ pub enum Change {
     Token(Box<StoredToken>),
     /// A secret that is good for nothing any more.
     Gone(TokenDigest),
-    /// A user was suspended, or is not any more.
-    User {
-        /// Their login, in lower case.
-        login: String,
-        /// Whether they are suspended.
-        suspended: bool,
-    },
+    /// A user was suspended, or is not any more, or is something else at organizations.
+    User(Person),
     /// The store is another one than before: an older copy was put in its place. All of it is to be read anew.
     Everything,
+}
+
+/// What is known of a user wherever their tokens are judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Their login, in lower case.
+    pub login: String,
+    /// Whether they are suspended.
+    pub suspended: bool,
+    /// What they are at organizations, by the word of whoever signed them in.
+    pub memberships: Memberships,
 }
 
 /// How the store is.

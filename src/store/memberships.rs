@@ -1,9 +1,10 @@
 //! Who signed a user in, and what they made of them at organizations.
 
-use rusqlite::{OptionalExtension, Result, params};
+use rusqlite::{OptionalExtension, Params, Result, Statement, params, params_from_iter};
 
 use crate::domain::membership::{Memberships, Role};
 use crate::store::error::StoreError;
+use crate::store::follow::Person;
 use crate::store::{Changes, Reads};
 
 impl Reads<'_> {
@@ -13,19 +14,25 @@ impl Reads<'_> {
     /// The database's.
     pub fn memberships(self, login: &str) -> Result<Memberships, StoreError> {
         let sql = "SELECT org_key, role FROM memberships WHERE user_id = (SELECT id FROM users WHERE login_key = ?1)";
-        let mut statement = self.0.prepare_cached(sql)?;
-        let rows = statement.query_map([login.to_ascii_lowercase()], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        })?;
-        let mut memberships = Memberships::default();
-        for row in rows {
-            let (organization, word) = row?;
-            // A word of a newer version gives nothing here.
-            if let Some(role) = Role::parse(&word) {
-                memberships.add(&organization, role);
-            }
+        let mut roles = self.0.prepare_cached(sql)?;
+        Ok(collect(&mut roles, [login.to_ascii_lowercase()])?)
+    }
+
+    /// Everyone of whom there is more to know than their login, and who has changed above `seen`; the others too, where they
+    /// have.
+    pub(super) fn people_since(self, seen: Option<i64>) -> Result<Vec<Person>> {
+        let everyone = "SELECT id, login_key, suspended_at IS NOT NULL FROM users \
+            WHERE suspended_at IS NOT NULL OR id IN (SELECT user_id FROM memberships)";
+        let changed = "SELECT id, login_key, suspended_at IS NOT NULL FROM users WHERE change > ?1";
+        let mut users = self.0.prepare_cached(if seen.is_some() { changed } else { everyone })?;
+        let mut roles = self.0.prepare_cached("SELECT org_key, role FROM memberships WHERE user_id = ?1")?;
+        let mut rows = users.query(params_from_iter(seen))?;
+        let mut people = Vec::new();
+        while let Some(row) = rows.next()? {
+            let memberships = collect(&mut roles, [row.get::<_, i64>(0)?])?;
+            people.push(Person { login: row.get(1)?, suspended: row.get(2)?, memberships });
         }
-        Ok(memberships)
+        Ok(people)
     }
 
     /// The login of the user whom `provider` calls `subject`.
@@ -45,6 +52,20 @@ impl Reads<'_> {
         let sql = "SELECT provider IS NOT NULL FROM users WHERE id = ?1";
         Ok(self.0.prepare_cached(sql)?.query_row([user_id], |row| row.get(0)).optional()?.unwrap_or(false))
     }
+}
+
+/// The memberships that `statement` gives: organization and role.
+fn collect(statement: &mut Statement<'_>, of: impl Params) -> Result<Memberships> {
+    let mut rows = statement.query(of)?;
+    let mut memberships = Memberships::default();
+    while let Some(row) = rows.next()? {
+        let (organization, word): (String, String) = (row.get(0)?, row.get(1)?);
+        // A word of a newer version gives nothing here.
+        if let Some(role) = Role::parse(&word) {
+            memberships.add(&organization, role);
+        }
+    }
+    Ok(memberships)
 }
 
 impl Changes<'_> {
@@ -70,6 +91,9 @@ impl Changes<'_> {
         for (organization, role) in memberships.iter() {
             statement.execute(params![organization, user_id, role.as_str()])?;
         }
+        self.0
+            .prepare_cached("UPDATE users SET change = ?2 WHERE id = ?1")?
+            .execute(params![user_id, self.next_change()?])?;
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ use crate::clock;
 use crate::domain::lifecycle::StoredToken;
 use crate::store::error::StoreError;
 use crate::store::follow::Following;
-pub use crate::store::follow::{Change, Health};
+pub use crate::store::follow::{Change, Health, Person};
 
 /// How often the store looks whether another process has changed the file.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);

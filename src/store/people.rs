@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Result, Row, params};
 use crate::domain::grant::UnixTime;
 use crate::domain::token::TokenDigest;
 use crate::store::error::StoreError;
+use crate::store::follow::Person;
 use crate::store::rows::UserRow;
 use crate::store::{Changes, Reads};
 
@@ -60,15 +61,12 @@ impl Reads<'_> {
         Ok(rows.collect::<Result<_>>()?)
     }
 
-    /// The logins of users who are suspended, in lower case.
+    /// Everyone whose tokens are judged by more than what they were granted.
     ///
     /// # Errors
     /// The database's.
-    pub fn suspended(self) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT login_key FROM users WHERE suspended_at IS NOT NULL";
-        let mut statement = self.0.prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_>>()?)
+    pub fn people(self) -> Result<Vec<Person>, StoreError> {
+        Ok(self.people_since(None)?)
     }
 
     /// Whose session has this digest, where it has not ended at `now`.

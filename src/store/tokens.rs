@@ -373,12 +373,7 @@ impl Reads<'_> {
             token.awaited = awaited.query_map([id], |row| part(row, 1))?.collect::<Result<_>>()?;
             changes.push(Change::Token(Box::new(token)));
         }
-        let users = "SELECT login_key, suspended_at IS NOT NULL FROM users WHERE change > ?1";
-        let mut users = self.0.prepare_cached(users)?;
-        for user in users.query_map([seen], |row| Ok((row.get(0)?, row.get(1)?)))? {
-            let (login, suspended) = user?;
-            changes.push(Change::User { login, suspended });
-        }
+        changes.extend(self.people_since(Some(seen))?.into_iter().map(Change::User));
         let mut retired = self.0.prepare_cached("SELECT digest FROM retired WHERE change > ?1")?;
         for digest in retired.query_map([seen], |row| row.get(0))? {
             changes.push(Change::Gone(digest?));

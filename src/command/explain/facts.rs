@@ -268,7 +268,7 @@ impl<'a> Facts<'a> {
             return Some(format!("there are no rules for `{owner}`"));
         };
         let user = self.grant()?.user();
-        let role = match (&organization.members, organization.role(user)) {
+        let role = match (&organization.members, self.snapshot().role(organization, user)) {
             (None, _) => "roles are not declared".to_owned(),
             (Some(_), Some(role)) => format!("{user} has role `{role}`"),
             (Some(_), None) => format!("{user} has no role"),

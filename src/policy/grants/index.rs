@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use dashmap::DashMap;
 
 use crate::domain::grant::UnixTime;
+use crate::domain::membership::{Memberships, Role};
 use crate::domain::token::TokenDigest;
 use crate::policy::grants::Grant;
 use crate::policy::grants::packed::TokenFile;
@@ -32,6 +33,8 @@ pub struct TokenIndex {
     suspended: DashMap<String, ()>,
     /// How many they are: mostly none, and then nobody is looked for.
     suspensions: AtomicUsize,
+    /// What users, in lower case, are at organizations by the word of whoever signed them in.
+    memberships: DashMap<String, Memberships>,
 }
 
 /// What the index says of a digest.
@@ -89,6 +92,20 @@ impl TokenIndex {
     pub fn is_suspended(&self, login: &str) -> bool {
         self.suspensions.load(Ordering::Acquire) > 0
             && self.suspended.contains_key(&login.to_ascii_lowercase())
+    }
+
+    /// Says what a user, in lower case, is at organizations by the word of whoever signed them in.
+    pub fn set_memberships(&self, login: String, memberships: Memberships) {
+        if memberships.is_empty() {
+            self.memberships.remove(&login);
+        } else {
+            self.memberships.insert(login, memberships);
+        }
+    }
+
+    /// What a user is at `organization` by the word of whoever signed them in.
+    pub fn role(&self, login: &str, organization: &str) -> Option<Role> {
+        self.memberships.get(&login.to_ascii_lowercase())?.at(organization)
     }
 
     /// Whether what is here is too old to go by.

@@ -227,8 +227,9 @@ fn check_fact(name: &str, answer: &Answer, fact: &Value) {
 /// GitHub's sentence with what `said` has in the places of its names and numbers, and without the page where GitHub's users
 /// edit their tokens.
 fn fill(theirs: &str, said: &str) -> String {
-    let theirs =
-        theirs.split_once(" at the following URL").map_or(theirs.to_owned(), |(own, _)| format!("{own}."));
+    let theirs = theirs
+        .split_once(" at the following URL")
+        .map_or_else(|| theirs.to_owned(), |(own, _)| format!("{own}."));
     let is_plain = |word: &&str| !matches!(word.trim_matches(['`', '\'']), "ORG" | "ENTERPRISE" | "N");
     let words = theirs.split(' ').zip(said.split(' ').chain(std::iter::repeat("")));
     let filled: Vec<_> = words.map(|(word, said)| if is_plain(&word) { word } else { said }).collect();
@@ -276,7 +277,7 @@ fn bodies_that_are_not_as_expected_are_400() {
     let alice = gateway.person("alice");
     for text in NO_JSON {
         let answer = alice.send("POST", "/user/personal-access-tokens", text);
-        check(text, &answer, 400, &"Problems parsing JSON");
+        check(text, &answer, 400, "Problems parsing JSON");
     }
 }
 
@@ -367,7 +368,7 @@ fn what_cannot_be_had_is_422_with_every_reason() {
         };
         let answer = caller.send(method, target, &body);
         let name = format!("{method} {target} {body}");
-        check(&name, &answer, 422, &"Validation Failed");
+        check(&name, &answer, 422, "Validation Failed");
         let errors = answer.body["errors"].as_array().unwrap();
         let told: Vec<_> = errors
             .iter()

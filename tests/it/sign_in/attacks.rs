@@ -10,24 +10,30 @@ use crate::support::secure::Authority;
 
 const CALLBACK: &str = "http://portcullis.test/login/sso/callback";
 
-struct Stage {
-    gateway: ApiGateway,
+/// A gateway, and a provider that says what it is told to.
+pub(super) struct Stage {
+    pub(super) gateway: ApiGateway,
     fake: Fake,
     signer: Signer,
 }
 
 impl Stage {
     fn new() -> Self {
+        Self::with_groups("owners: { umbrella: [umbrella-owners] }")
+    }
+
+    /// Its provider's groups mean this.
+    pub(super) fn with_groups(groups: &str) -> Self {
         let signer = Signer::new("one");
         let fake = Fake::start(&signer);
-        Self { gateway: gateway(&api_of(&fake)), fake, signer }
+        Self { gateway: gateway(&api_of(&fake, groups)), fake, signer }
     }
 
     /// Its provider has a certificate of `authority`, the gateway trusts `trusted`.
     fn secure(authority: &Authority, trusted: &Authority) -> Self {
         let signer = Signer::new("one");
         let fake = Fake::secure(&signer, &authority.issue(&["127.0.0.1"]));
-        let api = format!("{}, ca: ca.pem }}]", api_of(&fake).strip_suffix(" }]").unwrap());
+        let api = api_of(&fake, "ca: ca.pem");
         Self { gateway: gateway_trusting(&api, Some(trusted)), fake, signer }
     }
 
@@ -39,14 +45,15 @@ impl Stage {
         browser.get(&format!("{CALLBACK}?code=abc&state={}", field(&asked, "state")))
     }
 
-    fn with(&self, changes: &Value) -> Answer {
+    /// A login whose token has these claims beside what is right.
+    pub(super) fn with(&self, changes: &Value) -> Answer {
         self.login(|nonce| self.signer.sign(&self.fake.claims(nonce, changes)))
     }
 }
 
-fn api_of(fake: &Fake) -> String {
+fn api_of(fake: &Fake, more: &str) -> String {
     format!(
-        "oidc: [{{ name: sso, issuer: '{}', client_id: portcullis, client_secret_file: secret, owners: {{ umbrella: [umbrella-owners] }} }}]",
+        "oidc: [{{ name: sso, issuer: '{}', client_id: portcullis, client_secret_file: secret, {more} }}]",
         fake.issuer
     )
 }

@@ -5,6 +5,7 @@ mod browser;
 mod fake;
 mod header;
 mod provider;
+mod roles;
 
 use std::io::Write;
 use std::net::TcpStream;
