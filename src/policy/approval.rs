@@ -7,12 +7,13 @@ use thiserror::Error;
 
 use crate::domain::grant::UnixTime;
 use crate::domain::lifecycle::Part;
+use crate::domain::lifecycle::rules::{Access, ApprovalRule};
 use crate::domain::lifecycle::terms::{Reach, Terms};
 use crate::domain::membership::Memberships;
 use crate::domain::permission::{Level, Scope};
 use crate::domain::resource::{owner_name, repository_name};
 use crate::domain::rule::in_days;
-use crate::policy::snapshot::{Access, ApprovalRule, Mode, Organization, Snapshot};
+use crate::policy::snapshot::{Mode, Organization, Snapshot};
 use crate::policy::tokens::permission::{PermissionFault, permission_level};
 
 /// The longest lifetime where no policy says another one, seconds: 366 days, as at GitHub.

@@ -1,6 +1,5 @@
 //! All policy files to one snapshot, or to all their faults.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use crate::catalog::compile::Catalog;
 use crate::catalog::document::ResourceParameters;
 use crate::catalog::template::Template;
 use crate::domain::fault::{Fault, Place};
+use crate::domain::lifecycle::rules::KeptRules;
 use crate::domain::permission::{Permission, Vocabulary};
 use crate::domain::token::TokenFormat;
 use crate::policy::bundles::{self, Bundles};
@@ -16,7 +16,8 @@ use crate::policy::document::{DenyDocument, DenyRuleDocument};
 use crate::policy::grants::packed::{Packer, TokenFile};
 use crate::policy::grants::table::{Duplicate, TokenTable, Twice};
 use crate::policy::organizations::OrganizationCompiler;
-use crate::policy::snapshot::{Enterprise, Organization, Snapshot};
+use crate::policy::rules::Declared;
+use crate::policy::snapshot::Snapshot;
 use crate::policy::tokens::{TokenCompiler, TokenForm};
 use crate::policy::upstream::{DenyRule, UpstreamPolicy, UpstreamSpec};
 use crate::yaml::{self, Spanned};
@@ -87,8 +88,7 @@ impl Kind {
 pub struct Frame {
     vocabulary: Vocabulary,
     upstreams: Vec<UpstreamPolicy>,
-    enterprise: Option<Enterprise>,
-    organizations: HashMap<String, Organization>,
+    declared: Declared,
     bundles: Bundles,
     faults: Vec<Fault>,
 }
@@ -107,10 +107,10 @@ impl Frame {
         let vocabulary = vocabulary(&catalogs, upstreams, &mut faults);
         let mut compiler = Compiler { sources, vocabulary, faults };
         let upstreams = compiler.upstreams(upstreams, &catalogs);
-        let (enterprise, organizations) = compiler.rules().compile(sources);
+        let declared = compiler.rules().compile(sources);
         let Compiler { vocabulary, mut faults, .. } = compiler;
         let bundles = bundles::compile(sources, &vocabulary, &mut faults);
-        Self { vocabulary, upstreams, enterprise, organizations, bundles, faults }
+        Self { vocabulary, upstreams, declared, bundles, faults }
     }
 
     /// The permissions that tokens may hold.
@@ -135,14 +135,18 @@ impl Frame {
         text: impl Fn(&Path) -> Option<String>,
         pause: impl FnMut(),
     ) -> Result<Snapshot, Vec<Fault>> {
-        let Self { vocabulary, upstreams, enterprise, organizations, bundles, mut faults } = self;
+        let Self { vocabulary, upstreams, declared, bundles, mut faults } = self;
         match TokenTable::build(files, pause) {
             Ok(tokens) if faults.is_empty() => {
                 let format = format.clone();
+                let kept = Arc::<KeptRules>::default();
+                let (enterprise, organizations) = declared.in_force(&kept, &vocabulary);
                 Ok(Snapshot {
                     generation,
                     vocabulary,
                     upstreams,
+                    declared: Arc::new(declared),
+                    kept,
                     enterprise,
                     organizations,
                     bundles,

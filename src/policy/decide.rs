@@ -6,12 +6,13 @@ use std::net::IpAddr;
 
 use crate::domain::action::Action;
 use crate::domain::grant::{GrantState, UnixTime};
+use crate::domain::lifecycle::rules::Access;
 use crate::domain::permission::{Level, Need, PermissionSet, Requirement, Scope, describe};
 use crate::domain::refusal::{Missing, Refusal};
 use crate::domain::resource::Resource;
 use crate::domain::rule::PolicyRule;
 use crate::policy::grants::{Grant, GrantPart};
-use crate::policy::snapshot::{Access, Ceiling, Enterprise, Mode, Organization, Snapshot};
+use crate::policy::snapshot::{Ceiling, Enterprise, Mode, Organization, Snapshot};
 use crate::policy::upstream::DenyRule;
 
 /// Proof that one request was judged and may pass. Cannot be copied, cannot be made elsewhere:

@@ -24,6 +24,8 @@ pub struct OrganizationDocument {
     pub ceiling: Option<Entries<String>>,
     /// `enforce` (default) or `shadow`: judged and recorded, not acted on.
     pub mode: Option<Spanned<String>>,
+    /// `file` (default) or `store`: who keeps the rules about tokens from their first change there.
+    pub managed: Option<Spanned<String>>,
 }
 
 /// What holds for fine-grained tokens at an organization.
@@ -82,6 +84,8 @@ pub struct EnterpriseDocument {
     pub classic_tokens: Option<ClassicDocument>,
     /// The most that any token may hold anywhere.
     pub ceiling: Option<Entries<String>>,
+    /// `file` (default) or `store`: who keeps the rules about tokens from their first change there.
+    pub managed: Option<Spanned<String>>,
 }
 
 /// What an enterprise settles. What is absent is left to organizations.

@@ -1,20 +1,18 @@
-//! `organizations/*.yaml` and `enterprise.yaml`: their documents to the rules that hold at resource owners.
-//!
-//! What the enterprise settles is settled here: an organization's rules are those that are in force, whoever made them.
+//! `organizations/*.yaml` and `enterprise.yaml`: their documents to the rules that they declare.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::fault::Fault;
-use crate::domain::permission::{Level, PermissionId, Vocabulary};
+use crate::domain::lifecycle::rules::{Access, ApprovalRule, AutomaticApproval, Keeper, TokenRules};
+use crate::domain::permission::{Level, Vocabulary};
 use crate::domain::resource::owner_name;
 use crate::policy::compile::{Kind, Source};
 use crate::policy::document::{
     AutomaticDocument, EnterpriseDocument, OrganizationDocument, TokenPolicyDocument,
 };
-use crate::policy::snapshot::{
-    Access, ApprovalRule, AutomaticApproval, Ceiling, Enterprise, Mode, Organization,
-};
-use crate::policy::tokens::permission::{PermissionFault, permission_level};
+use crate::policy::rules::{Declared, DeclaredEnterprise, DeclaredOrganization, ceiling_level};
+use crate::policy::snapshot::Mode;
+use crate::policy::tokens::permission::PermissionFault;
 use crate::units;
 use crate::yaml::{self, Entries, Spanned};
 
@@ -27,22 +25,15 @@ pub(super) struct OrganizationCompiler<'a> {
 }
 
 impl OrganizationCompiler<'_> {
-    /// The enterprise, where `sources` declare one, and the organizations by lower-case name.
-    pub(super) fn compile(
-        &mut self,
-        sources: &[Source],
-    ) -> (Option<Enterprise>, HashMap<String, Organization>) {
+    /// What `sources` say of the enterprise and of organizations.
+    pub(super) fn compile(&mut self, sources: &[Source]) -> Declared {
         let enterprise = self.enterprise(sources);
         let mut organizations = HashMap::new();
         for source in sources.iter().filter(|source| Kind::of(&source.name) == Some(Kind::Organization)) {
             match yaml::parse::<OrganizationDocument>(&source.file, &source.text) {
                 Ok(document) => {
-                    let mut organization = self.organization(source, &document);
-                    if let Some(enterprise) = &enterprise {
-                        settle(&mut organization, enterprise);
-                    }
-                    let name = organization.name.to_ascii_lowercase();
-                    if organizations.insert(name, organization).is_some() {
+                    let organization = self.organization(source, &document);
+                    if organizations.insert(organization.name.to_ascii_lowercase(), organization).is_some() {
                         let name = &document.organization;
                         let message = format!("organization `{}` stands in another file already", name.value);
                         self.faults.push(source.fault(name, message));
@@ -51,10 +42,10 @@ impl OrganizationCompiler<'_> {
                 Err(fault) => self.faults.push(fault),
             }
         }
-        (enterprise, organizations)
+        Declared { enterprise, organizations }
     }
 
-    fn enterprise(&mut self, sources: &[Source]) -> Option<Enterprise> {
+    fn enterprise(&mut self, sources: &[Source]) -> Option<DeclaredEnterprise> {
         let source = sources.iter().find(|source| Kind::of(&source.name) == Some(Kind::Enterprise))?;
         let document = match yaml::parse::<EnterpriseDocument>(&source.file, &source.text) {
             Ok(document) => document,
@@ -65,19 +56,26 @@ impl OrganizationCompiler<'_> {
         };
         let tokens = &document.fine_grained_tokens;
         let classic = document.classic_tokens.as_ref().and_then(|classic| classic.access.as_ref());
-        Some(Enterprise {
+        Some(DeclaredEnterprise {
             name: document.enterprise.value.clone(),
             administrators: document.administrators.iter().map(|login| login.value.clone()).collect(),
-            access: self.access(source, tokens.access.as_ref()),
-            approval: self.approval(source, tokens.approval.as_ref()),
-            max_lifetime: self.lifetime(source, tokens.max_lifetime.as_ref()),
-            exempt_administrators: tokens.exempt_administrators.as_ref().is_some_and(|exempt| exempt.value),
-            classic: self.access(source, classic),
-            ceiling: self.ceiling(source, document.ceiling.as_ref()),
+            keeper: self.keeper(source, document.managed.as_ref()),
+            rules: TokenRules {
+                access: self.access(source, tokens.access.as_ref()),
+                approval: self.approval(source, tokens.approval.as_ref()),
+                automatic: Vec::new(),
+                max_lifetime: self.lifetime(source, tokens.max_lifetime.as_ref()),
+                exempt_administrators: tokens
+                    .exempt_administrators
+                    .as_ref()
+                    .is_some_and(|exempt| exempt.value),
+                classic: self.access(source, classic),
+                ceiling: self.ceiling(source, document.ceiling.as_ref()),
+            },
         })
     }
 
-    fn organization(&mut self, source: &Source, document: &OrganizationDocument) -> Organization {
+    fn organization(&mut self, source: &Source, document: &OrganizationDocument) -> DeclaredOrganization {
         let name = &document.organization;
         if owner_name(&name.value).is_err() {
             self.faults
@@ -88,17 +86,33 @@ impl OrganizationCompiler<'_> {
         let classic = document.classic_tokens.as_ref().and_then(|classic| classic.access.as_ref());
         let automatic =
             approve_automatically.iter().flatten().map(|rule| self.automatic(source, rule)).collect();
-        Organization {
+        DeclaredOrganization {
             name: name.value.clone(),
             owners: document.owners.iter().map(|owner| owner.value.clone()).collect(),
             members: document.members.as_ref().map(|members| self.members(source, members)),
-            access: self.access(source, access.as_ref()).unwrap_or(Access::Allow),
-            approval: self.approval(source, approval.as_ref()).unwrap_or(ApprovalRule::Required),
-            automatic,
-            max_lifetime: self.lifetime(source, max_lifetime.as_ref()),
-            classic: self.access(source, classic).unwrap_or(Access::Allow),
-            ceiling: self.ceiling(source, document.ceiling.as_ref()),
             mode: self.mode(source, document.mode.as_ref()),
+            keeper: self.keeper(source, document.managed.as_ref()),
+            rules: TokenRules {
+                access: self.access(source, access.as_ref()),
+                approval: self.approval(source, approval.as_ref()),
+                automatic,
+                max_lifetime: self.lifetime(source, max_lifetime.as_ref()),
+                exempt_administrators: false,
+                classic: self.access(source, classic),
+                ceiling: self.ceiling(source, document.ceiling.as_ref()),
+            },
+        }
+    }
+
+    fn keeper(&mut self, source: &Source, managed: Option<&Spanned<String>>) -> Keeper {
+        match managed.map(|managed| (managed, managed.value.as_str())) {
+            None | Some((_, "file")) => Keeper::File,
+            Some((_, "store")) => Keeper::Store,
+            Some((at, other)) => {
+                let message = format!("unknown keeper `{other}`; expected `file` or `store`");
+                self.faults.push(source.fault(at, message));
+                Keeper::File
+            }
         }
     }
 
@@ -163,37 +177,20 @@ impl OrganizationCompiler<'_> {
         roles
     }
 
-    fn ceiling(&mut self, source: &Source, entries: Option<&Entries<String>>) -> Ceiling {
-        let mut ceiling = HashMap::new();
+    fn ceiling(
+        &mut self,
+        source: &Source,
+        entries: Option<&Entries<String>>,
+    ) -> BTreeMap<String, Option<Level>> {
+        let mut ceiling = BTreeMap::new();
         for (name, level) in entries.iter().flat_map(|entries| &entries.0) {
-            if let Some((id, level)) = self.ceiling_level(source, name, level) {
-                ceiling.insert(id, level);
+            match ceiling_level(self.vocabulary, &name.value, &level.value) {
+                Ok(most) => drop(ceiling.insert(name.value.clone(), most)),
+                Err(PermissionFault::Name(message)) => self.faults.push(source.fault(name, message)),
+                Err(PermissionFault::Level(message)) => self.faults.push(source.fault(level, message)),
             }
         }
         ceiling
-    }
-
-    fn ceiling_level(
-        &mut self,
-        source: &Source,
-        name: &Spanned<String>,
-        level: &Spanned<String>,
-    ) -> Option<(PermissionId, Option<Level>)> {
-        if level.value == "none" {
-            let found = self.vocabulary.find(&name.value).map(|id| (id, None));
-            if found.is_none() {
-                let message =
-                    format!("unknown permission `{}`; it is in none of the catalogs in use", name.value);
-                self.faults.push(source.fault(name, message));
-            }
-            return found;
-        }
-        match permission_level(self.vocabulary, &name.value, &level.value) {
-            Ok((id, level)) => return Some((id, Some(level))),
-            Err(PermissionFault::Name(message)) => self.faults.push(source.fault(name, message)),
-            Err(PermissionFault::Level(message)) => self.faults.push(source.fault(level, message)),
-        }
-        None
     }
 
     /// Whether a rule is acted on.
@@ -207,20 +204,5 @@ impl OrganizationCompiler<'_> {
                 Mode::Enforce
             }
         }
-    }
-}
-
-/// What the enterprise has decided, no organization decides. Its longest lifetime and its ceiling hold beside those of the
-/// organization; they are looked at by themselves, so that a refusal names whose they are.
-fn settle(organization: &mut Organization, enterprise: &Enterprise) {
-    if enterprise.access == Some(Access::Allow) {
-        organization.access = Access::Allow;
-    }
-    if let Some(approval) = enterprise.approval {
-        organization.approval = approval;
-        organization.automatic.clear();
-    }
-    if let Some(classic) = enterprise.classic {
-        organization.classic = classic;
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::domain::lifecycle::rules::{Access, ApprovalRule, AutomaticApproval, KeptRules};
 use crate::domain::membership::{Memberships, Role};
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::refusal::Refusal;
@@ -14,6 +15,7 @@ use crate::policy::bundles::Bundles;
 use crate::policy::grants::Grant;
 use crate::policy::grants::index::{Found, Kept, TokenIndex};
 use crate::policy::grants::table::TokenTable;
+use crate::policy::rules::Declared;
 use crate::policy::upstream::UpstreamPolicy;
 
 /// One compiled state of all policy files.
@@ -25,6 +27,10 @@ pub struct Snapshot {
     pub vocabulary: Vocabulary,
     /// The upstreams, in the order of the configuration.
     pub upstreams: Vec<UpstreamPolicy>,
+    /// What files say of resource owners.
+    pub declared: Arc<Declared>,
+    /// What the store says of them.
+    pub kept: Arc<KeptRules>,
     /// What holds at every resource owner, where a file says so.
     pub enterprise: Option<Enterprise>,
     /// Organizations with a policy, by lower-case name.
@@ -48,7 +54,7 @@ pub enum Mode {
     Shadow,
 }
 
-/// What an organization's policy file says.
+/// The rules that are in force at an organization, and who is what there.
 #[derive(Debug, Clone)]
 pub struct Organization {
     /// The name as it is written there.
@@ -76,7 +82,7 @@ pub struct Organization {
 /// The most that any token may hold; `None` as a level means nothing at all.
 pub type Ceiling = HashMap<PermissionId, Option<Level>>;
 
-/// What `enterprise.yaml` says. `None` is left to organizations.
+/// The rules that are in force at every resource owner. `None` is left to organizations.
 #[derive(Debug, Clone)]
 pub struct Enterprise {
     /// Its name.
@@ -107,33 +113,6 @@ impl Enterprise {
     pub fn forbids(&self, rule: PolicyRule) -> Forbidden {
         Forbidden { authority: Authority::Enterprise, name: self.name.clone(), rule }
     }
-}
-
-/// Whether a token needs the approval of its resource owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApprovalRule {
-    /// It does, unless an owner made it.
-    Required,
-    /// It does not.
-    Automatic,
-}
-
-/// Tokens that need no approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AutomaticApproval {
-    /// No permission of theirs is above it.
-    pub max_level: Level,
-    /// They live no longer, seconds.
-    pub max_lifetime: Option<i64>,
-}
-
-/// Whether tokens may reach an organization.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// They may.
-    Allow,
-    /// They may not.
-    Deny,
 }
 
 impl Organization {
@@ -168,6 +147,12 @@ impl Organization {
 }
 
 impl Snapshot {
+    /// Puts the rules that the store has in force, where files leave them to it.
+    pub fn keep_rules(&mut self, kept: Arc<KeptRules>) {
+        (self.enterprise, self.organizations) = self.declared.in_force(&kept, &self.vocabulary);
+        self.kept = kept;
+    }
+
     /// The policy of the organization called `name`.
     pub fn organization(&self, name: &str) -> Option<&Organization> {
         if self.organizations.is_empty() {

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod rules;
 pub mod terms;
 
 use crate::domain::grant::UnixTime;
