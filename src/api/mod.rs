@@ -15,6 +15,7 @@ mod organization;
 mod others;
 mod own;
 mod query;
+mod rules;
 pub mod trusted;
 mod views;
 
@@ -148,6 +149,10 @@ impl Call<'_> {
                 self.classic_uses(None).await
             }
             ["audit-log"] if is(&Method::GET) => self.audit_of_everything().await,
+            ["enterprise", "token-policy"] => {
+                self.administers()?;
+                self.rules(None).await
+            }
             ["webhooks", "deliveries", ref rest @ ..] => self.deliveries(rest).await,
             ["user", "personal-access-tokens", ref rest @ ..] => self.own(rest).await,
             ["orgs", org, ref rest @ ..] => self.organization(org, rest).await,

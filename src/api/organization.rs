@@ -61,6 +61,7 @@ impl Call<'_> {
             }
             ["classic-tokens"] if reads => self.classic_uses(Some(org.to_owned())).await,
             ["audit-log"] if reads => self.audit_of(org).await,
+            ["token-policy"] => self.rules(Some(org)).await,
             _ => Err(ApiError::NotFound),
         }
     }

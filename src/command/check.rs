@@ -136,6 +136,7 @@ fn of_files(config: &Config) -> Vec<Fault> {
 fn fine(arguments: &Arguments, loaded: &Loaded, output: &mut Output) -> anyhow::Result<Status> {
     let mut warnings = warnings::of_config(&loaded.config);
     warnings.extend(warnings::of_policy(&loaded.snapshot));
+    warnings.extend(warnings::of_keepers(&loaded.config, &loaded.snapshot));
     warnings.extend(warnings::of_groups(&loaded.config, &loaded.snapshot));
     let summary = Summary::of(loaded, now());
     if arguments.json {

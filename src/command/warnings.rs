@@ -7,6 +7,7 @@ use std::path::Path;
 use http::uri::Authority;
 
 use crate::config::{AuditOutput, Config, Host, Identity, Upstream};
+use crate::domain::lifecycle::rules::Keeper;
 use crate::policy::snapshot::{Mode, Snapshot};
 use crate::policy::upstream::UpstreamPolicy;
 
@@ -70,6 +71,27 @@ pub fn of_policy(snapshot: &Snapshot) -> Vec<String> {
         .into_iter()
         .map(|name| format!("{name}: mode `shadow`, judged and recorded, not acted on"))
         .collect()
+}
+
+/// Rules that nothing can change: their files leave them to a store that there is none of.
+pub fn of_keepers(config: &Config, snapshot: &Snapshot) -> Vec<String> {
+    if config.store.is_some() {
+        return Vec::new();
+    }
+    let organizations = &snapshot.declared.organizations;
+    let organizations = organizations.values().map(|declared| (&declared.name, declared.keeper));
+    let enterprise = snapshot.declared.enterprise.iter().map(|declared| (&declared.name, declared.keeper));
+    let mut warnings: Vec<_> = organizations
+        .chain(enterprise)
+        .filter(|(_, keeper)| *keeper == Keeper::Store)
+        .map(|(name, _)| {
+            format!(
+                "`{name}` says `managed: store`, and there is no `store`: its rules stay as its file has them"
+            )
+        })
+        .collect();
+    warnings.sort();
+    warnings
 }
 
 /// What groups of providers name and nothing comes of.
@@ -140,11 +162,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_for_nothing_are_told() {
+    fn groups_and_keepers_for_nothing_are_told() {
         let site = tempfile::tempdir().unwrap();
         let organizations = site.path().join("policies/organizations");
         std::fs::create_dir_all(&organizations).unwrap();
-        for (name, members) in [("acme", ""), ("umbrella", "members: {}\n")] {
+        for (name, members) in [("acme", ""), ("umbrella", "members: {}\nmanaged: store\n")] {
             let text = format!("organization: {name}\nowners: [alice]\n{members}");
             std::fs::write(organizations.join(format!("{name}.yaml")), text).unwrap();
         }
@@ -156,6 +178,10 @@ mod tests {
              owners: { gone: [x], acme: [x] }, members: { gone: { x: read }, Acme: { x: read }, umbrella: { x: read } } }] }\n";
         let config = crate::config::parse(&file, text).unwrap();
         let snapshot = crate::app::start::inputs(&config, &file).compile(1).unwrap();
+        assert_eq!(of_keepers(&config, &snapshot), Vec::<String>::new());
+        let config = Config { store: None, ..config };
+        let [kept] = of_keepers(&config, &snapshot).try_into().unwrap();
+        assert!(kept.starts_with("`umbrella` says `managed: store`, and there is no `store`"), "{kept}");
         let warnings = of_groups(&config, &snapshot);
         let [acme, gone] = warnings.as_slice() else { panic!("{warnings:?}") };
         assert!(acme.starts_with("`sso` has members of `Acme`, where everybody may do everything"), "{acme}");

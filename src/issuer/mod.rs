@@ -13,6 +13,7 @@ pub mod notices;
 pub mod outbox;
 pub mod provided;
 pub mod review;
+pub mod rules;
 pub mod shape;
 mod tell;
 pub mod users;

@@ -35,6 +35,12 @@ impl<'e> Event<'e> {
         self
     }
 
+    /// Of this organization.
+    pub(super) fn of_org(mut self, org: &'e str) -> Self {
+        self.org = Some(org);
+        self
+    }
+
     /// At the resource owner of `part`, about what it opens.
     pub(super) fn at(mut self, part: &'e Part) -> Self {
         self.org = Some(&part.owner);

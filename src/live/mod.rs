@@ -123,8 +123,10 @@ impl LivePolicy {
         let texts = read.texts;
         let mut snapshot = read.into_snapshot(&inputs, 1, Effort::Whole)?;
         if let Some(store) = &store {
-            snapshot.stored =
-                Arc::new(stored::index(store, &snapshot.vocabulary).map_err(|fault| vec![fault])?);
+            let (tokens, rules) =
+                stored::contents(store, &snapshot.vocabulary).map_err(|fault| vec![fault])?;
+            snapshot.stored = tokens;
+            snapshot.keep_rules(rules);
         }
         let seen = Mutex::new(Seen {
             stamps,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::domain::fault::Fault;
+use crate::domain::lifecycle::rules::KeptRules;
 use crate::domain::permission::Vocabulary;
 use crate::live::LivePolicy;
 use crate::policy::grants::index::TokenIndex;
@@ -22,7 +23,7 @@ const TOLD: usize = 250_000;
 const CHANGES: usize = 10_000;
 
 /// The tokens of `store`, packed.
-pub(super) fn index(store: &Store, vocabulary: &Vocabulary) -> Result<TokenIndex, Fault> {
+fn index(store: &Store, vocabulary: &Vocabulary) -> Result<TokenIndex, Fault> {
     let (mut packer, mut unpacked, mut done) = (Packer::default(), 0_usize, 0_usize);
     let read = store.each_token(|token, count| {
         if let Err(error) = stored::pack(token, vocabulary, &mut packer) {
@@ -45,6 +46,17 @@ pub(super) fn index(store: &Store, vocabulary: &Vocabulary) -> Result<TokenIndex
         know(&index, person);
     }
     Ok(index)
+}
+
+/// What `store` has: its tokens, and its rules.
+pub(super) fn contents(
+    store: &Store,
+    vocabulary: &Vocabulary,
+) -> Result<(Arc<TokenIndex>, Arc<KeptRules>), Fault> {
+    let stored = index(store, vocabulary)?;
+    let kept = store.read_now(|reads: Reads<'_>| reads.kept_rules());
+    let kept = kept.map_err(|error| Fault::of_file(store.path(), error.to_string()))?;
+    Ok((Arc::new(stored), Arc::new(kept)))
 }
 
 /// Has `index` know of `person` what their tokens are judged by.
@@ -93,13 +105,17 @@ impl LivePolicy {
             match change {
                 Change::Gone(digest) => snapshot.stored.put(digest, None),
                 Change::User(person) => know(&snapshot.stored, person),
+                Change::Rules(kept) => {
+                    snapshot = self.replace(&snapshot, |next| next.keep_rules(Arc::new(kept)));
+                }
                 Change::Everything => {
                     tracing::warn!("the store is an older copy of itself; its tokens are read anew");
-                    match index(store, &snapshot.vocabulary) {
-                        Ok(stored) => {
-                            let stored = Arc::new(stored);
-                            snapshot = Arc::new(Snapshot { stored, ..Snapshot::clone(&snapshot) });
-                            self.snapshot.store(Arc::clone(&snapshot));
+                    match contents(store, &snapshot.vocabulary) {
+                        Ok((stored, kept)) => {
+                            snapshot = self.replace(&snapshot, |next| {
+                                next.stored = stored;
+                                next.keep_rules(kept);
+                            });
                         }
                         Err(fault) => tracing::error!("the tokens of the store stay as they were: {fault}"),
                     }
@@ -121,6 +137,15 @@ impl LivePolicy {
         drop(publishing);
     }
 
+    /// Puts `snapshot` in force with what `change` makes of it.
+    fn replace(&self, snapshot: &Snapshot, change: impl FnOnce(&mut Snapshot)) -> Arc<Snapshot> {
+        let mut next = Snapshot::clone(snapshot);
+        change(&mut next);
+        let next = Arc::new(next);
+        self.snapshot.store(Arc::clone(&next));
+        next
+    }
+
     /// Puts `snapshot` in force, with the tokens of the store, and gives it and the one before. They are compiled anew
     /// where they mean something else now, or too many have changed since they were.
     ///
@@ -138,6 +163,7 @@ impl LivePolicy {
             }
             Some(_) | None => Arc::clone(&before.stored),
         };
+        snapshot.keep_rules(Arc::clone(&before.kept));
         drop(before);
         let snapshot = Arc::new(snapshot);
         let before = self.snapshot.swap(Arc::clone(&snapshot));

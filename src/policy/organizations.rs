@@ -105,15 +105,8 @@ impl OrganizationCompiler<'_> {
     }
 
     fn keeper(&mut self, source: &Source, managed: Option<&Spanned<String>>) -> Keeper {
-        match managed.map(|managed| (managed, managed.value.as_str())) {
-            None | Some((_, "file")) => Keeper::File,
-            Some((_, "store")) => Keeper::Store,
-            Some((at, other)) => {
-                let message = format!("unknown keeper `{other}`; expected `file` or `store`");
-                self.faults.push(source.fault(at, message));
-                Keeper::File
-            }
-        }
+        let expected = "keeper; expected `file` or `store`";
+        self.word(source, managed, Keeper::parse, expected).unwrap_or_default()
     }
 
     fn automatic(&mut self, source: &Source, rule: &Spanned<AutomaticDocument>) -> AutomaticApproval {
@@ -127,29 +120,28 @@ impl OrganizationCompiler<'_> {
     }
 
     fn access(&mut self, source: &Source, access: Option<&Spanned<String>>) -> Option<Access> {
-        let access = access?;
-        Some(match access.value.as_str() {
-            "allow" => Access::Allow,
-            "deny" => Access::Deny,
-            other => {
-                let message = format!("unknown access `{other}`; expected `allow` or `deny`");
-                self.faults.push(source.fault(access, message));
-                Access::Deny
-            }
-        })
+        self.word(source, access, Access::parse, "access; expected `allow` or `deny`")
     }
 
     fn approval(&mut self, source: &Source, approval: Option<&Spanned<String>>) -> Option<ApprovalRule> {
-        let approval = approval?;
-        Some(match approval.value.as_str() {
-            "required" => ApprovalRule::Required,
-            "automatic" => ApprovalRule::Automatic,
-            other => {
-                let message = format!("unknown approval `{other}`; expected `required` or `automatic`");
-                self.faults.push(source.fault(approval, message));
-                ApprovalRule::Required
-            }
-        })
+        self.word(source, approval, ApprovalRule::parse, "approval; expected `required` or `automatic`")
+    }
+
+    /// What the word at `at` stands for; `expected` says what kind of word, and which there are.
+    fn word<T>(
+        &mut self,
+        source: &Source,
+        at: Option<&Spanned<String>>,
+        parse: fn(&str) -> Option<T>,
+        expected: &str,
+    ) -> Option<T> {
+        let at = at?;
+        let found = parse(&at.value);
+        if found.is_none() {
+            let (kind, expected) = expected.split_once(';').unwrap_or((expected, ""));
+            self.faults.push(source.fault(at, format!("unknown {kind} `{}`;{expected}", at.value)));
+        }
+        found
     }
 
     /// Seconds.

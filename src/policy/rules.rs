@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::domain::lifecycle::rules::{Access, ApprovalRule, Keeper, KeptRules, TokenRules};
 use crate::domain::permission::{Level, Vocabulary};
-use crate::policy::snapshot::{Ceiling, Enterprise, Mode, Organization};
+use crate::policy::snapshot::{Ceiling, Enterprise, Mode, Organization, Snapshot};
 use crate::policy::tokens::permission::{PermissionFault, permission_level};
 
 /// What policy files say of resource owners.
@@ -149,4 +149,27 @@ pub fn ceiling_level(
     }
     let unknown = || format!("unknown permission `{name}`; it is in none of the catalogs in use");
     vocabulary.find(name).map(|_| None).ok_or_else(|| PermissionFault::Name(unknown()))
+}
+
+/// What holds at `organization`, whoever says so; `None` where there are no rules for it.
+pub fn effective(snapshot: &Snapshot, organization: &str) -> Option<TokenRules> {
+    let own = snapshot.organization(organization)?;
+    let enterprise = snapshot.enterprise.as_ref();
+    let closed = enterprise.is_some_and(|enterprise| enterprise.access == Some(Access::Deny));
+    let mut ceiling = own.ceiling.clone();
+    for (permission, most) in enterprise.iter().flat_map(|enterprise| &enterprise.ceiling) {
+        let of_both = ceiling.get(permission).map_or(*most, |own| *own.min(most));
+        ceiling.insert(*permission, of_both);
+    }
+    let name = |permission| snapshot.vocabulary.name(permission).to_owned();
+    let longest = enterprise.and_then(|enterprise| enterprise.max_lifetime);
+    Some(TokenRules {
+        access: Some(if closed { Access::Deny } else { own.access }),
+        approval: Some(own.approval),
+        automatic: own.automatic.clone(),
+        max_lifetime: own.max_lifetime.into_iter().chain(longest).min(),
+        exempt_administrators: enterprise.is_some_and(|enterprise| enterprise.exempt_administrators),
+        classic: Some(own.classic),
+        ceiling: ceiling.into_iter().map(|(permission, most)| (name(permission), most)).collect(),
+    })
 }

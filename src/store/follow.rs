@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use crate::clock;
 use crate::domain::grant::UnixTime;
 use crate::domain::lifecycle::StoredToken;
+use crate::domain::lifecycle::rules::KeptRules;
 use crate::domain::membership::Memberships;
 use crate::domain::token::TokenDigest;
 use crate::store::Reads;
@@ -23,6 +24,8 @@ pub enum Change {
     Gone(TokenDigest),
     /// A user was suspended, or is not any more, or is something else at organizations.
     User(Person),
+    /// Rules about tokens: all of them, as they are now.
+    Rules(KeptRules),
     /// The store is another one than before: an older copy was put in its place. All of it is to be read anew.
     Everything,
 }

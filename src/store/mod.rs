@@ -18,6 +18,7 @@ mod memberships;
 pub mod notices;
 pub mod people;
 pub mod rows;
+pub mod rules;
 mod schema;
 pub mod tokens;
 mod uses;

@@ -205,7 +205,7 @@ pub(super) fn part(row: &Row<'_>, at: usize) -> Result<Part> {
     Ok(Part { owner: text(0)?.to_owned(), terms: Terms { reach, permissions } })
 }
 
-fn unreadable(column: usize, kind: Type) -> rusqlite::Error {
+pub(super) fn unreadable(column: usize, kind: Type) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnType(column, "not one of its words".into(), kind)
 }
 

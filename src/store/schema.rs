@@ -12,10 +12,10 @@ use crate::store::error::StoreError;
 use crate::store::failed_to_open;
 
 /// `PRAGMA application_id`: `Port` in ASCII.
-const APPLICATION: i64 = 0x506f_7274;
+pub(super) const APPLICATION: i64 = 0x506f_7274;
 
 /// What makes each version out of the one before.
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+pub(super) const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
 CREATE TABLE sequences (name TEXT PRIMARY KEY, value BIGINT NOT NULL) WITHOUT ROWID;
@@ -190,6 +190,17 @@ CREATE TABLE networks (
     seen_at BIGINT NOT NULL,
     PRIMARY KEY (token_id, network)
 ) WITHOUT ROWID;
+";
+
+const VERSION_2: &str = "
+CREATE TABLE rules (
+    owner_key TEXT PRIMARY KEY,
+    rules TEXT,
+    changed_at BIGINT NOT NULL,
+    changed_by TEXT NOT NULL,
+    change BIGINT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX rules_change ON rules (change);
 ";
 
 /// The version that this program writes.

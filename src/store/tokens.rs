@@ -374,6 +374,7 @@ impl Reads<'_> {
             changes.push(Change::Token(Box::new(token)));
         }
         changes.extend(self.people_since(Some(seen))?.into_iter().map(Change::User));
+        changes.extend(self.rules_since(seen)?.map(Change::Rules));
         let mut retired = self.0.prepare_cached("SELECT digest FROM retired WHERE change > ?1")?;
         for digest in retired.query_map([seen], |row| row.get(0))? {
             changes.push(Change::Gone(digest?));

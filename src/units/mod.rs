@@ -35,6 +35,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     number.checked_mul(milliseconds).map(Duration::from_millis).ok_or(UnitError::TooLarge)
 }
 
+/// A duration as [`parse_duration`] reads it, in the largest unit that it is a whole number of: `90d`, `36h`, `5s`.
+pub fn duration_text(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let whole = units.iter().find(|(length, _)| seconds > 0 && seconds.is_multiple_of(*length));
+    whole.map_or_else(|| format!("{seconds}s"), |(length, unit)| format!("{}{unit}", seconds / length))
+}
+
 /// Reads a size in bytes: `8192`, `32KiB`, `1MiB`, `2GiB`. Units of 1000 are refused, for `KB` is read both ways.
 ///
 /// # Errors

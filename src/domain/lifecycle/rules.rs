@@ -22,6 +22,36 @@ pub enum ApprovalRule {
     Automatic,
 }
 
+impl Access {
+    /// `allow` or `deny`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+
+    /// What `word` stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Allow, Self::Deny].into_iter().find(|access| access.as_str() == word)
+    }
+}
+
+impl ApprovalRule {
+    /// `required` or `automatic`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Automatic => "automatic",
+        }
+    }
+
+    /// What `word` stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Required, Self::Automatic].into_iter().find(|rule| rule.as_str() == word)
+    }
+}
+
 /// Tokens that need no approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AutomaticApproval {
@@ -59,6 +89,21 @@ pub enum Keeper {
     File,
     /// The store, from the first time that they are changed there; until then the file.
     Store,
+}
+
+impl Keeper {
+    /// `file` or `store`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Store => "store",
+        }
+    }
+
+    /// What `word` stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::File, Self::Store].into_iter().find(|keeper| keeper.as_str() == word)
+    }
 }
 
 /// The rules that the store has.

@@ -1,9 +1,11 @@
 //! Which files are opened, and which are refused and left alone.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::domain::lifecycle::rules::TokenRules;
 
 /// What `path` is refused for.
 #[track_caller]
@@ -55,6 +57,31 @@ fn an_empty_file_becomes_a_store() {
     let version: i64 =
         Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, schema::newest());
+}
+
+#[test]
+fn what_an_older_version_wrote_becomes_what_it_is_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    connection.pragma_update(None, "application_id", schema::APPLICATION).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection
+        .execute_batch("INSERT INTO users (login, login_key, created_at) VALUES ('Bob', 'bob', 1)")
+        .unwrap();
+    drop(connection);
+    let store = Store::open(&path).unwrap();
+    let users = |reads: Reads<'_>| reads.users();
+    assert_eq!(store.read_now(users).unwrap()[0].login, "Bob");
+    let fixture = Fixture { store, folder };
+    fixture.add_token("bob", "one");
+    let rules = TokenRules { max_lifetime: Some(90), ..TokenRules::default() };
+    let (kept, by) = (rules.clone(), (UnixTime(5), "bob"));
+    fixture.change(move |changes| changes.set_rules(Some("Acme"), Some(&kept), by));
+    let find = |reads: Reads<'_>| reads.kept_rules();
+    let kept = fixture.store.read_now(find).unwrap();
+    assert_eq!(kept.organizations, HashMap::from([("acme".to_owned(), rules)]));
 }
 
 #[test]

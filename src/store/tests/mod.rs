@@ -96,7 +96,7 @@ fn follow(index: &mut Index, changes: &[Change]) {
         match change {
             Change::Token(token) => take(index, token),
             Change::Gone(digest) => drop(index.remove(digest)),
-            Change::User(_) | Change::Everything => {}
+            Change::User(_) | Change::Rules(_) | Change::Everything => {}
         }
     }
 }

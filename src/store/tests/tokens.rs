@@ -28,7 +28,7 @@ fn check(renewals: &[(&'static str, Option<i64>)], good: &[(&str, i64)], gone: &
         match change {
             Change::Token(token) => secrets.extend(token.secrets),
             Change::Gone(digest) => lost.push(digest),
-            Change::User(_) | Change::Everything => {}
+            Change::User(_) | Change::Rules(_) | Change::Everything => {}
         }
     }
     let want: Vec<_> = good.iter().map(|(text, until)| (TokenDigest::of(text), UnixTime(*until))).collect();

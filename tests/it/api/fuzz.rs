@@ -13,10 +13,13 @@ use crate::support::spy::Spy;
 
 const ENTERPRISE: &str = "enterprise: example\nadministrators: [alice]\n";
 
+/// Whose rules may become anything: nothing else depends on them.
+const LAB: &str = "organization: lab\nowners: [alice]\nmanaged: store\n";
+
 /// Values that lead somewhere, tried beside what comes by chance.
 const CONFIG: &str = r#"
 [dictionaries]
-orgs = { values = ["acme", "Acme", "alice", "nowhere"] }
+orgs = { values = ["acme", "Acme", "alice", "lab", "nowhere"] }
 actions = { values = ["approve", "deny", "revoke"] }
 names = { values = ["a", "b", "c", "d", "e", "f", "g", "h"] }
 users = { values = ["carol", "nobody"] }
@@ -116,7 +119,7 @@ fn but<'r>(ids: &[&'r str], paths: &'r str) -> Vec<&'r str> {
 
 /// A gateway with some of everything.
 fn populated(spy: &Spy, alice: bool) -> (ApiGateway, Caller) {
-    let gateway = gateway_with(spy, &[("enterprise.yaml", ENTERPRISE)]);
+    let gateway = gateway_with(spy, &[("enterprise.yaml", ENTERPRISE), ("organizations/lab.yaml", LAB)]);
     let (owner, bob) = (gateway.person("alice"), gateway.person("bob"));
     for number in 0..20 {
         let caller = if alice && number % 2 == 0 { &owner } else { &bob };

@@ -5,4 +5,5 @@ mod classic;
 mod crash;
 mod policies;
 mod revocation;
+mod rules;
 mod walk;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portcullis::app::Running;
-use portcullis::app::start::start;
+use portcullis::app::start::{inputs, start};
 use portcullis::config;
 use portcullis::domain::fault::describe;
+use portcullis::live::Inputs;
 use tempfile::TempDir;
 
 use crate::support::policy::{token, tokens};
@@ -84,6 +85,12 @@ impl TestGateway {
 
     pub(crate) fn policy_file(&self, name: &str) -> PathBuf {
         self.directory.path().join("policies").join(name)
+    }
+
+    /// What another process that starts on these files compiles.
+    pub(crate) fn live_inputs(&self) -> Inputs {
+        let file = self.directory.path().join("portcullis.yaml");
+        inputs(&config::load(&file).unwrap(), &file)
     }
 
     /// Replaces a policy file as editors do, and waits until another generation is in force.
