@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod domain;
+pub mod explain;
 pub mod framing;
 pub mod gateway;
 pub mod git_host;

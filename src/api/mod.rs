@@ -7,6 +7,7 @@
 
 mod answer;
 mod body;
+mod explain;
 pub mod front;
 mod hooks;
 pub mod limiter;
@@ -55,6 +56,8 @@ pub struct Api {
     pub upstream: usize,
     /// Its URL, without a slash at the end; `None` is what the client calls it.
     pub url: Option<String>,
+    /// The longest target that the gateway takes, bytes.
+    pub target_bytes: usize,
     /// What bounds failed attempts.
     pub limiter: Limiter,
     /// When the use of tokens on the control listener was noted last.
@@ -140,6 +143,7 @@ impl Call<'_> {
             ["token"] if is(&Method::GET) => self.this_token().await,
             ["bundles"] if is(&Method::GET) => Ok(self.bundles()),
             ["introspect"] if is(&Method::POST) => self.introspect(),
+            ["explain"] if is(&Method::POST) => self.explain().await,
             ["sessions", "current"] if is(&Method::DELETE) => self.sign_out().await,
             ["users"] if is(&Method::GET) => self.users().await,
             ["users", login, "suspended"] if is(&Method::PUT) => self.suspend(login, true).await,

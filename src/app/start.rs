@@ -204,6 +204,7 @@ pub fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Result<Opti
         live: Arc::clone(live),
         upstream,
         url: settings.url.clone(),
+        target_bytes: config.limits.target_bytes,
         limiter: Limiter::default(),
         noted: DashMap::new(),
         trusted: sign_in::trusted(settings),

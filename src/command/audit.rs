@@ -11,7 +11,7 @@ use crate::command::client::{Access, PAGE, Question, encode};
 use crate::command::output::Output;
 use crate::command::table::Table;
 use crate::command::view::text;
-use crate::command::{ConfigFile, Status, UsageError, moment_text};
+use crate::command::{ConfigFile, Status, UsageError};
 use crate::domain::grant::UnixTime;
 use crate::policy::tokens::parse_moment;
 use crate::store::Reads;
@@ -159,7 +159,7 @@ fn ago(name: &str, text: &str, now: UnixTime) -> Result<String, UsageError> {
         Some(seconds) => now.0.checked_sub(seconds).map(UnixTime),
         None => parse_moment(text),
     };
-    moment.map(moment_text).ok_or_else(|| {
+    moment.map(|moment| moment.to_string()).ok_or_else(|| {
         UsageError(format!(
             "`--{name} {text}` is no moment; expected such as `7d`, `2027-01-31` or `2027-01-31T18:00:00Z`"
         ))
@@ -199,7 +199,7 @@ fn query(arguments: &QueryArguments, output: &mut Output) -> anyhow::Result<Stat
 
 fn when(entry: &Value) -> String {
     let milliseconds = entry["@timestamp"].as_i64().unwrap_or_default();
-    moment_text(UnixTime(milliseconds.div_euclid(1000)))
+    UnixTime(milliseconds.div_euclid(1000)).to_string()
 }
 
 fn verify(arguments: &VerifyArguments, output: &mut Output) -> anyhow::Result<Status> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::command::{UsageError, moment_text};
+use crate::command::UsageError;
 use crate::domain::grant::UnixTime;
 use crate::domain::permission::Vocabulary;
 use crate::domain::token::TokenDigest;
@@ -72,8 +72,8 @@ impl Declaration {
             );
             lines.push(format!("{indent}permissions: {permissions}"));
         }
-        lines.push(format!("    created_at: {}", moment_text(self.created_at)));
-        lines.push(format!("    expires_at: {}\n", moment_text(self.expires_at)));
+        lines.push(format!("    created_at: {}", self.created_at.to_string()));
+        lines.push(format!("    expires_at: {}\n", self.expires_at.to_string()));
         lines.join("\n")
     }
 

@@ -34,7 +34,6 @@ use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::command::output::Output;
-use crate::domain::grant::UnixTime;
 use crate::domain::token::PUBLIC_ID_LENGTH;
 use crate::domain::token::SESSION_PREFIX;
 
@@ -203,11 +202,6 @@ pub fn run(arguments: Arguments, output: &mut Output) -> anyhow::Result<Status> 
 pub fn report(error: &anyhow::Error, output: &Output) -> Status {
     output.message(format_args!("error: {error:#}"));
     if error.is::<UsageError>() { Status::Faulty } else { Status::Refused }
-}
-
-/// `moment` in RFC 3339.
-fn moment_text(moment: UnixTime) -> String {
-    jiff::Timestamp::from_second(moment.0).map_or_else(|_| moment.0.to_string(), |moment| moment.to_string())
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub fn put_urls(object: &mut Value, base: &str, urls: &[(&str, &str)]) {
 
 /// `moment` in RFC 3339.
 pub fn moment(moment: UnixTime) -> String {
-    jiff::Timestamp::from_second(moment.0).map_or_else(|_| moment.0.to_string(), |moment| moment.to_string())
+    moment.to_string()
 }
 
 /// A user, or a resource owner, of this `kind` (`User`, `Organization`, `Bot`), with links below `url`.

@@ -66,8 +66,8 @@ pub enum Claim<'a> {
     Presented,
     /// The holder of this digest.
     Digest(TokenDigest),
-    /// The holder of this grant.
-    Grant(Grant<'a>),
+    /// Whoever the header fields say, as if their token were this one: for who knows a token and not its text.
+    PresentedAs(Grant<'a>),
     /// Whoever holds the credential with this digest, which the host issued.
     Classic(TokenDigest),
 }
@@ -117,7 +117,7 @@ fn steps<'a>(
         return Err(TargetError::MethodOverride.into());
     }
     let grant = match claim {
-        Claim::Presented => {
+        Claim::Presented | Claim::PresentedAs(_) => {
             let places = upstream.forbidden_places();
             let format = &snapshot.format;
             let token = match credential::take(question.headers, question.target, places, format)? {
@@ -125,10 +125,14 @@ fn steps<'a>(
                 Credential::Classic(digest) => return classic(snapshot, question, (digest, upstream), found),
             };
             found.token = Some(token);
-            snapshot.holder(&token.digest, question.kept)?
+            match claim {
+                Claim::PresentedAs(grant) => grant,
+                Claim::Presented | Claim::Digest(_) | Claim::Classic(_) => {
+                    snapshot.holder(&token.digest, question.kept)?
+                }
+            }
         }
         Claim::Digest(digest) => snapshot.holder(&digest, question.kept)?,
-        Claim::Grant(grant) => grant,
         Claim::Classic(digest) => return classic(snapshot, question, (digest, upstream), found),
     };
     found.grant = Some(grant);

@@ -179,6 +179,11 @@ impl UpstreamPolicy {
         Ok(())
     }
 
+    /// The first name that it answers to; `None` where it is any.
+    pub fn first_host(&self) -> Option<&str> {
+        self.hosts.first().map(String::as_str).filter(|host| *host != "*")
+    }
+
     /// How it answers to `host` (without port, in any case); `None` where it does not.
     pub fn answers_to(&self, host: &str) -> Option<HostMatch> {
         let of = |wanted: &str, found| {

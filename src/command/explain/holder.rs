@@ -8,14 +8,16 @@ use clap::Args;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+use crate::command::UsageError;
 use crate::command::declaration::{Declaration, permissions, reach};
 use crate::command::token::{random_token, read_token};
-use crate::command::{UsageError, moment_text};
 use crate::domain::grant::UnixTime;
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenDigest;
+use crate::explain::report::StandsIn;
 use crate::policy::grants::Grant;
 use crate::policy::grants::packed::{Packer, TokenFile};
+use crate::policy::judge::Claim;
 use crate::policy::snapshot::Snapshot;
 
 /// Who asks.
@@ -48,30 +50,29 @@ pub struct Holder {
     pub authorization: HeaderValue,
     /// Whether a made-up text stands in for the token's.
     pub stands_in: StandsIn,
+    /// What the token opens whose text is made up, alone.
+    token: Option<TokenFile>,
 }
 
-/// Whether a made-up text stands in for a token's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StandsIn {
-    /// The token was given.
-    No,
-    /// The token's text is not known.
-    ForToken,
-    /// There is no token, only permissions.
-    ForPermissions,
+impl Holder {
+    /// Who a request with this credential is from.
+    pub fn claim(&self) -> Claim<'_> {
+        let grant = self.token.as_ref().and_then(|file| file.grant(0));
+        grant.map_or(Claim::Presented, Claim::PresentedAs)
+    }
 }
 
-/// Makes `who` present a token that `snapshot` knows.
+/// Makes `who` present a token.
 ///
 /// # Errors
 /// [`UsageError`] where it is nobody, or more than one.
-pub fn present(who: &Who, snapshot: &mut Snapshot, now: UnixTime) -> anyhow::Result<Holder> {
+pub fn present(who: &Who, snapshot: &Snapshot, now: UnixTime) -> anyhow::Result<Holder> {
     if who.token_stdin {
-        return Ok(Holder { authorization: bearer(&read_token()?)?, stands_in: StandsIn::No });
+        return Ok(Holder { authorization: bearer(&read_token()?)?, stands_in: StandsIn::No, token: None });
     }
     let text = random_token(&snapshot.format)?;
     let digest = TokenDigest::of(text.expose());
-    let (more, stands_in) =
+    let (token, stands_in) =
         if let (Some(permissions), Some(repositories)) = (&who.permissions, &who.repositories) {
             (who.grant(permissions, repositories, snapshot, (digest, now))?, StandsIn::ForPermissions)
         } else {
@@ -79,8 +80,7 @@ pub fn present(who: &Who, snapshot: &mut Snapshot, now: UnixTime) -> anyhow::Res
             packer.copy(who.declared(snapshot)?, digest)?;
             (packer.finish("standing in".into()), StandsIn::ForToken)
         };
-    snapshot.tokens = snapshot.tokens.with(more).ok().context("the made-up token exists")?;
-    Ok(Holder { authorization: bearer(&text)?, stands_in })
+    Ok(Holder { authorization: bearer(&text)?, stands_in, token: Some(token) })
 }
 
 fn bearer(token: &Secret) -> anyhow::Result<HeaderValue> {
@@ -132,9 +132,9 @@ impl Who {
             (Some(one), Some(other)) => Err(UsageError(format!(
                 "more than one token is called `{name}` (of {}, until {}; of {}, until {}); add `--user`, or use `--token-sha256`",
                 one.user(),
-                moment_text(one.expires_at()),
+                one.expires_at().to_string(),
                 other.user(),
-                moment_text(other.expires_at())
+                other.expires_at().to_string()
             ))),
             (None, _) => Err(UsageError(format!(
                 "no declared token is called `{name}`{}; see `name` in `policies/tokens/`",

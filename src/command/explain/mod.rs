@@ -1,25 +1,22 @@
 //! `portcullis explain`: the decision about a request, offline and step by step.
 //!
-//! `request` reads what is asked, `holder` who asks, `facts` puts into words what `policy::judge` found, `report` is
-//! the answer as data and `text` prints it. The decision itself is the gateway's own.
+//! `holder` says who asks, and `text` prints what `explain` finds.
 
-mod facts;
 pub mod holder;
-pub mod report;
-pub mod request;
 mod text;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use clap::{ArgGroup, Args};
-use http::header;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::clock::now;
-use crate::command::explain::holder::{Holder, Who};
-use crate::command::explain::report::{Inquiry, Report, Reports};
+use crate::command::explain::holder::Who;
 use crate::command::load::load;
 use crate::command::output::Output;
 use crate::command::{ConfigFile, Status, UsageError};
+use crate::explain::report::{Inquiry, Report, Reports};
+use crate::explain::request;
 use crate::policy::tokens::parse_moment;
 
 /// A request, and who makes it.
@@ -65,7 +62,7 @@ pub struct Arguments {
 /// # Errors
 /// [`UsageError`] for arguments that mean nothing.
 pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status> {
-    let mut loaded = match load(&arguments.config.file) {
+    let loaded = match load(&arguments.config.file) {
         Ok(loaded) => loaded,
         Err(faulty) => {
             output.message(format_args!("{}", faulty.text()));
@@ -80,19 +77,22 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
             ))
         })?,
     };
-    let requests = request::read(&arguments.method, &arguments.url, &loaded.config)?;
-    let mut headers = request::headers(&arguments.headers)?;
-    let Holder { authorization, stands_in } = holder::present(&arguments.who, &mut loaded.snapshot, now)?;
-    headers.insert(header::AUTHORIZATION, authorization);
+    let requests = request::read(&arguments.method, &arguments.url, &loaded.snapshot)
+        .map_err(|error| UsageError(error.to_string()))?;
+    let mut headers = headers(&arguments.headers)?;
+    let holder = holder::present(&arguments.who, &loaded.snapshot, now)?;
+    headers.insert(header::AUTHORIZATION, holder.authorization.clone());
     let reports = requests.iter().map(|request| {
         Report::of(&Inquiry {
-            loaded: &loaded,
+            snapshot: &loaded.snapshot,
+            target_bytes: loaded.config.limits.target_bytes,
             request,
             headers: &headers,
+            claim: holder.claim(),
             peer: arguments.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             peer_given: arguments.peer.is_some(),
             now,
-            stands_in,
+            stands_in: holder.stands_in,
         })
     });
     let reports = Reports::of(reports.collect());
@@ -102,4 +102,40 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
         text::write(&reports, output)?;
     }
     Ok(if reports.allowed { Status::Fine } else { Status::Refused })
+}
+
+/// Reads header fields, `Name: value` each.
+///
+/// # Errors
+/// [`UsageError`] for what is no field, for `Authorization` and for `Host`.
+fn headers(fields: &[String]) -> Result<HeaderMap, UsageError> {
+    let mut headers = HeaderMap::new();
+    for field in fields {
+        let (name, value) = field.split_once(':').unwrap_or_default();
+        let name = HeaderName::from_bytes(name.trim().as_bytes());
+        let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value.trim())) else {
+            return Err(UsageError::new("expected `--header 'Name: value'`"));
+        };
+        if name == header::AUTHORIZATION {
+            return Err(UsageError::new(
+                "a credential is no argument, where everybody on this machine can see it; use `--token-stdin`",
+            ));
+        }
+        if name == header::HOST {
+            return Err(UsageError::new("the host stands in the URL; leave out `--header 'Host: …'`"));
+        }
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_repeats_a_password() {
+        let error = headers(&["Authorization: Bearer hunter2".into()]).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
 }

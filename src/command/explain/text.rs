@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::command::explain::report::{Outcome, Report, Reports};
 use crate::command::output::Output;
+use crate::explain::report::{Outcome, Report, Reports};
 
 /// Writes all reports.
 pub(super) fn write(reports: &Reports, output: &mut Output) -> io::Result<()> {

@@ -13,7 +13,7 @@ use crate::command::output::Output;
 use crate::command::table::plain;
 use crate::command::token::expiry;
 use crate::command::view::{items, login, text};
-use crate::command::{Status, UsageError, moment_text};
+use crate::command::{Status, UsageError};
 use crate::domain::grant::UnixTime;
 
 /// Where the user's own tokens are.
@@ -118,7 +118,7 @@ impl Arguments {
             body.extend(text.clone().map(|text| (field.to_owned(), text.into())));
         }
         if let Some(when) = &self.expires {
-            body.insert("expires_at".to_owned(), moment_text(expiry(when, now)?).into());
+            body.insert("expires_at".to_owned(), expiry(when, now)?.to_string().into());
         }
         Ok(body.into())
     }

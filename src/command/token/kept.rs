@@ -13,7 +13,7 @@ use crate::command::table::{Table, plain};
 use crate::command::token::create::{OWN, only_local, tell};
 use crate::command::token::expiry;
 use crate::command::view::{items, login, permissions, repositories, text};
-use crate::command::{Status, UsageError, moment_text};
+use crate::command::{Status, UsageError};
 use crate::units::parse_duration;
 
 /// Which tokens to list.
@@ -153,7 +153,7 @@ fn user_of(client: &Client, id: i64) -> anyhow::Result<Option<String>> {
     let found = client.wait(store.issuer().token(id));
     let view = found.map_err(|error| anyhow::anyhow!("token {id}: {error}; see `portcullis token list`"))?;
     if let Some(revoked) = view.token.revoked {
-        let (at, by) = (moment_text(revoked.at), plain(&revoked.by));
+        let (at, by) = (revoked.at.to_string(), plain(&revoked.by));
         anyhow::bail!("token {id} was taken back by `{by}` at {at}: {}", plain(&revoked.why));
     }
     Ok(Some(view.token.user))
@@ -234,7 +234,7 @@ pub(super) fn regenerate(arguments: &RegenerateArguments, output: &mut Output) -
         parse_duration(overlap).map_err(|error| UsageError(format!("`--overlap {overlap}`: {error}")))?;
     let mut body = Map::from_iter([("overlap".to_owned(), json!(seconds.as_secs()))]);
     if let Some(when) = &arguments.expires {
-        body.insert("expires_at".to_owned(), moment_text(expiry(when, now())?).into());
+        body.insert("expires_at".to_owned(), expiry(when, now())?.to_string().into());
     }
     let client = arguments.access.open(output)?;
     let id = arguments.id;

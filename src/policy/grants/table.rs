@@ -108,14 +108,6 @@ impl TokenTable {
         None
     }
 
-    /// These tokens and `more`, where no digest stands twice.
-    ///
-    /// # Errors
-    /// Every digest that does.
-    pub fn with(&self, more: TokenFile) -> Result<Self, Twice> {
-        Self::build(self.files.iter().cloned().chain([Arc::new(more)]).collect(), || {})
-    }
-
     /// The declared token with this digest.
     pub fn get(&self, digest: &TokenDigest) -> Option<Grant<'_>> {
         let (start, tag) = self.hash(digest);

@@ -2,6 +2,7 @@
 
 mod clients;
 mod errors;
+mod explain;
 mod fuzz;
 mod openapi;
 

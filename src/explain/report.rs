@@ -5,36 +5,50 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use serde::Serialize;
 
-use crate::command::explain::facts::Facts;
-use crate::command::explain::holder::StandsIn;
-use crate::command::explain::request::Request;
-use crate::command::load::Loaded;
 use crate::domain::grant::UnixTime;
 use crate::domain::refusal::Limit;
 use crate::domain::target::CanonicalTarget;
+use crate::explain::facts::Facts;
+use crate::explain::request::Request;
 use crate::policy::grants::index::Kept;
-use crate::policy::judge::{Question, judge};
+use crate::policy::judge::{Claim, Question, judge_claim};
+use crate::policy::snapshot::Snapshot;
 
 /// A question, with all that the answer depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Inquiry<'a> {
-    /// The gateway's files.
-    pub loaded: &'a Loaded,
+    /// The policy.
+    pub snapshot: &'a Snapshot,
+    /// The longest target that the gateway takes.
+    pub target_bytes: usize,
     /// The request.
     pub request: &'a Request,
     /// Its header fields, with the credential.
     pub headers: &'a HeaderMap,
+    /// Who it is from.
+    pub claim: Claim<'a>,
     /// The client's address.
     pub peer: IpAddr,
     /// Whether somebody named that address.
     pub peer_given: bool,
     /// The time.
     pub now: UnixTime,
-    /// Whose text the credential is.
+    /// Whether a made-up text stands in for the token's.
     pub stands_in: StandsIn,
 }
 
-/// The answers to one command.
+/// Whether a made-up text stands in for a token's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandsIn {
+    /// The token was given.
+    No,
+    /// The token's text is not known.
+    ForToken,
+    /// There is no token, only permissions.
+    ForPermissions,
+}
+
+/// The answers to one question.
 #[derive(Debug, Serialize)]
 pub struct Reports {
     /// Whether all of them pass.
@@ -143,7 +157,7 @@ impl Report {
     pub fn of(inquiry: &Inquiry<'_>) -> Self {
         let request = inquiry.request;
         // The limit is the only part of step 1 that a method and a URL tell of.
-        if request.target.len() > inquiry.loaded.config.limits.target_bytes {
+        if request.target.len() > inquiry.target_bytes {
             return Facts::early(inquiry, &Limit::TargetLength.into()).report();
         }
         let target = match CanonicalTarget::parse(&request.target) {
@@ -160,7 +174,7 @@ impl Report {
             now: inquiry.now,
             kept: &Kept::default(),
         };
-        let judgment = judge(&inquiry.loaded.snapshot, &question);
+        let judgment = judge_claim(inquiry.snapshot, &question, inquiry.claim);
         Facts::of(inquiry, &target, &judgment).report()
     }
 }

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::catalog::errors::ErrorStyle;
-use crate::command::explain::holder::StandsIn;
-use crate::command::explain::report::{Inquiry, Outcome, RefusalReport, Report, Step, Token};
-use crate::command::moment_text;
 use crate::domain::action::Action;
 use crate::domain::grant::GrantState;
 use crate::domain::permission::{PermissionSet, Requirement};
 use crate::domain::refusal::Refusal;
 use crate::domain::resource::Resource;
 use crate::domain::target::CanonicalTarget;
+use crate::explain::report::{Inquiry, Outcome, RefusalReport, Report, StandsIn, Step, Token};
 use crate::policy::decide::{Permit, grantor};
 use crate::policy::grants::{Grant, Selection};
 use crate::policy::judge::Judgment;
@@ -88,12 +86,12 @@ impl<'a> Facts<'a> {
             target: request.target.clone(),
             peer: self.inquiry.peer,
             peer_assumed: !self.inquiry.peer_given,
-            at: moment_text(*now),
+            at: now.to_string(),
             upstream: self.upstream().map(str::to_owned),
             token: grant.filter(|_| self.inquiry.stands_in != StandsIn::ForPermissions).map(|grant| Token {
                 name: grant.name().to_string(),
                 user: grant.user().to_string(),
-                expires_at: moment_text(grant.expires_at()),
+                expires_at: grant.expires_at().to_string(),
             }),
             route: self.action.map(|action| action.route.to_owned()),
             resource: self
@@ -164,7 +162,7 @@ impl<'a> Facts<'a> {
     }
 
     fn snapshot(&self) -> &'a Snapshot {
-        &self.inquiry.loaded.snapshot
+        self.inquiry.snapshot
     }
 
     fn grant(&self) -> Option<Grant<'a>> {
@@ -177,11 +175,7 @@ impl<'a> Facts<'a> {
     }
 
     fn limits(&self) -> String {
-        format!(
-            "{} bytes of target, of {}",
-            self.inquiry.request.target.len(),
-            self.inquiry.loaded.config.limits.target_bytes
-        )
+        format!("{} bytes of target, of {}", self.inquiry.request.target.len(), self.inquiry.target_bytes)
     }
 
     fn token_text(&self) -> String {
@@ -205,7 +199,7 @@ impl<'a> Facts<'a> {
             GrantState::Revoked => "revoked",
             GrantState::Suspended => "suspended",
         };
-        let expires_at = moment_text(grant.expires_at());
+        let expires_at = grant.expires_at().to_string();
         format!("`{}` of {}, {state}, until {expires_at}", grant.name(), grant.user())
     }
 

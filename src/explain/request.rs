@@ -1,12 +1,18 @@
 //! The request that is asked about: a method and a URL, or what git sends to clone, fetch and push.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::Method;
+use thiserror::Error;
 
-use crate::command::UsageError;
-use crate::config::Config;
+use crate::policy::snapshot::Snapshot;
+use crate::policy::upstream::UpstreamPolicy;
 
 /// A host name that only an upstream for any host answers to (RFC 2606).
 const ANY_HOST: &str = "gateway.invalid";
+
+/// What is no request, and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct NoRequest(String);
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,20 +25,20 @@ pub struct Request {
     pub target: String,
 }
 
-/// The requests that `method` on `url` stands for. A path belongs to the first upstream of `config`.
+/// The requests that `method` on `url` stands for. A path belongs to the first upstream.
 ///
 /// # Errors
-/// [`UsageError`] where either cannot be read.
-pub fn read(method: &str, url: &str, config: &Config) -> Result<Vec<Request>, UsageError> {
+/// [`NoRequest`] where either cannot be read.
+pub fn read(method: &str, url: &str, snapshot: &Snapshot) -> Result<Vec<Request>, NoRequest> {
     let (host, target) = part(url)?;
-    let host = host.unwrap_or_else(|| first_host(config));
+    let host = host.unwrap_or_else(|| first_host(snapshot));
     let service = match method {
         "clone" | "fetch" => "git-upload-pack",
         "push" => "git-receive-pack",
         method => {
             // Lower case is a habit of hands: HTTP has no method of its own for it.
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).map_err(|_| {
-                UsageError(format!(
+                NoRequest(format!(
                     "`{method}` is no method; expected such as `GET`, or `clone`, `fetch` or `push`"
                 ))
             })?;
@@ -41,7 +47,7 @@ pub fn read(method: &str, url: &str, config: &Config) -> Result<Vec<Request>, Us
     };
     let repository = target.strip_suffix('/').unwrap_or(&target);
     if repository.contains(['?', '#']) {
-        return Err(UsageError(format!(
+        return Err(NoRequest(format!(
             "`{url}` is no repository; expected its URL as `git {method}` takes it, without a query"
         )));
     }
@@ -53,7 +59,7 @@ pub fn read(method: &str, url: &str, config: &Config) -> Result<Vec<Request>, Us
 }
 
 /// Host and target of `url`, byte for byte.
-fn part(url: &str) -> Result<(Option<String>, String), UsageError> {
+fn part(url: &str) -> Result<(Option<String>, String), NoRequest> {
     if url.starts_with('/') {
         return Ok((None, url.to_owned()));
     }
@@ -61,7 +67,7 @@ fn part(url: &str) -> Result<(Option<String>, String), UsageError> {
     let rest = match url.split_once("://") {
         Some((name, rest)) if scheme(name) => rest,
         _ => {
-            return Err(UsageError::new(
+            return Err(no_request(
                 "expected a URL that starts with `https://` or `http://`, or a path that starts with `/`",
             ));
         }
@@ -70,45 +76,22 @@ fn part(url: &str) -> Result<(Option<String>, String), UsageError> {
     let (host, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
     // What stands before an `@` may be a password: it is not repeated.
     if host.contains('@') {
-        return Err(UsageError::new(
-            "the URL holds a user or a password; leave it out and use `--token-stdin`",
-        ));
+        return Err(no_request("the URL holds a user or a password; leave it out"));
     }
     if host.is_empty() {
-        return Err(UsageError(format!("`{url}` has no host; expected `https://host/path`")));
+        return Err(NoRequest(format!("`{url}` has no host; expected `https://host/path`")));
     }
     let slash = if target.starts_with('/') { "" } else { "/" };
     Ok((Some(host.to_owned()), format!("{slash}{target}")))
 }
 
-fn first_host(config: &Config) -> String {
-    let host = config.upstreams.first().and_then(|upstream| upstream.hosts.first());
-    host.filter(|host| *host != "*").map_or_else(|| ANY_HOST.to_owned(), Clone::clone)
+fn first_host(snapshot: &Snapshot) -> String {
+    let host = snapshot.upstreams.first().and_then(UpstreamPolicy::first_host);
+    host.map_or_else(|| ANY_HOST.to_owned(), str::to_owned)
 }
 
-/// Reads header fields, `Name: value` each.
-///
-/// # Errors
-/// [`UsageError`] for what is no field, for `Authorization` and for `Host`.
-pub fn headers(fields: &[String]) -> Result<HeaderMap, UsageError> {
-    let mut headers = HeaderMap::new();
-    for field in fields {
-        let (name, value) = field.split_once(':').unwrap_or_default();
-        let name = HeaderName::from_bytes(name.trim().as_bytes());
-        let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value.trim())) else {
-            return Err(UsageError::new("expected `--header 'Name: value'`"));
-        };
-        if name == header::AUTHORIZATION {
-            return Err(UsageError::new(
-                "a credential is no argument, where everybody on this machine can see it; use `--token-stdin`",
-            ));
-        }
-        if name == header::HOST {
-            return Err(UsageError::new("the host stands in the URL; leave out `--header 'Host: …'`"));
-        }
-        headers.append(name, value);
-    }
-    Ok(headers)
+fn no_request(message: &str) -> NoRequest {
+    NoRequest(message.to_owned())
 }
 
 #[cfg(test)]
@@ -138,8 +121,6 @@ mod tests {
     #[test]
     fn no_error_repeats_a_password() {
         let error = part("https://user:hunter2@h/a").unwrap_err();
-        assert!(!error.to_string().contains("hunter2"), "{error}");
-        let error = headers(&["Authorization: Bearer hunter2".into()]).unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }
