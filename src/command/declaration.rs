@@ -72,8 +72,8 @@ impl Declaration {
             );
             lines.push(format!("{indent}permissions: {permissions}"));
         }
-        lines.push(format!("    created_at: {}", self.created_at.to_string()));
-        lines.push(format!("    expires_at: {}\n", self.expires_at.to_string()));
+        lines.push(format!("    created_at: {}", self.created_at));
+        lines.push(format!("    expires_at: {}\n", self.expires_at));
         lines.join("\n")
     }
 

@@ -132,9 +132,9 @@ impl Who {
             (Some(one), Some(other)) => Err(UsageError(format!(
                 "more than one token is called `{name}` (of {}, until {}; of {}, until {}); add `--user`, or use `--token-sha256`",
                 one.user(),
-                one.expires_at().to_string(),
+                one.expires_at(),
                 other.user(),
-                other.expires_at().to_string()
+                other.expires_at()
             ))),
             (None, _) => Err(UsageError(format!(
                 "no declared token is called `{name}`{}; see `name` in `policies/tokens/`",
