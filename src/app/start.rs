@@ -184,6 +184,7 @@ fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
         api: Arc::clone(api),
         max_staleness: settings.max_staleness,
         notices_after: config.webhooks.pace.notices,
+        trail_kept: settings.keep_audit_trail,
         unused_after: settings.revoke_unused_after.filter(|_| config.audit != AuditOutput::Off),
     })
 }

@@ -29,6 +29,8 @@ pub(super) struct Upkeep {
     pub(super) notices_after: Duration,
     /// After which time without use a token is taken back; `None` is never.
     pub(super) unused_after: Option<Duration>,
+    /// For how long the audit trail is kept; `None` is for ever.
+    pub(super) trail_kept: Option<Duration>,
 }
 
 impl Upkeep {
@@ -49,6 +51,7 @@ impl Upkeep {
                 until_search = LOOKS;
                 self.take_back_unused().await;
                 self.forget_deliveries().await;
+                self.prune_trail().await;
             }
             if until_notices == 0 {
                 until_notices = LOOKS;
@@ -91,6 +94,15 @@ impl Upkeep {
     async fn forget_deliveries(&self) {
         if let Err(error) = self.api.issuer.forget_deliveries(self.setting(), KEPT).await {
             tracing::warn!(%error, "old notices could not be removed");
+        }
+    }
+
+    async fn prune_trail(&self) {
+        let Some(kept) = self.trail_kept else { return };
+        match self.api.issuer.prune_trail(self.setting(), kept).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "old entries of the audit trail were removed"),
+            Err(error) => tracing::warn!(%error, "old entries of the audit trail could not be removed"),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::command::{ConfigFile, Status, UsageError};
 use crate::domain::grant::UnixTime;
 use crate::policy::tokens::parse_moment;
 use crate::store::Reads;
-use crate::store::audit::Chain;
+use crate::store::audit::{Chain, hexadecimal};
 use crate::store::error::StoreError;
 use crate::units::parse_duration;
 
@@ -206,10 +206,12 @@ fn verify(arguments: &VerifyArguments, output: &mut Output) -> anyhow::Result<St
     let noted = arguments.head.as_deref().map(hash).transpose()?;
     let (_, store) = open_store(&arguments.config.file, output)?;
     let (status, entries, head) = match store.read_now(|reads| look(reads, noted.as_deref()))? {
-        (Chain::Whole { entries, head }, Some(true) | None) => (Ok(()), Some(entries), Some(head)),
-        (Chain::Whole { entries, head }, Some(false)) => {
-            let why = "the head that was noted is in it no more; the trail was cut off or written anew";
-            (Err((None, why)), Some(entries), Some(head))
+        (Chain::Whole { entries, first, head }, Some(true) | None) => {
+            (Ok(()), Some((entries, first)), Some(head))
+        }
+        (Chain::Whole { entries, first, head }, Some(false)) => {
+            let why = "the head that was noted is in it no more; the trail was cut off or written anew, or is kept less long";
+            (Err((None, why)), Some((entries, first)), Some(head))
         }
         (Chain::Broken { at, why }, _) => (Err((Some(at), why)), None, None),
     };
@@ -217,11 +219,15 @@ fn verify(arguments: &VerifyArguments, output: &mut Output) -> anyhow::Result<St
     if arguments.json {
         let (broken_at, why) = status.err().unzip();
         output.json(&json!({
-            "ok": status.is_ok(), "entries": entries, "head": head, "broken_at": broken_at.flatten(), "why": why,
+            "ok": status.is_ok(), "entries": entries.map(|(entries, _)| entries),
+            "first": entries.map(|(_, first)| first), "head": head, "broken_at": broken_at.flatten(), "why": why,
         }))?;
-    } else if let (Some(entries), Some(head)) = (entries, &head) {
+    } else if let (Some((entries, first)), Some(head)) = (entries, &head) {
         let mut table = Table::bare();
         table.row(["entries".to_owned(), entries.to_string()]);
+        if first > 1 {
+            table.row(["first".to_owned(), first.to_string()]);
+        }
         table.row(["head".to_owned(), head.clone()]);
         table.write(output)?;
     }
@@ -257,11 +263,6 @@ fn hash(text: &str) -> Result<Vec<u8>, UsageError> {
     })?;
     let (pairs, _) = digits.as_chunks::<2>();
     Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

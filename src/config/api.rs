@@ -1,6 +1,7 @@
 //! `store` and `api`: where tokens are kept that users make, and where they make them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::check::Checker;
 use crate::config::document::{ApiFields, Document};
@@ -60,6 +61,7 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
         repositories_per_token,
         max_staleness,
         revoke_unused_after,
+        keep_audit_trail,
         trusted_header,
         oidc,
     } = &field.value;
@@ -72,11 +74,9 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
     let repositories =
         checker.number(repositories_per_token.as_ref(), 1..=MOST, default.repositories_per_token);
     let max_staleness = checker.duration(max_staleness.as_ref(), default.max_staleness);
-    let revoke_unused_after = match revoke_unused_after {
-        None => Some(default.revoke_unused_after),
-        Some(word) if word.value == "never" => Some(None),
-        Some(text) => checker.accept(text, parse_duration(&text.value)).map(Some),
-    };
+    let revoke_unused_after =
+        lasting(revoke_unused_after.as_ref(), ("never", default.revoke_unused_after), checker);
+    let keep_audit_trail = lasting(keep_audit_trail.as_ref(), ("forever", default.keep_audit_trail), checker);
     let trusted_header = match trusted_header {
         None => Some(None),
         Some(header) => sign_in::trusted_header(header, checker).map(Some),
@@ -93,7 +93,21 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
         repositories_per_token: repositories?,
         max_staleness: max_staleness?,
         revoke_unused_after: revoke_unused_after?,
+        keep_audit_trail: keep_audit_trail?,
     })
+}
+
+/// A duration, or a word for one without an end.
+fn lasting(
+    text: Option<&Spanned<String>>,
+    (endless, default): (&str, Option<Duration>),
+    checker: &mut Checker<'_>,
+) -> Option<Option<Duration>> {
+    match text {
+        None => Some(default),
+        Some(word) if word.value == endless => Some(None),
+        Some(text) => checker.accept(text, parse_duration(&text.value)).map(Some),
+    }
 }
 
 fn base_url(url: &Spanned<String>, checker: &mut Checker<'_>) -> Option<String> {

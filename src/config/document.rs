@@ -62,6 +62,7 @@ pub(super) struct ApiFields {
     pub(super) repositories_per_token: Option<Spanned<u64>>,
     pub(super) max_staleness: Option<Spanned<String>>,
     pub(super) revoke_unused_after: Option<Spanned<String>>,
+    pub(super) keep_audit_trail: Option<Spanned<String>>,
     pub(super) trusted_header: Option<Spanned<TrustedHeaderFields>>,
     pub(super) oidc: Option<Spanned<Vec<Spanned<OidcFields>>>>,
 }

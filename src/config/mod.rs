@@ -91,6 +91,8 @@ pub struct Api {
     pub max_staleness: Duration,
     /// After which time without use a token is taken back; `None` is never.
     pub revoke_unused_after: Option<Duration>,
+    /// For how long entries of the audit trail are kept; `None` is for ever.
+    pub keep_audit_trail: Option<Duration>,
     /// Whose word is taken for who calls; `None` is nobody's.
     pub trusted_header: Option<TrustedHeader>,
     /// Who signs people in, names distinct.
@@ -139,6 +141,7 @@ impl Default for Api {
             repositories_per_token: 1000,
             max_staleness: Duration::from_secs(60 * 60),
             revoke_unused_after: Some(Duration::from_secs(365 * 24 * 60 * 60)),
+            keep_audit_trail: None,
             trusted_header: None,
             oidc: Vec::new(),
         }

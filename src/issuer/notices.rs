@@ -12,6 +12,7 @@ use crate::issuer::tell::{TokenNotice, tell_token};
 use crate::issuer::{Actor, IssueError, Issuer, Means, Setting};
 use crate::policy::snapshot::Snapshot;
 use crate::store::Changes;
+use crate::store::audit::{PRUNED, hexadecimal};
 use crate::store::deliveries::DeliveryRow;
 use crate::store::error::StoreError;
 use crate::store::notices::{Expiring, Seen};
@@ -99,6 +100,23 @@ impl Issuer {
         let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
         let before = UnixTime(setting.now.0.saturating_sub(age));
         self.change(move |changes| Ok(changes.forget_deliveries(before)?)).await
+    }
+
+    /// Takes entries that are older than `age` off the beginning of the audit trail, but for the last one, and says so at its
+    /// end. Gives how many they were.
+    ///
+    /// # Errors
+    /// [`IssueError::Store`].
+    pub async fn prune_trail(&self, setting: Setting, age: Duration) -> Result<usize, IssueError> {
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let moment = setting.now_micros.saturating_sub(age);
+        let prune = move |changes: &Changes<'_>| {
+            let Some(pruned) = changes.prune_audit(moment)? else { return Ok(0) };
+            let event = Event::new(PRUNED).with("up_to", pruned.up_to).with("entries", pruned.entries);
+            event.with("hash", hexadecimal(&pruned.hash)).note(changes, &setting)?;
+            Ok(pruned.entries)
+        };
+        self.change(prune).await
     }
 
     /// Has a notice delivered again, whatever became of it.

@@ -3,6 +3,9 @@
 //! An entry is the text of a JSON object, with a number, a time, and keys that it is found by. Its hash is SHA-256 over the
 //! hash of the entry before it and all of that, a line each; the first one follows 32 zero bytes. Whoever changes, adds or takes away an entry in the middle has to write all later
 //! hashes anew; whoever has noted one hash can tell.
+//!
+//! Entries that are kept no longer are taken off the beginning. An entry at the end says up to which one, with the hash that
+//! the rest follows; so the beginning cannot be cut off otherwise.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rusqlite::types::Value;
@@ -11,6 +14,9 @@ use rusqlite::{OptionalExtension, Result, Row, ToSql, params, params_from_iter};
 use crate::domain::token::TokenDigest;
 use crate::store::error::StoreError;
 use crate::store::{Changes, Reads};
+
+/// What the entry says that tells of entries taken off the beginning.
+pub const PRUNED: &str = "audit_log.prune";
 
 /// The hash before the first entry.
 const BEFORE_ALL: [u8; 32] = [0; 32];
@@ -83,6 +89,8 @@ pub enum Chain {
     Whole {
         /// How many there are.
         entries: u64,
+        /// The number of the first of them; above 1 where those before it are kept no longer.
+        first: i64,
         /// The hash of the last one: note it down to prove later that nothing was cut off.
         head: Vec<u8>,
     },
@@ -123,6 +131,35 @@ impl Changes<'_> {
                 hash
             ])?;
         Ok(())
+    }
+}
+
+/// Entries that are kept no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// The number of the last of them.
+    pub up_to: i64,
+    /// Its hash.
+    pub hash: Vec<u8>,
+    /// How many they were.
+    pub entries: usize,
+}
+
+impl Changes<'_> {
+    /// Takes off the entries from before `moment`, microseconds since 1970, but for the last one. Whoever does it adds an entry
+    /// ([`PRUNED`]) that says so, with `up_to` and `hash` in hexadecimal digits, in the same change.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn prune_audit(&self, moment: i64) -> Result<Option<Pruned>, StoreError> {
+        let last = "SELECT id, hash FROM audit WHERE at < ?1 AND id < (SELECT max(id) FROM audit) ORDER BY id DESC LIMIT 1";
+        let found = self.0.query_row(last, [moment], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((up_to, hash)) = found else { return Ok(None) };
+        let hash: Vec<u8> = hash;
+        let entries = self.0.execute("DELETE FROM audit WHERE id <= ?1", [up_to])?;
+        let start = "INSERT INTO audit_start (one, id, hash) VALUES (1, ?1, ?2) ON CONFLICT (one) DO UPDATE SET id = ?1, hash = ?2";
+        self.0.execute(start, params![up_to, hash])?;
+        Ok(Some(Pruned { up_to, hash, entries }))
     }
 }
 
@@ -175,7 +212,8 @@ impl Reads<'_> {
         let mut statement = self.0.prepare(
             "SELECT id, entry, hash, at, action, actor_key, user_key, org_key, token_id, hashed_token FROM audit ORDER BY id",
         )?;
-        let (mut entries, mut head) = (0_u64, BEFORE_ALL.to_vec());
+        let (start, mut head) = self.audit_start()?.unwrap_or((0, BEFORE_ALL.to_vec()));
+        let (mut last, mut told) = (start, None);
         let read = |row: &Row<'_>| {
             let keys = AuditKeys {
                 action: row.get(4)?,
@@ -187,18 +225,38 @@ impl Reads<'_> {
             };
             Ok((entry(row)?, row.get::<_, i64>(3)?, keys))
         };
+        let begins = hexadecimal(&head);
         for found in statement.query_map([], read)? {
             let (found, at, keys) = found?;
-            if u64::try_from(found.id).ok() != Some(entries + 1) {
+            if found.id != last + 1 {
                 return Ok(Chain::Broken { at: found.id, why: "the entry before it is missing" });
             }
             if hash_of(&head, &covered(found.id, at, &keys, &found.entry)) != found.hash {
                 return Ok(Chain::Broken { at: found.id, why: "it, or an entry before it, was changed" });
             }
-            entries += 1;
+            if keys.action == PRUNED {
+                told = Some(found.entry);
+            }
+            last = found.id;
             head = found.hash;
         }
-        Ok(Chain::Whole { entries, head })
+        // The latest entry that tells of it tells where the rest begins.
+        let tells = |entry: &String| {
+            let entry: serde_json::Value = serde_json::from_str(entry).unwrap_or_default();
+            entry["up_to"] == start && entry["hash"] == begins
+        };
+        if start > 0 && !told.as_ref().is_some_and(tells) {
+            let why = "entries before it are missing, and no entry says that they were kept no longer";
+            return Ok(Chain::Broken { at: start + 1, why });
+        }
+        let entries = u64::try_from(last - start).unwrap_or_default();
+        Ok(Chain::Whole { entries, first: start + 1, head })
+    }
+
+    /// The last entry that is kept no longer: its number and its hash.
+    fn audit_start(self) -> Result<Option<(i64, Vec<u8>)>> {
+        let sql = "SELECT id, hash FROM audit_start";
+        self.0.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()
     }
 
     /// The last entry: its number and its hash.
@@ -213,12 +271,12 @@ impl Reads<'_> {
         self.0.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
     }
 
-    /// Whether an entry has this hash.
+    /// Whether an entry has this hash, or the last one that is kept no longer.
     ///
     /// # Errors
     /// The database's.
     pub fn audit_has(self, hash: &[u8]) -> Result<bool, StoreError> {
-        let sql = "SELECT count(*) > 0 FROM audit WHERE hash = ?1";
+        let sql = "SELECT EXISTS (SELECT 1 FROM audit WHERE hash = ?1 UNION ALL SELECT 1 FROM audit_start WHERE hash = ?1)";
         Ok(self.0.query_row(sql, [hash], |row| row.get(0))?)
     }
 }
@@ -246,6 +304,12 @@ fn covered(id: i64, at: i64, keys: &AuditKeys, entry: &str) -> String {
     ]
     .map(String::as_str)
     .join("\n")
+}
+
+/// Two digits a byte.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn hash_of(before: &[u8], covered: &str) -> Vec<u8> {

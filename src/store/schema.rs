@@ -201,6 +201,12 @@ CREATE TABLE rules (
     change BIGINT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX rules_change ON rules (change);
+
+CREATE TABLE audit_start (
+    one BIGINT PRIMARY KEY CHECK (one = 1),
+    id BIGINT NOT NULL,
+    hash BLOB NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// The version that this program writes.

@@ -104,3 +104,23 @@ fn a_deleted_token_leaves_its_name_and_nothing_else() {
     fixture.check(again, Pending, &["? acme all contents=read"], &asked);
     assert_ne!(again, id);
 }
+
+#[test]
+fn old_entries_of_the_trail_are_removed_and_that_is_told() {
+    let fixture = Fixture::new();
+    fixture.token(&["bob all contents=read"]);
+    fixture.later.set(10 * DAY);
+    let edit = users::UserEdit { administrator: Some(true), ..users::UserEdit::default() };
+    fixture.run(fixture.issuer.set_user(fixture.by("root"), "carol".into(), edit)).unwrap();
+    fixture.events();
+    let prune = |days: u64| {
+        let age = std::time::Duration::from_secs(days * 24 * 60 * 60);
+        fixture.run(fixture.issuer.prune_trail(fixture.by("portcullis"), age)).unwrap()
+    };
+    assert_eq!(prune(11), 0);
+    assert_eq!(fixture.events(), Vec::<String>::new());
+    assert!(prune(5) > 0);
+    // That the chain is whole is looked at with them.
+    assert_eq!(fixture.events(), ["audit_log.prune by portcullis"]);
+    assert_eq!(prune(5), 0);
+}

@@ -1,7 +1,7 @@
 //! The audit trail: its chain, and how entries are found.
 
 use super::*;
-use crate::store::audit::{AuditEntry, AuditKeys, AuditQuery, Chain};
+use crate::store::audit::{AuditEntry, AuditKeys, AuditQuery, Chain, PRUNED, Pruned, hexadecimal};
 
 type Entry =
     (&'static str, &'static str, Option<&'static str>, Option<&'static str>, Option<i64>, &'static str);
@@ -134,6 +134,58 @@ fn whoever_has_noted_a_hash_can_tell_what_was_cut_off() {
 #[test]
 fn an_empty_trail_is_whole() {
     let fixture = Fixture::new();
-    let whole = Chain::Whole { entries: 0, head: vec![0; 32] };
+    let whole = Chain::Whole { entries: 0, first: 1, head: vec![0; 32] };
     assert_eq!(chain(&fixture), whole);
+}
+
+/// A trail whose entries from before 1004 are kept no longer, as the sixth one says.
+fn pruned() -> (Fixture, Pruned) {
+    let fixture = filled();
+    let pruned = fixture.change(|changes| {
+        let pruned = changes.prune_audit(1_004)?.unwrap();
+        let entry = format!(r#"{{"up_to":{},"hash":"{}"}}"#, pruned.up_to, hexadecimal(&pruned.hash));
+        let keys = AuditKeys { action: PRUNED.into(), ..AuditKeys::default() };
+        changes.add_audit(1_006, &keys, &entry)?;
+        Ok(pruned)
+    });
+    (fixture, pruned)
+}
+
+#[test]
+fn entries_that_are_kept_no_longer_leave_a_chain() {
+    let (fixture, pruned) = pruned();
+    assert_eq!((pruned.up_to, pruned.entries), (3, 3));
+    check(&fixture, &AuditQuery::default(), &[6, 5, 4]);
+    assert!(matches!(chain(&fixture), Chain::Whole { entries: 3, first: 4, .. }), "{:?}", chain(&fixture));
+    let hash = pruned.hash.clone();
+    assert!(fixture.look(move |reads| reads.audit_has(&hash)), "what was noted of them is still known");
+    let none = fixture.change(|changes| changes.prune_audit(1_004));
+    assert_eq!(none, None, "all of them are younger");
+    // The last one stays, however old it is.
+    let last = fixture.change(|changes| changes.prune_audit(i64::MAX)).unwrap();
+    assert_eq!((last.up_to, last.entries), (5, 2));
+}
+
+#[test]
+fn a_beginning_that_was_cut_off_otherwise_is_told() {
+    for sql in [
+        "UPDATE audit_start SET id = 2",
+        "UPDATE audit_start SET hash = zeroblob(32)",
+        "DELETE FROM audit_start",
+        "DELETE FROM audit WHERE id = 4",
+        "DELETE FROM audit WHERE id = 6",
+        "UPDATE audit SET entry = replace(entry, '3', '2') WHERE id = 6",
+    ] {
+        let (fixture, _) = pruned();
+        assert!(fixture.tamper(sql) > 0, "{sql}");
+        assert!(matches!(chain(&fixture), Chain::Broken { .. }), "{sql}");
+    }
+    // With a start that the rest follows from.
+    let (fixture, _) = pruned();
+    let found = entries(&fixture, &AuditQuery { below: Some(5), ..AuditQuery::default() }, 1);
+    let hash = hexadecimal(&found[0].hash);
+    assert_eq!(fixture.tamper("DELETE FROM audit WHERE id = 4"), 1);
+    assert_eq!(fixture.tamper(&format!("UPDATE audit_start SET id = 4, hash = X'{hash}'")), 1);
+    let Chain::Broken { why, .. } = chain(&fixture) else { panic!("it is whole") };
+    assert!(why.contains("no entry says"), "{why}");
 }
