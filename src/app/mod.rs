@@ -5,6 +5,7 @@ mod configuration;
 pub mod inherit;
 pub mod notices;
 mod notify;
+mod recorder;
 mod reload;
 mod sign_in;
 pub mod signals;

@@ -22,6 +22,7 @@ use crate::api::limiter::Limiter;
 use crate::app::certificates::{self, Served};
 use crate::app::inherit::Inherited;
 use crate::app::notices::{self, note_uses};
+use crate::app::recorder::recorder;
 use crate::app::reload::{Reloaded, Reloader};
 use crate::app::sockets::{self, Listening};
 use crate::app::upkeep::Upkeep;
@@ -44,11 +45,9 @@ use crate::issuer::{Issuer, IssuerLimits};
 use crate::live::{Inputs, LivePolicy};
 use crate::policy::upstream::{ClassicTokens, UpstreamSpec};
 use crate::record::Recorder;
-use crate::record::audit::{Audit, Output, WhenFull};
 use crate::record::census::{Census, TokenCounts};
 use crate::record::metrics::Metrics;
 use crate::record::request_id::RequestIds;
-use crate::record::traces::{Collector, TraceSettings, Traces};
 use crate::record::worker::WorkerRecorder;
 use crate::store::Store;
 use crate::{clock, tls};
@@ -178,14 +177,14 @@ fn courier(config: &Config, api: &Api, recorder: &Recorder) -> Result<Courier, A
 /// What is to be kept up of `api`. Where no audit lines are kept, nobody knows which tokens are used.
 fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
     let (settings, api) = (config.api.as_ref()?, api?);
-    let noted_from = (config.audit != AuditOutput::Off).then(clock::now);
+    let noted_from = (config.audit.output != AuditOutput::Off).then(clock::now);
     api.issuer.store.write_aside(move |changes| changes.note_uses_from(noted_from));
     Some(Upkeep {
         api: Arc::clone(api),
         max_staleness: settings.max_staleness,
         notices_after: config.webhooks.pace.notices,
         trail_kept: settings.keep_audit_trail,
-        unused_after: settings.revoke_unused_after.filter(|_| config.audit != AuditOutput::Off),
+        unused_after: settings.revoke_unused_after.filter(|_| config.audit.output != AuditOutput::Off),
     })
 }
 
@@ -299,40 +298,6 @@ pub(super) fn tell_expiries(directory: &Path, served: &[Served], metrics: &Metri
         }
     }
     metrics.certificates(found.iter().map(|(listener, name, expiry)| (&**listener, &**name, *expiry)));
-}
-
-pub(super) fn recorder(config: &Config) -> Result<Recorder, AppError> {
-    let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-    let metrics = Metrics::with_tokens(&names, config.metrics.tokens);
-    metrics.connections_limited(config.limits.connections);
-    let output = match &config.audit {
-        AuditOutput::Stdout => Output::Stdout,
-        AuditOutput::File(file) => Output::File(file.clone()),
-        AuditOutput::Off => Output::Off,
-    };
-    let when_full = match config.when_full {
-        config::WhenFull::Drop => WhenFull::Drop,
-        config::WhenFull::Refuse => WhenFull::Refuse,
-    };
-    let audit = Audit::open(output, when_full, &metrics)
-        .map_err(|source| AppError::System { what: "opening the audit log".into(), source })?;
-    let traces = match &config.tracing {
-        None => Traces::off(),
-        Some(tracing) => traces(tracing, &metrics)?,
-    };
-    Ok(Recorder { metrics, audit, traces })
-}
-
-fn traces(tracing: &config::Tracing, metrics: &Metrics) -> Result<Traces, AppError> {
-    let tls = tracing.tls.as_ref().map(connector).transpose()?;
-    let (authority, path) = (tracing.authority.clone(), tracing.path.clone());
-    let settings = TraceSettings {
-        collector: Collector { authority, path, tls },
-        sample: tracing.sample,
-        service: tracing.service.clone(),
-    };
-    Traces::start(settings, metrics)
-        .map_err(|source| AppError::System { what: "starting the exporter of traces".into(), source })
 }
 
 pub(super) fn connector(

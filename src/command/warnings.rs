@@ -14,7 +14,7 @@ use crate::policy::upstream::UpstreamPolicy;
 /// What weakens the configuration.
 pub fn of_config(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    if config.audit == AuditOutput::Off {
+    if config.audit.output == AuditOutput::Off {
         warnings.push("`audit: danger_off`: nobody can tell later who did what".to_owned());
     }
     for listener in &config.listeners {

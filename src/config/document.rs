@@ -165,6 +165,30 @@ pub(super) enum AuditField {
 pub(super) struct AuditFields {
     pub(super) file: Option<Spanned<String>>,
     pub(super) when_full: Option<WhenFullWord>,
+    pub(super) requests: Option<LinesWord>,
+    pub(super) chain: Option<Spanned<bool>>,
+    pub(super) rotate_at: Option<Spanned<String>>,
+    pub(super) keep: Option<Spanned<u64>>,
+}
+
+impl AuditFields {
+    /// Whether it says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { file, when_full, requests, chain, rotate_at, keep } = self;
+        file.is_none()
+            && when_full.is_none()
+            && requests.is_none()
+            && chain.is_none()
+            && rotate_at.is_none()
+            && keep.is_none()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LinesWord {
+    All,
+    Refused,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -182,7 +206,7 @@ impl<'de> Deserialize<'de> for AuditField {
             type Value = AuditField;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`stdout`, `danger_off`, or a mapping with `file` or `when_full`")
+                f.write_str("`stdout`, `danger_off`, or a mapping with `file`, `when_full`, `requests`, `chain`, `rotate_at` or `keep`")
             }
 
             fn visit_str<E: Error>(self, word: &str) -> Result<AuditField, E> {

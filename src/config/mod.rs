@@ -4,6 +4,7 @@
 //! types here; past [`load`] nobody sees a raw value. Every fault is gathered, with its place.
 
 pub mod api;
+mod audit;
 mod check;
 pub mod credential;
 mod document;
@@ -47,10 +48,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// What bounds a request and the process.
     pub limits: Limits,
-    /// Where audit lines go.
-    pub audit: AuditOutput,
-    /// What happens to a request whose audit line has no place.
-    pub when_full: WhenFull,
+    /// What is kept of requests.
+    pub audit: AuditLog,
     /// How much metrics tell.
     pub metrics: MetricsLimits,
     /// Where traces go; `None` where there are none.
@@ -294,10 +293,45 @@ impl Default for Limits {
     }
 }
 
+/// What is kept of requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditLog {
+    /// Where audit lines go.
+    pub output: AuditOutput,
+    /// What happens to a request whose audit line has no place.
+    pub when_full: WhenFull,
+    /// Which requests have a line.
+    pub lines: AuditLines,
+    /// Whether each line holds a hash of all before it.
+    pub chain: bool,
+    /// When a file makes room for the next one; `None` leaves that to others.
+    pub rotation: Option<Rotation>,
+}
+
+/// Which requests have an audit line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuditLines {
+    /// All of them: the default.
+    #[default]
+    All,
+    /// Those that were not allowed, or would not have been.
+    Refused,
+}
+
+/// When an audit file makes room for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// From this size, bytes.
+    pub size: usize,
+    /// How many files are kept beside the one that is written.
+    pub keep: usize,
+}
+
 /// Where audit lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AuditOutput {
     /// Standard output: `audit: stdout`, the default.
+    #[default]
     Stdout,
     /// A file that lines are appended to; its directory exists.
     File(PathBuf),

@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::check::Checker;
-use crate::config::document::{
-    AuditField, AuditFields, CertificateFields, ControlFields, Document, LimitFields, ListenerFields,
-    WhenFullWord,
-};
+use crate::config::document::{CertificateFields, ControlFields, Document, LimitFields, ListenerFields};
 use crate::config::upstream::{self, host_name};
 use crate::config::{
-    Api, AuditOutput, CONTROL_NAME, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream,
-    WhenFull, api, tracing, webhooks,
+    Api, CONTROL_NAME, Certificate, Config, Host, Limits, Listener, MetricsLimits, Upstream, api, audit,
+    tracing, webhooks,
 };
 use crate::domain::fault::{Fault, Place};
 use crate::domain::token::TokenFormat;
@@ -59,7 +56,7 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
     if let (Some(field), Some(policies), Some(upstreams)) = (&document.policies, &policies, &upstreams) {
         governed_policies(policies, upstreams, place(field), &mut checker);
     }
-    let audit = audit(document.audit.as_ref(), &mut checker);
+    let audit = audit::audit(document.audit.as_ref(), &mut checker);
     let tracing = tracing::tracing(document.tracing.as_ref(), &mut checker);
     let tokens_told = document.metrics.as_ref().and_then(|metrics| metrics.tokens.as_ref());
     let tokens_told = checker.number(tokens_told, 0..=MAX_TOKENS_TOLD, MetricsLimits::default().tokens);
@@ -82,7 +79,6 @@ pub(super) fn validate(document: &Document, mut checker: Checker<'_>) -> Result<
             upstreams: upstreams?,
             limits: limits?,
             audit: audit?,
-            when_full: when_full(document.audit.as_ref()),
             metrics: MetricsLimits { tokens: tokens_told? },
             tracing: tracing?,
             workers: workers?,
@@ -316,54 +312,6 @@ fn limits(fields: Option<&LimitFields>, checker: &mut Checker<'_>) -> Option<Lim
         );
     }
     Some(limits)
-}
-
-fn audit(field: Option<&Spanned<AuditField>>, checker: &mut Checker<'_>) -> Option<AuditOutput> {
-    let Some(field) = field else {
-        return Some(AuditOutput::Stdout);
-    };
-    let value = match &field.value {
-        AuditField::Word(word) => match word.as_str() {
-            "stdout" => return Some(AuditOutput::Stdout),
-            "danger_off" => return Some(AuditOutput::Off),
-            other => {
-                let message = format!(
-                    "unknown word `{other}`; expected `stdout`, `danger_off`, or a mapping with `file` or `when_full`"
-                );
-                return checker.fault(place(field), message);
-            }
-        },
-        AuditField::Fields(AuditFields { file: Some(value), .. }) => value,
-        AuditField::Fields(AuditFields { file: None, when_full: Some(_) }) => {
-            return Some(AuditOutput::Stdout);
-        }
-        AuditField::Fields(AuditFields { file: None, when_full: None }) => {
-            let message = "the mapping says nothing; expected `file`, `when_full` or both";
-            return checker.fault(place(field), message);
-        }
-    };
-    let path = checker.path(value)?;
-    if path.is_dir() {
-        let message = format!("expected a file; `{}` is a directory", path.display());
-        return checker.fault(place(value), message);
-    }
-    match path.parent() {
-        Some(parent) if parent.is_dir() => Some(AuditOutput::File(path)),
-        _ => {
-            let message =
-                format!("expected a file in an existing directory; make that of `{}`", path.display());
-            checker.fault(place(value), message)
-        }
-    }
-}
-
-fn when_full(field: Option<&Spanned<AuditField>>) -> WhenFull {
-    match field.map(|field| &field.value) {
-        Some(AuditField::Fields(AuditFields { when_full: Some(WhenFullWord::Refuse), .. })) => {
-            WhenFull::Refuse
-        }
-        None | Some(AuditField::Word(_) | AuditField::Fields(_)) => WhenFull::Drop,
-    }
 }
 
 fn default_workers() -> usize {

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::record::audit::{Audit, Output, WhenFull};
+use crate::record::audit::{Audit, Output};
 use crate::record::fixture::DEADLINE;
 use crate::record::metrics::Metrics;
 use crate::record::traces::Traces;
@@ -21,7 +21,7 @@ struct Server {
 
 async fn start() -> Server {
     let metrics = Metrics::new(&["forge".to_owned()]);
-    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::Off.into(), &metrics).unwrap();
     let state = Arc::new(ControlState {
         recorder: Arc::new(Recorder { metrics, audit, traces: Traces::off() }),
         readiness: Readiness::new(),

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::record::audit::{Audit, Flushed, Output, WhenFull};
+use crate::record::audit::{Audit, Flushed, Output};
 use crate::record::line::RequestPath;
 use crate::record::metrics::{Metrics, UpstreamId};
 use crate::record::traces::Traces;
@@ -31,8 +31,8 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let metrics = Metrics::with_tokens(&["forge".to_owned(), "billing".to_owned()], 10);
-        let output = Output::File(directory.path().join("audit"));
-        let audit = Audit::open(output, WhenFull::Drop, &metrics).unwrap();
+        let output = Output::File(directory.path().join("audit"), None);
+        let audit = Audit::open(output.into(), &metrics).unwrap();
         let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
         let worker = WorkerRecorder::new(&recorder, 0).unwrap();
         Self { recorder, worker, directory }

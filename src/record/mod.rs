@@ -17,7 +17,7 @@ mod queue;
 pub mod request_id;
 mod sample;
 mod shard;
-mod sink;
+pub mod sink;
 mod token_requests;
 pub mod traces;
 pub mod worker;

@@ -1,6 +1,6 @@
 //! Where audit lines go: a file that may be rotated under us, or the standard output.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -27,7 +27,10 @@ pub(crate) trait Sink: Send {
     ///
     /// # Errors
     /// [`WriteError`]: some or all of the lines were not written.
-    fn write_lines(&mut self, lines: &[u8], now: Instant) -> Result<(), WriteError>;
+    fn write_lines(&mut self, lines: &[u8]) -> Result<(), WriteError>;
+
+    /// Looks, at `now`, where the lines that come next go. Tells whether they begin a file.
+    fn prepare(&mut self, now: Instant) -> bool;
 }
 
 /// Lines that were not written.
@@ -81,8 +84,12 @@ impl<W: Write> LineSink<W> {
 }
 
 impl<W: Write + Send> Sink for LineSink<W> {
-    fn write_lines(&mut self, lines: &[u8], _now: Instant) -> Result<(), WriteError> {
+    fn write_lines(&mut self, lines: &[u8]) -> Result<(), WriteError> {
         self.write(lines)
+    }
+
+    fn prepare(&mut self, _now: Instant) -> bool {
+        false
     }
 }
 
@@ -100,47 +107,117 @@ fn whole_lines(lines: &[u8], piece: usize) -> &[u8] {
     lines.get(..fitting.unwrap_or(lines.len())).unwrap_or(lines)
 }
 
+/// When a file makes room for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// From this size, bytes.
+    pub size: u64,
+    /// How many files are kept beside the one that is written.
+    pub keep: usize,
+}
+
+/// The name of the file that was written before `path`, `number` files ago.
+pub fn rotated(path: &Path, number: usize) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
 /// A file, opened anew when its name no longer leads to it.
 #[derive(Debug)]
 pub(crate) struct FileSink {
     path: PathBuf,
     lines: LineSink<File>,
+    rotation: Option<Rotation>,
+    /// About how many bytes the file has.
+    size: u64,
     check_interval: Duration,
     checked: Instant,
 }
 
 impl FileSink {
     /// Opens `path` to append, and makes it where it does not exist.
-    pub(crate) fn open(path: PathBuf, now: Instant) -> io::Result<Self> {
-        Self::with_interval(path, now, CHECK_INTERVAL)
+    pub(crate) fn open(path: PathBuf, rotation: Option<Rotation>, now: Instant) -> io::Result<Self> {
+        Self::with_interval(path, rotation, (now, CHECK_INTERVAL))
     }
 
-    fn with_interval(path: PathBuf, now: Instant, check_interval: Duration) -> io::Result<Self> {
-        Ok(Self { lines: open_lines(&path)?, path, check_interval, checked: now })
+    fn with_interval(
+        path: PathBuf,
+        rotation: Option<Rotation>,
+        (checked, check_interval): (Instant, Duration),
+    ) -> io::Result<Self> {
+        let lines = open_lines(&path)?;
+        let size = lines.output.metadata()?.len();
+        Ok(Self { path, lines, rotation, size, check_interval, checked })
     }
 
-    fn reopen_where_rotated(&mut self) -> io::Result<()> {
-        if !same_file(&self.path, &self.lines.output)? {
-            self.lines = open_lines(&self.path)?;
-            tracing::info!(path = %self.path.display(), "opened the audit file anew");
+    /// Opens the file that its name leads to, where that is another one. Tells whether it is.
+    fn reopen_where_rotated(&mut self) -> io::Result<bool> {
+        if same_file(&self.path, &self.lines.output)? {
+            let (before, size) = (self.size, self.lines.output.metadata()?.len());
+            // Another process may write to it as well. What is less than was written has been cut off.
+            self.size = size;
+            return Ok(size < before);
         }
+        self.reopen()?;
+        tracing::info!(path = %self.path.display(), "opened the audit file anew");
+        Ok(true)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.lines = open_lines(&self.path)?;
+        self.size = self.lines.output.metadata()?.len();
         Ok(())
+    }
+
+    /// Makes room for the next file where this one is large enough. Tells whether that was done.
+    fn rotate_where_large(&mut self) -> io::Result<bool> {
+        let Some(Rotation { keep, .. }) = self.rotation.filter(|rotation| self.size >= rotation.size) else {
+            return Ok(false);
+        };
+        if self.reopen_where_rotated()? {
+            return Ok(true);
+        }
+        for number in (1..keep).rev() {
+            match fs::rename(rotated(&self.path, number), rotated(&self.path, number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        fs::rename(&self.path, rotated(&self.path, 1))?;
+        self.reopen()?;
+        tracing::info!(path = %self.path.display(), keep, "began a new audit file");
+        Ok(true)
     }
 }
 
 impl Sink for FileSink {
-    fn write_lines(&mut self, lines: &[u8], now: Instant) -> Result<(), WriteError> {
-        if now.saturating_duration_since(self.checked) >= self.check_interval {
+    fn write_lines(&mut self, lines: &[u8]) -> Result<(), WriteError> {
+        let written = self.lines.write(lines);
+        self.size = self.size.saturating_add(u64::try_from(lines.len()).unwrap_or_default());
+        written
+    }
+
+    fn prepare(&mut self, now: Instant) -> bool {
+        let is_due = now.saturating_duration_since(self.checked) >= self.check_interval;
+        let mut outcome = Ok(false);
+        if is_due {
             self.checked = now;
-            if let Err(error) = self.reopen_where_rotated() {
-                // The old file still takes the lines, so nothing is lost yet.
+            outcome = self.reopen_where_rotated();
+        }
+        if self.rotation.is_some_and(|rotation| self.size >= rotation.size) && matches!(outcome, Ok(false)) {
+            outcome = self.rotate_where_large();
+        }
+        outcome.unwrap_or_else(|error| {
+            // The old file still takes the lines, so nothing is lost yet. It is tried again at the next look.
+            if is_due {
                 tracing::error!(
                     path = %self.path.display(), %error,
                     "could not open the audit file anew; check its directory"
                 );
             }
-        }
-        self.lines.write(lines)
+            false
+        })
     }
 }
 
@@ -190,11 +267,12 @@ mod tests {
     use crate::clock;
 
     fn file_sink(path: &Path) -> FileSink {
-        FileSink::with_interval(path.to_owned(), clock::monotonic(), Duration::ZERO).unwrap()
+        FileSink::with_interval(path.to_owned(), None, (clock::monotonic(), Duration::ZERO)).unwrap()
     }
 
     fn write(sink: &mut impl Sink, lines: &str) -> Result<(), WriteError> {
-        sink.write_lines(lines.as_bytes(), clock::monotonic())
+        sink.prepare(clock::monotonic());
+        sink.write_lines(lines.as_bytes())
     }
 
     #[test]
@@ -230,11 +308,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit");
         let start = clock::monotonic();
-        let mut sink = FileSink::open(path.clone(), start).unwrap();
+        let mut sink = FileSink::open(path.clone(), None, start).unwrap();
         fs::remove_file(&path).unwrap();
-        sink.write_lines(b"one\n", start + CHECK_INTERVAL / 2).unwrap();
+        assert!(!sink.prepare(start + CHECK_INTERVAL / 2));
+        sink.write_lines(b"one\n").unwrap();
         assert!(!path.exists());
-        sink.write_lines(b"two\n", start + CHECK_INTERVAL).unwrap();
+        assert!(sink.prepare(start + CHECK_INTERVAL));
+        sink.write_lines(b"two\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
     }
 
@@ -273,6 +353,51 @@ mod tests {
         }
         assert_eq!(whole_lines(b"long\nb\n", 2), b"long\n");
         assert_eq!(whole_lines(b"torn", 2), b"torn");
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_begins_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
+        let mut sink = file_sink(&path);
+        write(&mut sink, "one\n").unwrap();
+        assert!(!sink.prepare(clock::monotonic()));
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        assert!(sink.prepare(clock::monotonic()));
+        assert!(!sink.prepare(clock::monotonic()));
+    }
+
+    #[test]
+    fn a_large_file_makes_room_for_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
+        let rotation = Some(Rotation { size: 8, keep: 2 });
+        let mut sink = FileSink::open(path.clone(), rotation, clock::monotonic()).unwrap();
+        for (lines, files) in [
+            ("one\ntwo\n", ["one\ntwo\n", "", ""]),
+            ("3\n", ["3\n", "one\ntwo\n", ""]),
+            ("four\n", ["3\nfour\n", "one\ntwo\n", ""]),
+            ("five\n", ["3\nfour\nfive\n", "one\ntwo\n", ""]),
+            ("six is long\n", ["six is long\n", "3\nfour\nfive\n", "one\ntwo\n"]),
+            ("7\n", ["7\n", "six is long\n", "3\nfour\nfive\n"]),
+        ] {
+            write(&mut sink, lines).unwrap();
+            let names = [path.clone(), rotated(&path, 1), rotated(&path, 2)];
+            assert_eq!(names.map(|name| fs::read_to_string(name).unwrap_or_default()), files, "{lines}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_file_that_cannot_make_room_takes_the_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
+        let rotation = Some(Rotation { size: 1, keep: 1 });
+        let mut sink = FileSink::open(path.clone(), rotation, clock::monotonic()).unwrap();
+        fs::create_dir_all(rotated(&path, 1).join("full")).unwrap();
+        write(&mut sink, "one\n").unwrap();
+        write(&mut sink, "two\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
     }
 
     /// Takes as many bytes as it has room for, then is full.

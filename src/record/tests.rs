@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::domain::reason::Reason;
 use crate::domain::resource::{RepositoryName, Resource};
 use crate::domain::token::{PublicId, TokenFormat};
-use crate::record::audit::{Audit, Flushed, Output, WhenFull};
+use crate::record::audit::{Audit, AuditSettings, Flushed, Output, WhenFull};
 use crate::record::fixture::{DEADLINE, Fixture, head};
 use crate::record::labels::{Mode, Verdict};
 use crate::record::metrics::Metrics;
@@ -279,7 +279,7 @@ fn a_handler_that_hyper_drops_leaves_its_record() {
 #[test]
 fn without_an_audit_log_requests_are_counted() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::Off.into(), &metrics).unwrap();
     let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let worker = WorkerRecorder::new(&recorder, 0).unwrap();
     let record = Record::open(&worker, &head(&Method::GET, &PathAndQuery::from_static(TARGET)));
@@ -293,7 +293,9 @@ fn without_an_audit_log_requests_are_counted() {
 #[test]
 fn a_request_that_cannot_be_recorded_is_told_so_and_counted() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File("/dev/full".into()), WhenFull::Refuse, &metrics).unwrap();
+    let settings =
+        AuditSettings { when_full: WhenFull::Refuse, ..Output::File("/dev/full".into(), None).into() };
+    let audit = Audit::open(settings, &metrics).unwrap();
     let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let worker = WorkerRecorder::new(&recorder, 0).unwrap();
     let open = || Record::open(&worker, &head(&Method::GET, &PathAndQuery::from_static(TARGET)));

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::write_site;
-use crate::app::start::{gateway, host, inputs, recorder};
+use crate::app::recorder::recorder;
+use crate::app::start::{gateway, host, inputs};
 use crate::config;
 use crate::domain::token::TokenFormat;
 use crate::gateway::listener::{Drain, Waiting};

@@ -3,8 +3,11 @@
 //! It never makes a request wait: where the queue is full or the disk is, lines are lost, counted and complained of, or,
 //! where that is asked for, requests are refused.
 
+pub mod chain;
 mod collector;
+mod kept;
 pub mod uses;
+pub mod verify;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,13 +23,15 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use crate::clock;
+use crate::record::audit::chain::{BEFORE_ALL, Chain};
 use crate::record::audit::collector::QueueCollector;
+use crate::record::audit::kept::{Kept, head_of};
 use crate::record::audit::uses::{UseListener, Uses};
 use crate::record::json::LineWriter;
 use crate::record::line::Line;
 use crate::record::metrics::Metrics;
 use crate::record::queue::{Batch, Bell, Queue};
-use crate::record::sink::{FileSink, Sink, WriteError, standard_output};
+use crate::record::sink::{FileSink, Rotation, Sink, WriteError, standard_output};
 
 /// Lines of one worker that may wait: a second of a disk that stands still at 16,000 requests a second, and some 10 MB.
 const QUEUE_LINES: usize = 16_384;
@@ -49,8 +54,8 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 pub enum Output {
     /// The standard output.
     Stdout,
-    /// The end of a file, which may be rotated by renaming or deleting it.
-    File(PathBuf),
+    /// The end of a file, which may be rotated by renaming or deleting it, and rotates itself where that is said.
+    File(PathBuf, Option<Rotation>),
     /// Nowhere.
     Off,
 }
@@ -62,6 +67,25 @@ pub enum WhenFull {
     Drop,
     /// It is refused before it reaches the upstream.
     Refuse,
+}
+
+/// What is kept, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// Where lines go.
+    pub output: Output,
+    /// What happens to a request whose line has no place.
+    pub when_full: WhenFull,
+    /// Whether requests that are allowed, and would be by every rule on trial, have no line.
+    pub leaves_out_allowed: bool,
+    /// Whether each line holds a hash of all before it.
+    pub chain: bool,
+}
+
+impl From<Output> for AuditSettings {
+    fn from(output: Output) -> Self {
+        Self { output, when_full: WhenFull::Drop, leaves_out_allowed: false, chain: false }
+    }
 }
 
 /// Whether the queue was written to its end.
@@ -110,22 +134,30 @@ impl Shared {
 }
 
 impl Audit {
-    /// Opens `output` and starts the writer.
+    /// Opens the output and starts the writer.
     ///
     /// # Errors
-    /// When the file cannot be opened, or the thread cannot be started.
-    pub fn open(output: Output, when_full: WhenFull, metrics: &Metrics) -> io::Result<Self> {
+    /// When the file cannot be opened, or read to its last hash, or the thread cannot be started.
+    pub fn open(settings: AuditSettings, metrics: &Metrics) -> io::Result<Self> {
+        let AuditSettings { output, when_full, leaves_out_allowed, chain } = settings;
+        let kept = |head| Kept { chain: chain.then(|| Chain::after(head)), leaves_out_allowed };
         match output {
-            Output::Stdout => Self::start(standard_output()?, metrics, QUEUE_LINES),
-            Output::File(path) => {
-                Self::start(FileSink::open(path, clock::monotonic())?, metrics, QUEUE_LINES)
+            Output::Stdout => Self::start(standard_output()?, metrics, (QUEUE_LINES, kept(BEFORE_ALL))),
+            Output::File(path, rotation) => {
+                let head = if chain { head_of(&path)? } else { BEFORE_ALL };
+                let sink = FileSink::open(path, rotation, clock::monotonic())?;
+                Self::start(sink, metrics, (QUEUE_LINES, kept(head)))
             }
             Output::Off => Ok(Self::new(None, None, metrics)),
         }
         .map(|audit| Self { when_full, ..audit })
     }
 
-    fn start(sink: impl Sink + 'static, metrics: &Metrics, capacity: usize) -> io::Result<Self> {
+    fn start(
+        sink: impl Sink + 'static,
+        metrics: &Metrics,
+        (capacity, kept): (usize, Kept),
+    ) -> io::Result<Self> {
         let (end, ended) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared {
             queues: Mutex::default(),
@@ -139,6 +171,7 @@ impl Audit {
             readers: Vec::new(),
             sink: Box::new(sink),
             json: LineWriter::new(),
+            kept,
             pending: Pending::default(),
             written: metrics.audit_lines(),
             dropped: metrics.audit_dropped(),
@@ -317,6 +350,7 @@ struct Writer {
     readers: Vec<Reader>,
     sink: Box<dyn Sink>,
     json: LineWriter,
+    kept: Kept,
     pending: Pending,
     written: IntCounter,
     dropped: IntCounter,
@@ -365,14 +399,17 @@ impl Writer {
         while let Some(reader) = next(&mut self.readers, until, is_last) {
             found = true;
             let Some((line, text)) = reader.first() else { break };
+            if self.pending.lines == 0 && self.sink.prepare(until) {
+                self.kept.begin();
+            }
             let start = self.pending.bytes.len();
-            let written = self.json.write(line, text, &mut self.pending.bytes);
+            let written = self.kept.write(&mut self.json, (line, text), &mut self.pending.bytes);
             if self.shared.uses.get().is_some() {
                 self.uses.note(line, text);
             }
             reader.advance();
             match written {
-                Ok(()) => self.pending.lines += 1,
+                Ok(lines) => self.pending.lines += lines,
                 Err(error) => {
                     self.pending.bytes.truncate(start);
                     self.lose(1, &error);
@@ -398,8 +435,9 @@ impl Writer {
         if self.pending.lines == 0 {
             return;
         }
-        let result = self.sink.write_lines(&self.pending.bytes, clock::monotonic());
+        let result = self.sink.write_lines(&self.pending.bytes);
         self.shared.bell.tell_written(result.is_ok());
+        self.kept.settle(result.is_ok());
         let lost = result.as_ref().map_or_else(|error| error.lost, |()| 0);
         let written = self.pending.lines.saturating_sub(lost);
         self.written.inc_by(u64::try_from(written).unwrap_or(u64::MAX));

@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
+use crate::domain::reason::Reason;
+use crate::record::audit::verify::{LineFault, Verifier};
 use crate::record::fixture::{DEADLINE, sum};
+use crate::record::labels::Verdict;
 use crate::record::line::Text;
 use crate::record::queue::Place;
+use crate::record::sink::{Rotation, rotated};
 
 fn line() -> Line {
     Line::new(IpAddr::from([127, 0, 0, 1]), 0, clock::monotonic())
@@ -40,7 +44,11 @@ struct Gate {
 }
 
 impl Sink for Gate {
-    fn write_lines(&mut self, lines: &[u8], _now: Instant) -> Result<(), WriteError> {
+    fn prepare(&mut self, _now: Instant) -> bool {
+        false
+    }
+
+    fn write_lines(&mut self, lines: &[u8]) -> Result<(), WriteError> {
         let count = memchr::memchr_iter(b'\n', lines).count();
         self.entered.send(count).unwrap();
         self.answers.recv().unwrap()
@@ -59,7 +67,12 @@ fn gated(capacity: usize) -> Gated {
     let (entered, has_entered) = channel();
     let (answers, to_answer) = channel();
     let gate = Gate { entered, answers: to_answer };
-    Gated { audit: Audit::start(gate, &metrics, capacity).unwrap(), metrics, entered: has_entered, answers }
+    Gated {
+        audit: Audit::start(gate, &metrics, (capacity, Kept::default())).unwrap(),
+        metrics,
+        entered: has_entered,
+        answers,
+    }
 }
 
 #[test]
@@ -67,7 +80,7 @@ fn all_lines_are_written_in_order_by_the_flush() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File(path.clone()), WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::File(path.clone(), None).into(), &metrics).unwrap();
     for count in 0..1_000 {
         let mut line = line();
         line.request_bytes = count;
@@ -87,7 +100,7 @@ fn all_lines_are_written_in_order_by_the_flush() {
 fn an_idle_log_is_flushed_at_once_and_later_lines_are_counted() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File(directory.path().join("audit")), WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::File(directory.path().join("audit"), None).into(), &metrics).unwrap();
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
     write(&audit, line());
@@ -151,7 +164,7 @@ fn a_flush_of_a_full_queue_ends() {
 #[test]
 fn a_full_disk_is_survived() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::File("/dev/full".into()), WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::File("/dev/full".into(), None).into(), &metrics).unwrap();
     write(&audit, line());
     write(&audit, line());
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
@@ -161,14 +174,14 @@ fn a_full_disk_is_survived() {
 #[test]
 fn a_file_that_cannot_be_opened_is_told_at_the_start() {
     let metrics = Metrics::new(&[]);
-    let output = Output::File(Path::new("/nowhere/audit").to_owned());
-    assert_eq!(Audit::open(output, WhenFull::Drop, &metrics).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let output = Output::File(Path::new("/nowhere/audit").to_owned(), None);
+    assert_eq!(Audit::open(output.into(), &metrics).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
 fn off_keeps_nothing_and_loses_nothing() {
     let metrics = Metrics::new(&[]);
-    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::Off.into(), &metrics).unwrap();
     assert!(!audit.is_on());
     assert!(audit.queue(0).is_none(), "a queue");
     assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
@@ -279,4 +292,73 @@ fn no_place_is_given_while_lines_cannot_be_written() {
     write(&audit, line());
     answers.send(Ok(())).unwrap();
     is_given(true);
+}
+
+/// Writes lines with these verdicts, each in a process of its own, to `path`; a file holds three of them.
+fn write_chained(path: &Path, verdicts: &[Option<Verdict>], leaves_out_allowed: bool) {
+    for verdict in verdicts {
+        let output = Output::File(path.to_owned(), Some(Rotation { size: 1_500, keep: 100 }));
+        let settings = AuditSettings { chain: true, leaves_out_allowed, ..output.into() };
+        let audit = Audit::open(settings, &Metrics::new(&[])).unwrap();
+        for _ in 0..2 {
+            let mut line = line();
+            line.verdict = *verdict;
+            write(&audit, line);
+        }
+        assert_eq!(audit.flush(DEADLINE), Flushed::Whole);
+    }
+}
+
+/// The files of `path`, oldest first.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let older: Vec<_> = (1..).map(|number| rotated(path, number)).take_while(|path| path.exists()).collect();
+    older.into_iter().rev().chain([path.to_owned()]).collect()
+}
+
+fn verify(files: &[PathBuf]) -> Result<u64, (u64, LineFault)> {
+    let mut verifier = Verifier::new(None);
+    for file in files {
+        verifier.file(io::BufReader::new(fs::File::open(file).unwrap())).unwrap()?;
+    }
+    Ok(verifier.lines)
+}
+
+#[test]
+fn a_chain_goes_on_from_file_to_file_and_from_process_to_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit");
+    write_chained(&path, &[Some(Verdict::Allow); 10], false);
+    let all = files(&path);
+    assert!(all.len() > 3, "{all:?}");
+    assert_eq!(verify(&all), Ok(20));
+    for file in &all {
+        assert!(verify(std::slice::from_ref(file)).is_ok(), "each by itself");
+    }
+    assert_eq!(
+        verify(&all[1..]).ok(),
+        verify(&all[1..]).ok().filter(|lines| *lines < 20),
+        "without the oldest"
+    );
+    let without_one = [&all[..1], &all[2..]].concat();
+    assert_eq!(verify(&without_one), Err((1, LineFault::Missing)));
+    let text = fs::read_to_string(&all[1]).unwrap();
+    fs::write(&all[1], text.replacen("allow", "refuse", 1)).unwrap();
+    assert!(verify(&all).is_err());
+}
+
+#[test]
+fn allowed_requests_are_left_out_where_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit");
+    let refused = Some(Verdict::Refuse(Reason::NoRoute));
+    write_chained(&path, &[Some(Verdict::Allow), refused, None, Some(Verdict::Allow)], true);
+    let lines: String = files(&path).iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let verdicts =
+        lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["verdict"].clone());
+    let refuse = serde_json::Value::from("refuse");
+    assert_eq!(
+        verdicts.collect::<Vec<_>>(),
+        [refuse.clone(), refuse, serde_json::Value::Null, serde_json::Value::Null]
+    );
+    assert_eq!(verify(&files(&path)), Ok(4));
 }

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::domain::refusal::UpstreamError;
 use crate::domain::token::{PublicId, TokenFormat};
 use crate::record::Recorder;
-use crate::record::audit::{Audit, Output, WhenFull};
+use crate::record::audit::{Audit, Output};
 use crate::record::census::TokenCounts;
 use crate::record::fixture::{requests, sum};
 use crate::record::labels::StatusClass;
@@ -73,7 +73,7 @@ fn a_request_is_counted_with_its_labels() {
 #[test]
 fn guards_count_what_is_under_way() {
     let metrics = metrics();
-    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::Off.into(), &metrics).unwrap();
     let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let workers = [0, 1].map(|number| WorkerRecorder::new(&recorder, number).unwrap());
     let metrics = &recorder.metrics;
@@ -160,7 +160,7 @@ fn a_git_operation_is_counted_with_its_decision() {
 #[test]
 fn workers_are_told_apart() {
     let metrics = metrics();
-    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::Off.into(), &metrics).unwrap();
     let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let [first, second] = [0, 1].map(|number| WorkerRecorder::new(&recorder, number).unwrap());
     let metrics = &recorder.metrics;
@@ -180,7 +180,7 @@ fn workers_are_told_apart() {
 fn connections_to_upstreams_are_open_until_they_are_dropped() {
     let metrics = metrics();
     let forge = metrics.upstream("forge").unwrap();
-    let audit = Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
+    let audit = Audit::open(Output::Off.into(), &metrics).unwrap();
     let recorder = Arc::new(Recorder { metrics, audit, traces: Traces::off() });
     let workers = [0, 1].map(|number| WorkerRecorder::new(&recorder, number).unwrap());
     let metrics = &recorder.metrics;
@@ -281,7 +281,7 @@ fn families(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_family_has_help_type_and_a_description_and_none_is_only_described() {
     let metrics = Metrics::with_tokens(&["forge".to_owned()], 1);
-    Audit::open(Output::Off, WhenFull::Drop, &metrics).unwrap();
+    Audit::open(Output::Off.into(), &metrics).unwrap();
     metrics.shard(0).request(&RequestOutcome { git: Some(GitOperation::Fetch), ..outcome(&metrics) });
     metrics.certificates([("0.0.0.0:8443", "tls/cert.pem", UnixTime(1))]);
     let tokens = metrics.worker_tokens(0).unwrap();

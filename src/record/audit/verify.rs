@@ -1,0 +1,241 @@
+//! Checks the chain of audit files, oldest first.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::{self, BufRead};
+
+use crate::record::audit::chain::{Hash, Sealed};
+
+/// Chains that may be open at a time: one for each process that writes, and what failures to write left behind.
+const OPEN: usize = 64;
+
+/// The last so many lines may be followed by a process that begins.
+const KNOWN: usize = 1 << 20;
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineFault {
+    /// It has no hash, though lines before it have.
+    #[error("it holds no hash, and lines before it do")]
+    NoHash,
+    /// What it follows is not there.
+    #[error("the line that it says it follows is not there")]
+    Missing,
+    /// Its hash is not that of it and a line before it.
+    #[error("it, or the line before it, was changed or taken away")]
+    Changed,
+}
+
+/// What checking found.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    open: VecDeque<Hash>,
+    known: HashSet<Hash>,
+    order: VecDeque<Hash>,
+    noted: Option<Hash>,
+    /// A line that cannot be read, which a crash may have cut: whoever writes next must say what it follows.
+    torn: bool,
+    /// Lines that the chain covers.
+    pub lines: u64,
+    /// Lines before the first of these.
+    pub unchained: u64,
+    /// Lines that a crash or a full disk cut.
+    pub cut: u64,
+    /// Whether the hash that was noted was met.
+    pub met: bool,
+}
+
+impl Verifier {
+    /// Looks for the hash that was noted, too.
+    pub fn new(noted: Option<Hash>) -> Self {
+        Self { noted, ..Self::default() }
+    }
+
+    /// The hash of the last line.
+    pub fn head(&self) -> Option<Hash> {
+        self.order.back().copied()
+    }
+
+    /// Checks the lines of one more file. Gives the number of the first line that is wrong, from 1, and what is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn file(&mut self, mut file: impl BufRead) -> io::Result<Result<(), (u64, LineFault)>> {
+        let (mut line, mut number) = (Vec::new(), 0);
+        loop {
+            line.clear();
+            if file.read_until(b'\n', &mut line)? == 0 {
+                return Ok(Ok(()));
+            }
+            number += 1;
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            if let Err(fault) = self.line(text) {
+                return Ok(Err((number, fault)));
+            }
+        }
+    }
+
+    fn line(&mut self, text: &[u8]) -> Result<(), LineFault> {
+        let Some(sealed) = Sealed::read(text) else {
+            if self.order.is_empty() {
+                self.unchained += 1;
+                return Ok(());
+            }
+            // Two that cannot be read do not come of one crash.
+            if self.torn
+                || !text.starts_with(b"{")
+                || serde_json::from_slice::<serde_json::Value>(text).is_ok()
+            {
+                return Err(LineFault::NoHash);
+            }
+            self.torn = true;
+            return Ok(());
+        };
+        self.follow(&sealed)?;
+        if self.torn {
+            self.torn = false;
+            self.cut += 1;
+        }
+        self.lines += 1;
+        self.met |= self.noted == Some(sealed.hash);
+        self.know(sealed.hash);
+        Ok(())
+    }
+
+    /// Finds what `sealed` follows, and puts it in its place.
+    fn follow(&mut self, sealed: &Sealed<'_>) -> Result<(), LineFault> {
+        if let Some(after) = sealed.after {
+            let is_first = self.order.is_empty();
+            if !is_first && !self.known.contains(&after) {
+                return Err(LineFault::Missing);
+            }
+            if !sealed.follows(&after) {
+                return Err(LineFault::Changed);
+            }
+        } else {
+            // What comes behind a line that was cut says what it follows.
+            let found = self.open.iter().position(|head| sealed.follows(head)).filter(|_| !self.torn);
+            self.open.remove(found.ok_or(LineFault::Changed)?);
+        }
+        self.open.push_front(sealed.hash);
+        self.open.truncate(OPEN);
+        Ok(())
+    }
+
+    fn know(&mut self, hash: Hash) {
+        self.known.insert(hash);
+        self.order.push_back(hash);
+        if self.order.len() > KNOWN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::audit::chain::{BEFORE_ALL, Chain};
+
+    /// Lines of one process behind the hash `head`, `name1` and so on; and the hash of the last.
+    fn process(head: Hash, name: &str, lines: usize) -> Vec<String> {
+        let (mut chain, mut output) = (Chain::after(head), Vec::new());
+        for number in 1..=lines {
+            let start = output.len();
+            output.extend_from_slice(format!("{{\"text\":\"{name}{number}\"}}\n").as_bytes());
+            chain.seal(&mut output, start);
+        }
+        String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn hash(line: &str) -> Hash {
+        Sealed::read(line.as_bytes()).unwrap().hash
+    }
+
+    fn verify(lines: &[String]) -> (Verifier, Result<(), (u64, LineFault)>) {
+        let mut verifier = Verifier::default();
+        let outcome = verifier.file(io::Cursor::new(lines.join("\n"))).unwrap();
+        (verifier, outcome)
+    }
+
+    #[track_caller]
+    fn check(lines: &[String], want: Result<(), (u64, LineFault)>) {
+        assert_eq!(verify(lines).1, want, "{lines:#?}");
+    }
+
+    #[test]
+    fn lines_that_were_changed_added_or_taken_away_are_found() {
+        let lines = process(BEFORE_ALL, "a", 5);
+        let (verifier, outcome) = verify(&lines);
+        assert_eq!((outcome, verifier.lines, verifier.head()), (Ok(()), 5, Some(hash(&lines[4]))));
+        let changed = |at: usize, with: &dyn Fn(&mut Vec<String>)| {
+            let mut lines = lines.clone();
+            with(&mut lines);
+            check(&lines, Err((at.try_into().unwrap(), LineFault::Changed)));
+        };
+        changed(3, &|lines| lines[2] = lines[2].replace("a3", "a9"));
+        changed(1, &|lines| lines[0] = lines[0].replace("a1", "a9"));
+        changed(5, &|lines| lines[4] = lines[4].replace("a5", "a9"));
+        changed(3, &|lines| drop(lines.remove(2)));
+        changed(1, &|lines| drop(lines.remove(0)));
+        changed(3, &|lines| lines.swap(2, 3));
+        changed(4, &|lines| lines.insert(3, lines[2].clone()));
+        let mut added = lines.clone();
+        added.insert(2, "{\"text\":\"b\"}".to_owned());
+        check(&added, Err((3, LineFault::NoHash)));
+    }
+
+    #[test]
+    fn processes_follow_one_another_and_write_side_by_side() {
+        let one = process(BEFORE_ALL, "a", 4);
+        let two = process(hash(&one[1]), "b", 3);
+        let mixed: Vec<_> =
+            [&one[0], &one[1], &two[0], &one[2], &two[1], &one[3], &two[2]].into_iter().cloned().collect();
+        check(&mixed, Ok(()));
+        let three = process(hash(&two[2]), "c", 2);
+        let all = [mixed, three].concat();
+        check(&all, Ok(()));
+        // Of each of them a line is missed.
+        for (taken, at, fault) in
+            [(3, 5, LineFault::Changed), (4, 6, LineFault::Changed), (6, 7, LineFault::Missing)]
+        {
+            let mut lines = all.clone();
+            lines.remove(taken);
+            check(&lines, Err((at, fault)));
+        }
+        // Of a file whose beginning is kept no longer, what it follows is not known.
+        check(&all[2..3], Ok(()));
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_is_no_fault_and_one_that_somebody_cut_is() {
+        let one = process(BEFORE_ALL, "a", 3);
+        let two = process(hash(&one[1]), "b", 2);
+        let cut = |line: &String| line.chars().take(9).collect::<String>();
+        let lines = vec![one[0].clone(), one[1].clone(), cut(&one[2]), two[0].clone(), two[1].clone()];
+        let (verifier, outcome) = verify(&lines);
+        assert_eq!((outcome, verifier.lines, verifier.cut), (Ok(()), 4, 1));
+        check(&[one[0].clone(), cut(&one[1]), one[2].clone()], Err((3, LineFault::Changed)));
+        check(&[one[0].clone(), one[1].clone(), cut(&one[2]), cut(&one[2])], Err((4, LineFault::NoHash)));
+        let two = process(hash(&one[2]), "b", 2);
+        check(&[one[0].clone(), one[1].clone(), cut(&one[2]), two[0].clone()], Err((4, LineFault::Missing)));
+    }
+
+    #[test]
+    fn lines_from_before_the_chain_are_counted() {
+        let mut lines = vec!["{\"text\":\"old\"}".to_owned(), "{}".to_owned()];
+        lines.extend(process(BEFORE_ALL, "a", 2));
+        let (verifier, outcome) = verify(&lines);
+        assert_eq!((outcome, verifier.lines, verifier.unchained), (Ok(()), 2, 2));
+    }
+
+    #[test]
+    fn a_hash_that_was_noted_is_met() {
+        let lines = process(BEFORE_ALL, "a", 3);
+        for (noted, met) in [(hash(&lines[1]), true), ([1; 32], false)] {
+            let mut verifier = Verifier::new(Some(noted));
+            verifier.file(io::Cursor::new(lines.join("\n"))).unwrap().unwrap();
+            assert_eq!(verifier.met, met);
+        }
+    }
+}
