@@ -92,21 +92,24 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
         tokens_per_user: tokens_per_user?,
         repositories_per_token: repositories?,
         max_staleness: max_staleness?,
-        revoke_unused_after: revoke_unused_after?,
-        keep_audit_trail: keep_audit_trail?,
+        revoke_unused_after: revoke_unused_after.ok()?,
+        keep_audit_trail: keep_audit_trail.ok()?,
     })
 }
 
-/// A duration, or a word for one without an end.
+/// A duration, or a word for one without an end, which is `None`.
+///
+/// # Errors
+/// It is neither; the fault is added.
 fn lasting(
     text: Option<&Spanned<String>>,
     (endless, default): (&str, Option<Duration>),
     checker: &mut Checker<'_>,
-) -> Option<Option<Duration>> {
+) -> Result<Option<Duration>, ()> {
     match text {
-        None => Some(default),
-        Some(word) if word.value == endless => Some(None),
-        Some(text) => checker.accept(text, parse_duration(&text.value)).map(Some),
+        None => Ok(default),
+        Some(word) if word.value == endless => Ok(None),
+        Some(text) => checker.accept(text, parse_duration(&text.value)).map(Some).ok_or(()),
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn audit(field: Option<&Spanned<AuditField>>, checker: &mut Checker<'
         }
         AuditField::Fields(fields) => fields,
     };
-    let AuditFields { file, when_full, requests, chain, rotate_at, keep } = fields;
+    let AuditFields { file, when_full, requests, chain, rotate_at, keep } = &**fields;
     if fields.is_empty() {
         let message = "the mapping says nothing; expected `file`, `when_full`, `requests`, `chain`, `rotate_at` or `keep`";
         return checker.fault(place(field), message);

@@ -157,7 +157,7 @@ pub(super) struct LimitFields {
 #[derive(Debug)]
 pub(super) enum AuditField {
     Word(String),
-    Fields(AuditFields),
+    Fields(Box<AuditFields>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -214,7 +214,8 @@ impl<'de> Deserialize<'de> for AuditField {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AuditField, A::Error> {
-                AuditFields::deserialize(MapAccessDeserializer::new(map)).map(AuditField::Fields)
+                AuditFields::deserialize(MapAccessDeserializer::new(map))
+                    .map(|fields| AuditField::Fields(Box::new(fields)))
             }
         }
 

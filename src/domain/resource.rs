@@ -1,5 +1,6 @@
 //! Resource owners, repositories, and what a request is about.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -34,6 +35,15 @@ impl<'a> Resource<'a> {
             Self::Nothing | Self::Owner(_) => None,
             Self::Repository(repository) | Self::Wiki(repository) => Some(*repository),
         }
+    }
+}
+
+/// `name` in lower case, as names are compared; most come so, and cost nothing.
+pub fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Everything that came from policy files, compiled. Immutable; swapped whole. The tokens of the store are beside it, in an
 //! index that changes token by token.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use crate::domain::lifecycle::rules::{Access, ApprovalRule, AutomaticApproval, K
 use crate::domain::membership::{Memberships, Role};
 use crate::domain::permission::{Level, PermissionId, Vocabulary};
 use crate::domain::refusal::Refusal;
+use crate::domain::resource::lower_case;
 use crate::domain::rule::{Authority, Forbidden, PolicyRule};
 use crate::domain::token::{TokenDigest, TokenFormat};
 use crate::policy::bundles::Bundles;
@@ -184,14 +184,5 @@ impl Snapshot {
     /// As [`Self::holder`], where it does not matter why there is none.
     pub fn token<'a>(&'a self, digest: &TokenDigest, kept: &'a Kept) -> Option<Grant<'a>> {
         self.holder(digest, kept).ok()
-    }
-}
-
-/// `name` in lower case; most come so.
-fn lower_case(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
     }
 }

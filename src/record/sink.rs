@@ -18,6 +18,9 @@ const WRITE_TIME: Duration = Duration::from_millis(20);
 /// both write.
 const PIPE_PIECE: usize = 4096;
 
+/// Rotated files that are looked for: more than are ever kept.
+const MOST_FILES: usize = 10_000;
+
 /// Owner only: the lines tell who reads and writes what.
 const FILE_MODE: u32 = 0o600;
 
@@ -121,6 +124,15 @@ pub fn rotated(path: &Path, number: usize) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}"));
     name.into()
+}
+
+/// The files of an audit log, the oldest first: those that were rotated, and `file` itself.
+pub fn files_of(file: &Path) -> Vec<PathBuf> {
+    let mut files = vec![file.to_owned()];
+    let older = (1..=MOST_FILES).map(|number| rotated(file, number));
+    files.extend(older.take_while(|file| file.exists()));
+    files.reverse();
+    files
 }
 
 /// A file, opened anew when its name no longer leads to it.

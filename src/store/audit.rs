@@ -212,7 +212,7 @@ impl Reads<'_> {
         let mut statement = self.0.prepare(
             "SELECT id, entry, hash, at, action, actor_key, user_key, org_key, token_id, hashed_token FROM audit ORDER BY id",
         )?;
-        let (start, mut head) = self.audit_start()?.unwrap_or((0, BEFORE_ALL.to_vec()));
+        let (start, mut head) = self.audit_start()?.unwrap_or_else(|| (0, BEFORE_ALL.to_vec()));
         let (mut last, mut told) = (start, None);
         let read = |row: &Row<'_>| {
             let keys = AuditKeys {
@@ -243,7 +243,8 @@ impl Reads<'_> {
         // The latest entry that tells of it tells where the rest begins.
         let tells = |entry: &String| {
             let entry: serde_json::Value = serde_json::from_str(entry).unwrap_or_default();
-            entry["up_to"] == start && entry["hash"] == begins
+            let field = |name: &str| entry.get(name).cloned().unwrap_or_default();
+            field("up_to") == start && field("hash") == begins
         };
         if start > 0 && !told.as_ref().is_some_and(tells) {
             let why = "entries before it are missing, and no entry says that they were kept no longer";

@@ -18,7 +18,7 @@ enum World {
 
 /// Module, its world, and the modules that it may name beside itself. A row names only rows above it.
 #[rustfmt::skip]
-const LAYERS: [(&str, World, &[&str]); 27] = [
+const LAYERS: [(&str, World, &[&str]); 28] = [
     // L0: the vocabulary.
     ("domain", Pure, &[]),
     ("units", Pure, &[]),
@@ -29,6 +29,7 @@ const LAYERS: [(&str, World, &[&str]); 27] = [
     ("protocol", Pure, &["domain", "headers"]),
     ("catalog", Pure, &["domain", "yaml"]),
     ("policy", Pure, &["domain", "catalog", "headers", "units", "yaml"]),
+    ("explain", Pure, &["domain", "catalog", "policy"]),
     // L2: the world outside, one kind of thing a module.
     ("clock", Shell, &["domain"]),
     ("tasks", Shell, &[]),
@@ -37,13 +38,13 @@ const LAYERS: [(&str, World, &[&str]); 27] = [
     ("git_host", Shell, &["domain"]),
     // L3: what lives as long as the process.
     ("record", Shell, &["domain", "clock"]),
-    ("store", Shell, &["domain", "clock"]),
+    ("store", Shell, &["domain", "units", "clock"]),
     ("live", Shell, &["domain", "clock", "policy", "store"]),
     ("issuer", Shell, &["domain", "clock", "policy", "store"]),
     ("hooks", Shell, &["domain", "clock", "tasks", "config", "store", "issuer"]),
     ("refuse", Shell, &["domain", "catalog", "headers", "record"]),
     ("oidc", Shell, &["domain", "clock", "config", "tls"]),
-    ("api", Shell, &["domain", "catalog", "headers", "policy", "clock", "record", "refuse", "store", "live", "issuer", "oidc"]),
+    ("api", Shell, &["domain", "catalog", "headers", "policy", "explain", "clock", "record", "refuse", "store", "live", "issuer", "oidc"]),
     // L4: the data plane.
     ("gateway", Shell, &["domain", "headers", "protocol", "catalog", "policy", "clock", "tasks", "framing", "config", "tls", "git_host", "record", "refuse", "live", "api"]),
     // L5: beside it, and never into its inside.

@@ -13,6 +13,7 @@ use dashmap::DashMap;
 
 use crate::domain::grant::UnixTime;
 use crate::domain::membership::{Memberships, Role};
+use crate::domain::resource::lower_case;
 use crate::domain::token::TokenDigest;
 use crate::policy::grants::Grant;
 use crate::policy::grants::packed::TokenFile;
@@ -35,6 +36,8 @@ pub struct TokenIndex {
     suspensions: AtomicUsize,
     /// What users, in lower case, are at organizations by the word of whoever signed them in.
     memberships: DashMap<String, Memberships>,
+    /// How many have some: where nobody is signed in by a provider, nobody is looked for.
+    members: AtomicUsize,
 }
 
 /// What the index says of a digest.
@@ -90,8 +93,7 @@ impl TokenIndex {
 
     /// Whether a user is suspended, whoever says what their tokens open.
     pub fn is_suspended(&self, login: &str) -> bool {
-        self.suspensions.load(Ordering::Acquire) > 0
-            && self.suspended.contains_key(&login.to_ascii_lowercase())
+        self.suspensions.load(Ordering::Acquire) > 0 && self.suspended.contains_key(&*lower_case(login))
     }
 
     /// Says what a user, in lower case, is at organizations by the word of whoever signed them in.
@@ -101,11 +103,15 @@ impl TokenIndex {
         } else {
             self.memberships.insert(login, memberships);
         }
+        self.members.store(self.memberships.len(), Ordering::Release);
     }
 
     /// What a user is at `organization` by the word of whoever signed them in.
     pub fn role(&self, login: &str, organization: &str) -> Option<Role> {
-        self.memberships.get(&login.to_ascii_lowercase())?.at(organization)
+        if self.members.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.memberships.get(&*lower_case(login))?.at(organization)
     }
 
     /// Whether what is here is too old to go by.

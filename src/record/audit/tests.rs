@@ -12,7 +12,7 @@ use crate::record::fixture::{DEADLINE, sum};
 use crate::record::labels::Verdict;
 use crate::record::line::Text;
 use crate::record::queue::Place;
-use crate::record::sink::{Rotation, rotated};
+use crate::record::sink::{Rotation, files_of};
 
 fn line() -> Line {
     Line::new(IpAddr::from([127, 0, 0, 1]), 0, clock::monotonic())
@@ -309,12 +309,6 @@ fn write_chained(path: &Path, verdicts: &[Option<Verdict>], leaves_out_allowed: 
     }
 }
 
-/// The files of `path`, oldest first.
-fn files(path: &Path) -> Vec<PathBuf> {
-    let older: Vec<_> = (1..).map(|number| rotated(path, number)).take_while(|path| path.exists()).collect();
-    older.into_iter().rev().chain([path.to_owned()]).collect()
-}
-
 fn verify(files: &[PathBuf]) -> Result<u64, (u64, LineFault)> {
     let mut verifier = Verifier::new(None);
     for file in files {
@@ -328,7 +322,7 @@ fn a_chain_goes_on_from_file_to_file_and_from_process_to_process() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     write_chained(&path, &[Some(Verdict::Allow); 10], false);
-    let all = files(&path);
+    let all = files_of(&path);
     assert!(all.len() > 3, "{all:?}");
     assert_eq!(verify(&all), Ok(20));
     for file in &all {
@@ -352,7 +346,7 @@ fn allowed_requests_are_left_out_where_that_is_asked_for() {
     let path = directory.path().join("audit");
     let refused = Some(Verdict::Refuse(Reason::NoRoute));
     write_chained(&path, &[Some(Verdict::Allow), refused, None, Some(Verdict::Allow)], true);
-    let lines: String = files(&path).iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let lines: String = files_of(&path).iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     let verdicts =
         lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["verdict"].clone());
     let refuse = serde_json::Value::from("refuse");
@@ -360,5 +354,5 @@ fn allowed_requests_are_left_out_where_that_is_asked_for() {
         verdicts.collect::<Vec<_>>(),
         [refuse.clone(), refuse, serde_json::Value::Null, serde_json::Value::Null]
     );
-    assert_eq!(verify(&files(&path)), Ok(4));
+    assert_eq!(verify(&files_of(&path)), Ok(4));
 }

@@ -157,7 +157,7 @@ fn entries_that_are_kept_no_longer_leave_a_chain() {
     assert_eq!((pruned.up_to, pruned.entries), (3, 3));
     check(&fixture, &AuditQuery::default(), &[6, 5, 4]);
     assert!(matches!(chain(&fixture), Chain::Whole { entries: 3, first: 4, .. }), "{:?}", chain(&fixture));
-    let hash = pruned.hash.clone();
+    let hash = pruned.hash;
     assert!(fixture.look(move |reads| reads.audit_has(&hash)), "what was noted of them is still known");
     let none = fixture.change(|changes| changes.prune_audit(1_004));
     assert_eq!(none, None, "all of them are younger");

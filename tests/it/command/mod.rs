@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod local;
+mod requests;
 mod serve;
 mod server;
 mod token;

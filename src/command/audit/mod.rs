@@ -1,22 +1,24 @@
-//! `portcullis audit`: who did what to tokens and users, and whether the trail of it is whole.
+//! `portcullis audit`: who did what to tokens and users, what was asked of hosts, and whether the records of it are whole.
 
+mod requests;
+mod verify;
+
+use std::fs::File;
 use std::io::Write;
+use std::io::{self, BufReader};
+use std::path::Path;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::clock::now;
-use crate::command::client::local::open_store;
 use crate::command::client::{Access, PAGE, Question, encode};
 use crate::command::output::Output;
 use crate::command::table::Table;
 use crate::command::view::text;
-use crate::command::{ConfigFile, Status, UsageError};
+use crate::command::{Status, UsageError};
 use crate::domain::grant::UnixTime;
 use crate::policy::tokens::parse_moment;
-use crate::store::Reads;
-use crate::store::audit::{Chain, hexadecimal};
-use crate::store::error::StoreError;
 use crate::units::parse_duration;
 
 /// What to do with the audit trail.
@@ -28,11 +30,13 @@ pub struct Arguments {
 
 /// What to do with the audit trail.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Find entries, the newest first
     Query(Box<QueryArguments>),
     /// Check that no entry was changed, added or taken away
-    Verify(VerifyArguments),
+    Verify(verify::VerifyArguments),
+    /// Find requests in the audit log, the newest first
+    Requests(Box<requests::RequestsArguments>),
 }
 
 /// What to look for. Each thing that is given must fit.
@@ -81,29 +85,6 @@ pub struct QueryArguments {
     access: Access,
 }
 
-/// What to check.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Each entry holds the hash of all before it. Whoever rewrites the whole file can make a chain that is whole, and
-whoever cuts its end off leaves one: note the head elsewhere from time to time, and check it with `--head`.
-
-Examples:
-  portcullis audit verify
-  portcullis audit verify --head \"$(cat head)\"
-
-Exit codes: 0 whole, 1 broken, 2 faults in files or arguments."
-)]
-pub struct VerifyArguments {
-    /// A head that was noted earlier, which must be in the trail: 64 hexadecimal digits
-    #[arg(long, value_name = "HASH")]
-    head: Option<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    config: ConfigFile,
-}
-
 /// Does what `arguments` say.
 ///
 /// # Errors
@@ -111,7 +92,8 @@ pub struct VerifyArguments {
 pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status> {
     match &arguments.command {
         Command::Query(arguments) => query(arguments, output),
-        Command::Verify(arguments) => verify(arguments, output),
+        Command::Verify(arguments) => verify::run(arguments, output),
+        Command::Requests(arguments) => requests::run(arguments, output),
     }
 }
 
@@ -197,72 +179,15 @@ fn query(arguments: &QueryArguments, output: &mut Output) -> anyhow::Result<Stat
     Ok(Status::Fine)
 }
 
+/// Opens a file to be read line by line.
+fn open(file: &Path) -> anyhow::Result<BufReader<File>> {
+    let failed = |error: io::Error| UsageError(format!("`{}` cannot be read: {error}", file.display()));
+    Ok(BufReader::new(File::open(file).map_err(failed)?))
+}
+
 fn when(entry: &Value) -> String {
     let milliseconds = entry["@timestamp"].as_i64().unwrap_or_default();
     UnixTime(milliseconds.div_euclid(1000)).to_string()
-}
-
-fn verify(arguments: &VerifyArguments, output: &mut Output) -> anyhow::Result<Status> {
-    let noted = arguments.head.as_deref().map(hash).transpose()?;
-    let (_, store) = open_store(&arguments.config.file, output)?;
-    let (status, entries, head) = match store.read_now(|reads| look(reads, noted.as_deref()))? {
-        (Chain::Whole { entries, first, head }, Some(true) | None) => {
-            (Ok(()), Some((entries, first)), Some(head))
-        }
-        (Chain::Whole { entries, first, head }, Some(false)) => {
-            let why = "the head that was noted is in it no more; the trail was cut off or written anew, or is kept less long";
-            (Err((None, why)), Some((entries, first)), Some(head))
-        }
-        (Chain::Broken { at, why }, _) => (Err((Some(at), why)), None, None),
-    };
-    let head = head.map(|head| hexadecimal(&head));
-    if arguments.json {
-        let (broken_at, why) = status.err().unzip();
-        output.json(&json!({
-            "ok": status.is_ok(), "entries": entries.map(|(entries, _)| entries),
-            "first": entries.map(|(_, first)| first), "head": head, "broken_at": broken_at.flatten(), "why": why,
-        }))?;
-    } else if let (Some((entries, first)), Some(head)) = (entries, &head) {
-        let mut table = Table::bare();
-        table.row(["entries".to_owned(), entries.to_string()]);
-        if first > 1 {
-            table.row(["first".to_owned(), first.to_string()]);
-        }
-        table.row(["head".to_owned(), head.clone()]);
-        table.write(output)?;
-    }
-    match status {
-        Ok(()) => return Ok(Status::Fine),
-        Err((Some(at), why)) => output.message(format_args!(
-            "the audit trail is broken at entry {at}: {why}; compare it with a copy of the store"
-        )),
-        Err((None, why)) => output.message(format_args!(
-            "the audit trail is not whole: {why}; compare it with a copy of the store"
-        )),
-    }
-    Ok(Status::Refused)
-}
-
-/// The chain, and whether the head that was noted is in it.
-fn look(reads: Reads<'_>, noted: Option<&[u8]>) -> Result<(Chain, Option<bool>), StoreError> {
-    // The head of a trail without entries is before all of them.
-    let before_all = |head: &[u8]| head.iter().all(|byte| *byte == 0);
-    let has = noted.map(|head| if before_all(head) { Ok(true) } else { reads.audit_has(head) });
-    Ok((reads.verify_audit()?, has.transpose()?))
-}
-
-/// 64 hexadecimal digits.
-fn hash(text: &str) -> Result<Vec<u8>, UsageError> {
-    let digits: Option<Vec<u8>> = text
-        .trim()
-        .chars()
-        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect();
-    let digits = digits.filter(|digits| digits.len() == 64).ok_or_else(|| {
-        UsageError(format!("`--head {text}` is no hash; expected the 64 digits that `audit verify` printed"))
-    })?;
-    let (pairs, _) = digits.as_chunks::<2>();
-    Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
 #[cfg(test)]
@@ -289,16 +214,6 @@ mod tests {
         assert_eq!(path(&line).unwrap(), want);
         for line in [&["--user", "a b"][..], &["--action", ""], &["--until", "soon"]] {
             assert!(path(line).is_err(), "{line:?}");
-        }
-    }
-
-    #[test]
-    fn a_hash_is_64_digits() {
-        let text = "0f".repeat(32);
-        let bytes = hash(&format!("{text}\n")).unwrap();
-        assert_eq!((bytes.as_slice(), hexadecimal(&bytes)), (&[15; 32][..], text));
-        for text in ["", "0f", &"0g".repeat(32), &"0".repeat(65)] {
-            assert!(hash(text).is_err(), "{text}");
         }
     }
 }
