@@ -168,7 +168,7 @@ fn steps(criterion: &mut Criterion, scene: &Scene) -> anyhow::Result<()> {
     let matched = upstream.action(&Method::GET, target)?;
     let circumstances = Circumstances { now: NOW, peer: IpAddr::from([192, 0, 2, 7]), denied: None };
     group.bench_function("decide", |bencher| {
-        bencher.iter(|| decide(snapshot, grant, black_box(&matched.action), &circumstances));
+        bencher.iter(|| decide(snapshot, grant, black_box(&matched.action), (&circumstances, None)));
     });
     group.finish();
     Ok(())

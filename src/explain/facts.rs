@@ -208,6 +208,9 @@ impl<'a> Facts<'a> {
         if action.resource == Resource::Nothing {
             return Some("nobody's".to_owned());
         }
+        if self.outcome.is_ok_and(Permit::is_public) {
+            return Some(format!("{}; it is public, and every token may read it", action.resource));
+        }
         let reach: Vec<_> = self
             .grant()?
             .parts()
@@ -230,6 +233,9 @@ impl<'a> Facts<'a> {
             Requirement::Never => "what no token can hold",
             Requirement::AnyOf(_) => action.accepted,
         };
+        if self.outcome.is_ok_and(Permit::is_public) {
+            return Some(format!("needed {needed}; everybody holds that"));
+        }
         let grant = self.grant()?;
         let mut held = Vec::new();
         if let Some(part) = grant.part_for(&action.resource) {

@@ -12,13 +12,14 @@ use crate::domain::refusal::{Missing, Refusal};
 use crate::domain::resource::Resource;
 use crate::domain::rule::PolicyRule;
 use crate::policy::grants::{Grant, GrantPart};
+use crate::policy::public::PublicRepositories;
 use crate::policy::snapshot::{Ceiling, Enterprise, Mode, Organization, Snapshot};
 use crate::policy::upstream::DenyRule;
 
 /// Proof that one request was judged and may pass. Cannot be copied, cannot be made elsewhere:
 ///
 /// ```compile_fail
-/// let forged = portcullis::policy::decide::Permit { shadow: Vec::new() };
+/// let forged = portcullis::policy::decide::Permit { shadow: Vec::new(), public: true };
 /// ```
 /// ```compile_fail
 /// fn twice(permit: portcullis::policy::decide::Permit) { let second = permit.clone(); drop((permit, second)); }
@@ -27,12 +28,18 @@ use crate::policy::upstream::DenyRule;
 #[must_use = "a permit is for exactly one request"]
 pub struct Permit {
     shadow: Vec<String>,
+    public: bool,
 }
 
 impl Permit {
     /// The rules in shadow mode that would have refused.
     pub fn shadow(&self) -> &[String] {
         &self.shadow
+    }
+
+    /// Whether it was given because everybody may read this.
+    pub fn is_public(&self) -> bool {
+        self.public
     }
 }
 
@@ -54,9 +61,8 @@ pub struct Circumstances<'a> {
 pub fn check_state(snapshot: &Snapshot, grant: Grant<'_>, now: UnixTime) -> Result<(), Refusal> {
     match grant.state() {
         GrantState::Revoked => return Err(Refusal::Revoked),
-        GrantState::Pending => return Err(Refusal::Pending(grantors(snapshot, grant.parts().next()))),
         GrantState::Suspended => return Err(Refusal::Suspended),
-        GrantState::Active => {}
+        GrantState::Pending | GrantState::Active => {}
     }
     // Of a token that files declare, too.
     if snapshot.stored.is_suspended(grant.user()) {
@@ -65,14 +71,84 @@ pub fn check_state(snapshot: &Snapshot, grant: Grant<'_>, now: UnixTime) -> Resu
     if grant.expires_at() <= now {
         return Err(Refusal::Expired(grant.expires_at()));
     }
+    // The last of them, since what waits may read what is public.
+    if grant.state() == GrantState::Pending {
+        return Err(Refusal::Pending(grantors(snapshot, grant.parts().next())));
+    }
     Ok(())
 }
 
-/// Steps 8 to 11.
+/// Steps 8 to 11. `waits` is what step 6 refuses everything for but reading what is public.
 ///
 /// # Errors
 /// The first step that refuses, with everything that is missing.
 pub fn decide(
+    snapshot: &Snapshot,
+    grant: Grant<'_>,
+    action: &Action<'_>,
+    (circumstances, waits): (&Circumstances<'_>, Option<Refusal>),
+) -> Result<Permit, Refusal> {
+    let granted = match waits {
+        None => decide_granted(snapshot, grant, action, circumstances),
+        Some(refusal) => Err(refusal),
+    };
+    match granted {
+        Err(refusal) if yields_to_public(&refusal) => match public(snapshot, action) {
+            Some(public) => decide_public(snapshot, (grant, public), action, circumstances),
+            None => Err(refusal),
+        },
+        outcome => outcome,
+    }
+}
+
+/// What everybody may read of what `action` is about, where it does no more.
+fn public<'s>(
+    snapshot: &'s Snapshot,
+    action: &Action<'_>,
+) -> Option<(&'s PublicRepositories, &'s Organization)> {
+    let organization = snapshot.organization(action.resource.owner()?)?;
+    let public = organization.public.as_deref().filter(|public| public.open(action))?;
+    Some((public, organization))
+}
+
+/// Whether what is public may be read though this refuses: it speaks of what the token was granted, or of its kind.
+fn yields_to_public(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::NotGranted | Refusal::PermissionMissing(_) | Refusal::Pending(_) | Refusal::Policy(_)
+    )
+}
+
+/// Steps 10 and 11 for reading what is public.
+fn decide_public(
+    snapshot: &Snapshot,
+    (grant, (public, organization)): (Grant<'_>, (&PublicRepositories, &Organization)),
+    action: &Action<'_>,
+    circumstances: &Circumstances<'_>,
+) -> Result<Permit, Refusal> {
+    let mut shadow = Vec::new();
+    check_denied(circumstances.denied, &mut shadow)?;
+    let below = |ceiling: &Ceiling| {
+        action.requirement.satisfied_by(|need| public.holds(need) && is_below(ceiling, need))
+    };
+    if let Some(enterprise) = snapshot.enterprise.as_ref().filter(|enterprise| !below(&enterprise.ceiling)) {
+        return Err(Refusal::Policy(enterprise.forbids(PolicyRule::Ceiling)));
+    }
+    if !below(&organization.ceiling) {
+        let forbidden = organization.forbids(PolicyRule::Ceiling);
+        match organization.mode {
+            Mode::Enforce => return Err(Refusal::Policy(forbidden)),
+            Mode::Shadow => shadow.push(forbidden.to_string()),
+        }
+    }
+    if !grant.allows_peer(circumstances.peer) {
+        return Err(Refusal::Network);
+    }
+    Ok(Permit { shadow, public: true })
+}
+
+/// Steps 8 to 11 by what the token was granted.
+fn decide_granted(
     snapshot: &Snapshot,
     grant: Grant<'_>,
     action: &Action<'_>,
@@ -100,27 +176,30 @@ pub fn decide(
     if !grant.allows_peer(circumstances.peer) {
         return Err(Refusal::Network);
     }
-    Ok(Permit { shadow })
+    Ok(Permit { shadow, public: false })
 }
 
-/// Step 10 for a credential that the host issued, on `resource`; `None` where no catalog knows what the request is about.
+/// Step 10 for a credential that the host issued; `None` where no catalog knows what the request is about.
 ///
 /// # Errors
 /// [`Refusal::Denied`], [`Refusal::Policy`].
 pub fn decide_classic(
     snapshot: &Snapshot,
-    resource: Option<Resource<'_>>,
+    action: Option<&Action<'_>>,
     denied: Option<&DenyRule>,
 ) -> Result<Permit, Refusal> {
     let mut shadow = Vec::new();
     check_denied(denied, &mut shadow)?;
+    if action.is_some_and(|action| public(snapshot, action).is_some()) {
+        return Ok(Permit { shadow, public: true });
+    }
     if let Some(enterprise) =
         snapshot.enterprise.as_ref().filter(|enterprise| enterprise.classic == Some(Access::Deny))
     {
         return Err(Refusal::Policy(enterprise.forbids(PolicyRule::Classic)));
     }
     let blocks = |organization: &&Organization| organization.classic == Access::Deny;
-    let blocking = match resource.and_then(|resource| resource.owner()) {
+    let blocking = match action.and_then(|action| action.resource.owner()) {
         Some(owner) => snapshot.organization(owner).filter(blocks),
         // It may be about anybody, and so about one that blocks; one that is acted on goes before one on trial.
         None => snapshot
@@ -134,7 +213,7 @@ pub fn decide_classic(
         Some((Mode::Enforce, forbidden)) => return Err(Refusal::Policy(forbidden)),
         Some((Mode::Shadow, forbidden)) => shadow.push(forbidden.to_string()),
     }
-    Ok(Permit { shadow })
+    Ok(Permit { shadow, public: false })
 }
 
 /// Whether a deny rule closes the route; one on trial is added to `shadow`.

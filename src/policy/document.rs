@@ -15,6 +15,8 @@ pub struct OrganizationDocument {
     pub owners: Vec<Spanned<String>>,
     /// Its members' roles. Where given, a token never does more than its user may.
     pub members: Option<Entries<String>>,
+    /// Its public repositories, which every token may read.
+    pub public: Option<PublicDocument>,
     /// What holds for fine-grained tokens.
     #[serde(default)]
     pub fine_grained_tokens: TokenPolicyDocument,
@@ -26,6 +28,16 @@ pub struct OrganizationDocument {
     pub mode: Option<Spanned<String>>,
     /// `file` (default) or `store`: who keeps the rules about tokens from their first change there.
     pub managed: Option<Spanned<String>>,
+}
+
+/// Repositories that every token may read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicDocument {
+    /// `all`, or names.
+    pub repositories: Spanned<RepositoriesDocument>,
+    /// What of them may be read; `contents` where nothing is said.
+    pub permissions: Option<Vec<Spanned<String>>>,
 }
 
 /// What holds for fine-grained tokens at an organization.

@@ -136,18 +136,27 @@ fn steps<'a>(
         Claim::Classic(digest) => return classic(snapshot, question, (digest, upstream), found),
     };
     found.grant = Some(grant);
-    check_state(snapshot, grant, question.now)?;
-    let matched = upstream.action(question.method, question.target)?;
+    let waits = match check_state(snapshot, grant, question.now) {
+        Ok(()) => None,
+        // It may read what everybody may.
+        Err(refusal @ Refusal::Pending(_)) => Some(refusal),
+        Err(refusal) => return Err(refusal),
+    };
+    let matched = match (upstream.action(question.method, question.target), &waits) {
+        (Ok(matched), _) => matched,
+        (Err(refusal), None) => return Err(refusal),
+        (Err(_), Some(refusal)) => return Err(refusal.clone()),
+    };
     found.matched = Some(matched);
     if asks_for_upgrade(question.headers) {
-        return Err(Refusal::Upgrade);
+        return Err(waits.unwrap_or(Refusal::Upgrade));
     }
     let denied = upstream.denied(question.method, question.target);
     decide(
         snapshot,
         grant,
         &matched.action,
-        &Circumstances { now: question.now, peer: question.peer, denied },
+        (&Circumstances { now: question.now, peer: question.peer, denied }, waits),
     )
 }
 
@@ -173,7 +182,7 @@ fn classic<'a>(
         return Err(Refusal::Upgrade);
     }
     let denied = upstream.denied(question.method, question.target);
-    decide_classic(snapshot, matched.map(|matched| matched.action.resource), denied)
+    decide_classic(snapshot, matched.as_ref().map(|matched| &matched.action), denied)
 }
 
 /// Step 3: by host, where a name goes before `*`, then by the longest path prefix.

@@ -12,6 +12,7 @@ pub mod document;
 pub mod grants;
 pub mod judge;
 mod organizations;
+pub mod public;
 pub mod rules;
 pub mod snapshot;
 pub mod stored;

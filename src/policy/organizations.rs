@@ -1,6 +1,7 @@
 //! `organizations/*.yaml` and `enterprise.yaml`: their documents to the rules that they declare.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::domain::fault::Fault;
 use crate::domain::lifecycle::rules::{Access, ApprovalRule, AutomaticApproval, Keeper, TokenRules};
@@ -10,6 +11,7 @@ use crate::policy::compile::{Kind, Source};
 use crate::policy::document::{
     AutomaticDocument, EnterpriseDocument, OrganizationDocument, TokenPolicyDocument,
 };
+use crate::policy::public;
 use crate::policy::rules::{Declared, DeclaredEnterprise, DeclaredOrganization, ceiling_level};
 use crate::policy::snapshot::Mode;
 use crate::policy::tokens::permission::PermissionFault;
@@ -90,6 +92,10 @@ impl OrganizationCompiler<'_> {
             name: name.value.clone(),
             owners: document.owners.iter().map(|owner| owner.value.clone()).collect(),
             members: document.members.as_ref().map(|members| self.members(source, members)),
+            public: document.public.as_ref().map(|document| {
+                let fault = |message| self.faults.push(message);
+                Arc::new(public::compile(document, source, self.vocabulary, fault))
+            }),
             mode: self.mode(source, document.mode.as_ref()),
             keeper: self.keeper(source, document.managed.as_ref()),
             rules: TokenRules {

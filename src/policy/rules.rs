@@ -2,9 +2,11 @@
 //! settles.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::domain::lifecycle::rules::{Access, ApprovalRule, Keeper, KeptRules, TokenRules};
 use crate::domain::permission::{Level, Vocabulary};
+use crate::policy::public::PublicRepositories;
 use crate::policy::snapshot::{Ceiling, Enterprise, Mode, Organization, Snapshot};
 use crate::policy::tokens::permission::{PermissionFault, permission_level};
 
@@ -39,6 +41,8 @@ pub struct DeclaredOrganization {
     pub owners: Vec<String>,
     /// Its members' roles, by lower-case name.
     pub members: Option<HashMap<String, Level>>,
+    /// What every token may read of it.
+    pub public: Option<Arc<PublicRepositories>>,
     /// Whether its rules are acted on.
     pub mode: Mode,
     /// Who keeps its rules.
@@ -92,6 +96,7 @@ impl DeclaredOrganization {
             name: self.name.clone(),
             owners: self.owners.clone(),
             members: self.members.clone(),
+            public: self.public.clone(),
             access: access.unwrap_or(Access::Allow),
             approval: settled_approval.or(rules.approval).unwrap_or(ApprovalRule::Required),
             automatic: if settled_approval.is_none() { rules.automatic.clone() } else { Vec::new() },

@@ -15,6 +15,7 @@ use crate::policy::bundles::Bundles;
 use crate::policy::grants::Grant;
 use crate::policy::grants::index::{Found, Kept, TokenIndex};
 use crate::policy::grants::table::TokenTable;
+use crate::policy::public::PublicRepositories;
 use crate::policy::rules::Declared;
 use crate::policy::upstream::UpstreamPolicy;
 
@@ -63,6 +64,8 @@ pub struct Organization {
     pub owners: Vec<String>,
     /// Its members' roles, by lower-case name; `None` where roles are not declared.
     pub members: Option<HashMap<String, Level>>,
+    /// What every token may read of it.
+    pub public: Option<Arc<PublicRepositories>>,
     /// Whether fine-grained tokens may reach it.
     pub access: Access,
     /// Whether they need approval.

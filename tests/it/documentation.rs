@@ -140,6 +140,9 @@ fn every_example_of_the_policy_reference_is_sound() {
                 let text = text.replace("/var/log/portcullis", "log");
                 check(heading, &format!("{whole}{text}"), &[]);
             }
+            "Public repositories" => {
+                check(heading, &whole, &[source("organizations/acme.yaml", text.clone())]);
+            }
             "tokens/" | "organizations/" => {
                 check(heading, &whole, &[source(&format!("{heading}{at}.yaml"), text.clone())]);
             }
@@ -148,7 +151,7 @@ fn every_example_of_the_policy_reference_is_sound() {
             other => panic!("no rule for the example under {other}"),
         }
     }
-    assert_eq!(seen, 15);
+    assert_eq!(seen, 16);
 }
 
 #[test]

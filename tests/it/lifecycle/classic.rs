@@ -4,9 +4,11 @@ use std::net::TcpStream;
 
 use std::io::Write as _;
 
+use serde_json::json;
+
 use crate::command::{command, finish};
 use crate::support::api::ApiGateway;
-use crate::support::gateway::{DEADLINE, read_answer, reason, status, wait_for};
+use crate::support::gateway::{DEADLINE, head, read_answer, reason, status, wait_for};
 use crate::support::policy::token;
 use crate::support::spy::Spy;
 
@@ -156,4 +158,33 @@ fn the_last_use_of_a_token_is_known() {
     assert_eq!(gateway.ask(&token, "GET", "/acme/alpha/info/refs?service=git-upload-pack"), 200);
     wait_for("the last use", || !shown()["last_used_at"].is_null());
     assert_eq!((&shown()["last_used_by"], &shown()["last_used_from"]), (&"git".into(), &"127.0.0.1".into()));
+}
+
+#[test]
+fn what_is_public_is_read_by_all_credentials() {
+    let spy = Spy::start();
+    let public = "organization: umbrella\nowners: [carol]\npublic: { repositories: [docs] }\nfine_grained_tokens: { access: deny }\nclassic_tokens: { access: deny }\n";
+    let gateway = gateway(&spy, &[("organizations/umbrella.yaml", public)]);
+    for (method, target, want) in [
+        ("GET", "/repos/umbrella/docs/contents/x", 200),
+        ("GET", "/repos/umbrella/DOCS.git/contents/x", 200),
+        ("PUT", "/repos/umbrella/docs/contents/x", 403),
+        ("GET", "/repos/umbrella/docs/issues", 403),
+        ("GET", "/repos/umbrella/t-virus/contents/x", 403),
+    ] {
+        let answer = gateway.gateway.raw(head(method, target, CLASSIC));
+        assert_eq!(status(&answer), want, "{method} {target}");
+    }
+    // With a token that waits for another organization, of a user who is nothing there.
+    let bob = gateway.person("bob");
+    let wish = json!({ "name": "a", "resource_owner": "acme", "repositories": "all", "permissions": { "contents": "write" } });
+    let (_, text) = bob.create(&wish);
+    assert_eq!(gateway.ask(&text, "GET", "/repos/umbrella/docs/contents/x"), 200);
+    assert_eq!(gateway.ask(&text, "PUT", "/repos/umbrella/docs/contents/x"), 403);
+    assert_eq!(gateway.ask(&text, "GET", "/repos/umbrella/t-virus/contents/x"), 403);
+    assert_eq!(
+        gateway.ask("", "GET", "/repos/umbrella/docs/contents/x"),
+        401,
+        "a token is needed all the same"
+    );
 }

@@ -66,6 +66,7 @@ pub(crate) struct Organization {
     pub(crate) owners: Vec<&'static str>,
     pub(crate) members: Option<BTreeMap<&'static str, &'static str>>,
     pub(crate) ceiling: BTreeMap<&'static str, &'static str>,
+    pub(crate) public: Option<Value>,
     pub(crate) shadow: bool,
 }
 
@@ -235,6 +236,9 @@ impl Organization {
         if let Some(members) = &self.members {
             value["members"] = json!(members);
         }
+        if let Some(public) = &self.public {
+            value["public"] = public.clone();
+        }
         value
     }
 }
@@ -365,6 +369,20 @@ fn token_strategy() -> impl Strategy<Value = Token> {
     })
 }
 
+fn public() -> impl Strategy<Value = Option<Value>> {
+    let repositories = select(vec![json!("all"), json!(["alpha"]), json!(["Beta", "alpha"])]);
+    let permissions =
+        select(vec![None, Some(json!(["code"])), Some(json!(["notes", "code"])), Some(json!(["meta"]))]);
+    let some = (repositories, permissions).prop_map(|(repositories, permissions)| {
+        let mut public = json!({ "repositories": repositories });
+        if let Some(permissions) = permissions {
+            public["permissions"] = permissions;
+        }
+        public
+    });
+    prop::option::weighted(0.2, some)
+}
+
 fn organization() -> impl Strategy<Value = Organization> {
     let members = select(vec![
         None,
@@ -380,14 +398,16 @@ fn organization() -> impl Strategy<Value = Organization> {
         select(vec![vec![], vec!["alice"], vec!["carol"]]),
         members,
         ceiling,
+        public(),
         prop::bool::weighted(0.2),
     )
-        .prop_map(|(deny_access, max_lifetime, owners, members, ceiling, shadow)| Organization {
+        .prop_map(|(deny_access, max_lifetime, owners, members, ceiling, public, shadow)| Organization {
             deny_access,
             max_lifetime,
             owners,
             members,
             ceiling: ceiling.into_iter().collect(),
+            public,
             shadow,
         })
 }

@@ -68,37 +68,98 @@ impl Files {
         }
         let token = self.tokens.iter().find(|token| token["sha256"] == ask.digest);
         let token = token.ok_or("bad_credentials")?;
-        match token["state"].as_str() {
-            Some("revoked") => return Err("token_revoked"),
-            Some("pending") => return Err("token_pending"),
-            _ => {}
+        let pending = token["state"] == "pending";
+        if token["state"] == "revoked" {
+            return Err("token_revoked");
         }
         if moment(&token["expires_at"]).unwrap() <= ask.now {
             return Err("token_expired");
         }
-        let (hit, rule) = self.route(&ask.method, path)?;
-        let requirement = requirement(&rule, query)?;
-        let held = self.step_8(token, &hit, &requirement)?;
-        self.step_9(&requirement, &held)?;
+        let wanted =
+            self.route(&ask.method, path).and_then(|(hit, rule)| Ok((hit, requirement(&rule, query)?)));
+        let (hit, requirement) = wanted.map_err(|reason| if pending { "token_pending" } else { reason })?;
+        let granted = if pending {
+            Err("token_pending")
+        } else {
+            self.granted(token, (&hit, &requirement), (path, ask))
+        };
+        match granted {
+            Err("token_pending" | "resource_not_granted" | "permission_missing" | "policy_forbids")
+                if self.is_public(&hit, &requirement) =>
+            {
+                self.public(token, (&hit, &requirement), (path, ask))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// What everybody may read at an organization, by permission.
+    fn everybodys(&self, organization: &Value) -> BTreeMap<String, u8> {
+        let usual = serde_json::json!(["contents"]);
+        let named = organization["public"].get("permissions").unwrap_or(&usual).as_array().unwrap();
+        let known = |name: &&Value| self.catalog["permissions"].get(name.as_str().unwrap()).is_some();
+        let named = named.iter().filter(known).map(|name| (name.as_str().unwrap().to_owned(), "read".into()));
+        self.with_implied(&Value::Object(named.collect()))
+    }
+
+    /// Whether this only reads what is public.
+    fn is_public(&self, hit: &Hit, requirement: &str) -> bool {
+        let (Some(owner), Some(name)) = (&hit.owner, &hit.repository) else { return false };
+        let Some(organization) = self.organization(owner) else { return false };
+        let repositories = &organization["public"]["repositories"];
+        let listed =
+            repositories.as_array().is_some_and(|names| names.iter().any(|known| same_name(known, name)));
+        let held = self.everybodys(organization);
+        requirement != "none"
+            && (repositories == "all" || listed)
+            && satisfied(requirement, |name, level| held.get(name).is_some_and(|held| *held >= level))
+    }
+
+    fn public(
+        &self,
+        token: &Value,
+        (hit, requirement): (&Hit, &str),
+        (path, ask): (&str, &Ask),
+    ) -> Result<(), &'static str> {
+        if self.is_denied(&ask.method, path) {
+            return Err("policy_forbids");
+        }
+        let organization = self.organization(hit.owner.as_ref().unwrap()).unwrap();
+        let held = self.everybodys(organization);
+        let below = |name: &str, level: u8| {
+            let ceiling = organization["ceiling"][name].as_str().map_or(3, level_number);
+            held.get(name).is_some_and(|held| *held >= level) && ceiling >= level
+        };
+        if organization["mode"] != "shadow" && !satisfied(requirement, below) {
+            return Err("policy_forbids");
+        }
+        from_within(token, ask)
+    }
+
+    fn organization(&self, owner: &str) -> Option<&Value> {
+        self.organizations.iter().find(|known| same_name(&known["organization"], owner))
+    }
+
+    /// By what the token was granted.
+    fn granted(
+        &self,
+        token: &Value,
+        (hit, requirement): (&Hit, &str),
+        (path, ask): (&str, &Ask),
+    ) -> Result<(), &'static str> {
+        let held = self.step_8(token, hit, requirement)?;
+        self.step_9(requirement, &held)?;
         if self.is_denied(&ask.method, path) {
             return Err("policy_forbids");
         }
         if let Some(owner) = &hit.owner
-            && let Some(organization) =
-                self.organizations.iter().find(|known| same_name(&known["organization"], owner))
+            && let Some(organization) = self.organization(owner)
             && organization["mode"] != "shadow"
         {
             let holder = Holder { token, held };
-            self.step_10(organization, &holder, &requirement, ask.now)?;
+            self.step_10(organization, &holder, requirement, ask.now)?;
         }
-        let networks = token["networks"].as_array();
-        let inside = |networks: &Vec<Value>| {
-            networks.iter().any(|network| contains(network.as_str().unwrap(), ask.peer))
-        };
-        if networks.is_some_and(|networks| !inside(networks)) {
-            return Err("constraint_failed");
-        }
-        Ok(())
+        from_within(token, ask)
     }
 
     /// The route, by a scan of all of them: on the path as it came, and on the path with its encoded slashes decoded.
@@ -272,6 +333,14 @@ impl Files {
         };
         if satisfied(requirement, allowed) { Ok(()) } else { NO }
     }
+}
+
+/// Whether the client is where the token may be used.
+fn from_within(token: &Value, ask: &Ask) -> Result<(), &'static str> {
+    let networks = token["networks"].as_array();
+    let inside =
+        |networks: &Vec<Value>| networks.iter().any(|network| contains(network.as_str().unwrap(), ask.peer));
+    if networks.is_some_and(|networks| !inside(networks)) { Err("constraint_failed") } else { Ok(()) }
 }
 
 fn requirement(rule: &Value, query: &str) -> Result<String, &'static str> {
