@@ -351,6 +351,10 @@ async fn forward(
     record.forwarding();
     let sent = backend.forward(passage.permit, outgoing).await;
     match sent {
+        // Of the answer nothing has gone out yet: a refusal tells more than a connection that ends.
+        Ok(_) if let Some(refusal) = validity.overtaken() => {
+            Err(Refused { refusal: refusal.clone(), style: passage.style, accepted: None })
+        }
         Ok(response) => {
             let response = response.map(|body| body.in_place(place));
             Ok(with_fields(response, passage.told, &request_id))

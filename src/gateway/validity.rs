@@ -88,6 +88,12 @@ impl Validity {
         if self.stands() { None } else { self.refusal() }
     }
 
+    /// Why it is no longer permitted, where the policy has changed. Costs nothing where it has not.
+    pub fn overtaken(&self) -> Option<&Refusal> {
+        let unchanged = self.judged_by.load(Ordering::Relaxed) == self.live.version();
+        if unchanged { self.refusal() } else { self.withdrawn() }
+    }
+
     /// Whether it is still permitted. Judges again only when the policy has changed.
     pub fn stands(&self) -> bool {
         if self.refusal.get().is_some() {

@@ -1,7 +1,7 @@
 //! Revocation under load: when the call has returned, nothing passes any more, on 500 connections and in a running clone.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::api::ApiGateway;
-use crate::support::gateway::{DEADLINE, read_answer, status, wait_for};
+use crate::support::gateway::{DEADLINE, read_answer, reason, status, wait_for};
 use crate::support::git::Git;
 use crate::support::relay::{Direction, Relay};
 use crate::support::spy::Spy;
@@ -123,4 +123,39 @@ fn a_running_clone_ends() {
     println!("the clone ended {took:?} after the call, with {} MiB of 40 MiB through", relay.passed() >> 20);
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(relay.passed() < 24 << 20, "{}", relay.passed());
+}
+
+#[test]
+fn an_answer_that_comes_after_the_revocation_is_a_refusal() {
+    let host = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gateway =
+        ApiGateway::before(host.local_addr().unwrap(), "github", &[("organizations/acme.yaml", ACME.into())]);
+    let alice = gateway.person("alice");
+    let wish = json!({ "name": "a", "resource_owner": "acme", "repositories": "all", "permissions": { "contents": "read" } });
+    let (id, token) = alice.create(&wish);
+    let request = format!(
+        "GET /repos/acme/alpha/contents/x HTTP/1.1\r\nHost: git.example.com\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    let mut client = TcpStream::connect(gateway.gateway.address()).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client.write_all(request.as_bytes()).unwrap();
+    let (mut asked, _) = host.accept().unwrap();
+    let head = read_head(&mut asked);
+    assert!(head.starts_with("GET /repos/acme/alpha/contents/x "), "{head}");
+    alice.delete(&format!("/user/personal-access-tokens/{id}")).expect(204);
+    asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret").unwrap();
+    let answer = read_answer(&mut client);
+    assert_eq!((status(&answer), reason(&answer).as_str()), (401, "token_revoked"), "{answer}");
+    assert!(!answer.contains("secret"), "{answer}");
+}
+
+/// A request's head, as the host reads it.
+fn read_head(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    String::from_utf8(head).unwrap()
 }
