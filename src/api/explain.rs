@@ -51,7 +51,7 @@ impl Call<'_> {
         let (method, url) = (body.method.unwrap_or_default(), body.url.unwrap_or_default());
         let requests = request::read(&method, &url, &self.policy).map_err(|error| {
             if errors.is_empty() {
-                errors.push(FieldError::invalid("url", error.to_string()));
+                errors.push(FieldError::invalid(error.field, error.to_string()));
             }
         });
         let (Ok(requests), Some(now)) = (requests, now.filter(|_| errors.is_empty())) else {

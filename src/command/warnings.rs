@@ -6,7 +6,7 @@ use std::path::Path;
 
 use http::uri::Authority;
 
-use crate::config::{AuditOutput, Config, Host, Identity, Upstream};
+use crate::config::{AuditLines, AuditOutput, Config, Host, Identity, Upstream};
 use crate::domain::lifecycle::rules::Keeper;
 use crate::policy::snapshot::{Mode, Snapshot};
 use crate::policy::upstream::UpstreamPolicy;
@@ -16,6 +16,10 @@ pub fn of_config(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.audit.output == AuditOutput::Off {
         warnings.push("`audit: danger_off`: nobody can tell later who did what".to_owned());
+    }
+    if config.audit.lines == AuditLines::Refused {
+        warnings
+            .push("`audit.requests: refused`: nobody can tell later what was done with a token".to_owned());
     }
     for listener in &config.listeners {
         if listener.tls.is_empty() && !listener.bind.ip().is_loopback() {
@@ -78,20 +82,23 @@ pub fn of_keepers(config: &Config, snapshot: &Snapshot) -> Vec<String> {
     if config.store.is_some() {
         return Vec::new();
     }
+    let told = |name| {
+        format!(
+            "`{name}` says `managed: store`, and there is no `store`: its rules stay as its file has them"
+        )
+    };
+    kept_elsewhere(snapshot).into_iter().map(told).collect()
+}
+
+/// Organizations, and the enterprise, whose files leave their rules to the store.
+pub fn kept_elsewhere(snapshot: &Snapshot) -> Vec<&str> {
     let organizations = &snapshot.declared.organizations;
     let organizations = organizations.values().map(|declared| (&declared.name, declared.keeper));
     let enterprise = snapshot.declared.enterprise.iter().map(|declared| (&declared.name, declared.keeper));
-    let mut warnings: Vec<_> = organizations
-        .chain(enterprise)
-        .filter(|(_, keeper)| *keeper == Keeper::Store)
-        .map(|(name, _)| {
-            format!(
-                "`{name}` says `managed: store`, and there is no `store`: its rules stay as its file has them"
-            )
-        })
-        .collect();
-    warnings.sort();
-    warnings
+    let kept = organizations.chain(enterprise).filter(|(_, keeper)| *keeper == Keeper::Store);
+    let mut names: Vec<_> = kept.map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// What groups of providers name and nothing comes of.

@@ -84,12 +84,14 @@ impl PolicyRule {
     /// What the one who was refused can do.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Access => "ask its owners to allow fine-grained tokens",
+            Self::Access => "ask those who made the rule to allow fine-grained tokens",
             Self::Classic => "use a fine-grained token of this gateway",
             Self::MaxLifetime(_) => "regenerate the token to expire sooner",
-            Self::Ceiling => "no token may do this there, whatever it was granted",
-            Self::Membership => "the token's user is not one of its members",
-            Self::Role => "the token's user may not do this themselves",
+            Self::Ceiling => {
+                "no token may do this there, whatever it was granted; ask those who made the rule"
+            }
+            Self::Membership => "ask its owners to make the token's user a member",
+            Self::Role => "ask its owners for a higher role of the token's user",
         }
     }
 }
@@ -115,5 +117,9 @@ impl fmt::Display for Forbidden {
 
 /// `seconds` for people: in days where they are whole.
 pub fn in_days(seconds: i64) -> String {
-    if seconds % DAY == 0 { format!("{} days", seconds / DAY) } else { format!("{seconds} seconds") }
+    match (seconds / DAY, seconds % DAY) {
+        (1, 0) => "1 day".to_owned(),
+        (days, 0) => format!("{days} days"),
+        _ => format!("{seconds} seconds"),
+    }
 }

@@ -315,10 +315,10 @@ impl<'a> Facts<'a> {
                 }
             }
             Err(Refusal::Policy(_) | Refusal::Denied(_)) => {
-                hints.push("no permission helps; the rule stands in the policy files".to_owned());
+                hints.push("no permission helps; the rule itself must change".to_owned());
             }
             Err(Refusal::Network) if !self.inquiry.peer_given => {
-                hints.push("the client's address was assumed; give it with `--peer`".to_owned());
+                hints.push("the client's address was assumed; name it (`peer`)".to_owned());
             }
             _ => {}
         }

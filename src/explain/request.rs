@@ -11,8 +11,12 @@ const ANY_HOST: &str = "gateway.invalid";
 
 /// What is no request, and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct NoRequest(String);
+#[error("{message}")]
+pub struct NoRequest {
+    /// `method` or `url`.
+    pub field: &'static str,
+    message: String,
+}
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub fn read(method: &str, url: &str, snapshot: &Snapshot) -> Result<Vec<Request>
         method => {
             // Lower case is a habit of hands: HTTP has no method of its own for it.
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).map_err(|_| {
-                NoRequest(format!(
+                no_method(format!(
                     "`{method}` is no method; expected such as `GET`, or `clone`, `fetch` or `push`"
                 ))
             })?;
@@ -47,7 +51,7 @@ pub fn read(method: &str, url: &str, snapshot: &Snapshot) -> Result<Vec<Request>
     };
     let repository = target.strip_suffix('/').unwrap_or(&target);
     if repository.contains(['?', '#']) {
-        return Err(NoRequest(format!(
+        return Err(no_url(format!(
             "`{url}` is no repository; expected its URL as `git {method}` takes it, without a query"
         )));
     }
@@ -67,7 +71,7 @@ fn part(url: &str) -> Result<(Option<String>, String), NoRequest> {
     let rest = match url.split_once("://") {
         Some((name, rest)) if scheme(name) => rest,
         _ => {
-            return Err(no_request(
+            return Err(no_url(
                 "expected a URL that starts with `https://` or `http://`, or a path that starts with `/`",
             ));
         }
@@ -76,10 +80,10 @@ fn part(url: &str) -> Result<(Option<String>, String), NoRequest> {
     let (host, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
     // What stands before an `@` may be a password: it is not repeated.
     if host.contains('@') {
-        return Err(no_request("the URL holds a user or a password; leave it out"));
+        return Err(no_url("the URL holds a user or a password; leave it out"));
     }
     if host.is_empty() {
-        return Err(NoRequest(format!("`{url}` has no host; expected `https://host/path`")));
+        return Err(no_url(format!("`{url}` has no host; expected `https://host/path`")));
     }
     let slash = if target.starts_with('/') { "" } else { "/" };
     Ok((Some(host.to_owned()), format!("{slash}{target}")))
@@ -90,8 +94,12 @@ fn first_host(snapshot: &Snapshot) -> String {
     host.map_or_else(|| ANY_HOST.to_owned(), str::to_owned)
 }
 
-fn no_request(message: &str) -> NoRequest {
-    NoRequest(message.to_owned())
+fn no_url(message: impl Into<String>) -> NoRequest {
+    NoRequest { field: "url", message: message.into() }
+}
+
+fn no_method(message: String) -> NoRequest {
+    NoRequest { field: "method", message }
 }
 
 #[cfg(test)]

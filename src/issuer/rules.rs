@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::domain::lifecycle::rules::{Access, ApprovalRule, Keeper, KeptRules, TokenRules};
+use crate::domain::permission::Level;
 use crate::domain::rule::{Authority, in_days};
 use crate::issuer::draft::FieldError;
 use crate::issuer::note::Event;
@@ -12,6 +13,9 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::tokens::permission::PermissionFault;
 use crate::store::Changes;
 use crate::store::rules::{RuleFault, RulesDocument};
+
+/// The event of what GitHub has none for.
+const RULES_UPDATE: &str = "personal_access_token.rules_update";
 
 /// What becomes of rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +107,12 @@ fn change(
     }
     changes.set_rules(whose.organization(), after.as_ref(), (setting.now, &setting.actor.login))?;
     let by_file = after.is_none();
-    for (action, mut fields) in differences(before, after.as_ref().unwrap_or(whose.declared)) {
+    let mut events = differences(before, after.as_ref().unwrap_or(whose.declared));
+    if events.is_empty() {
+        // Who keeps them has changed, at least.
+        events.push((RULES_UPDATE, Vec::new()));
+    }
+    for (action, mut fields) in events {
         if by_file {
             fields.push(("managed", Keeper::File.as_str().into()));
         }
@@ -162,7 +171,7 @@ fn objections(
 ) -> Result<Vec<FieldError>, IssueError> {
     let mut errors = Vec::new();
     for (name, most) in after.ceiling.iter().filter(|(name, most)| before.ceiling.get(*name) != Some(*most)) {
-        let level = most.map_or("none", crate::domain::permission::Level::as_str);
+        let level = most.map_or("none", Level::as_str);
         if let Err(PermissionFault::Name(message) | PermissionFault::Level(message)) =
             ceiling_level(&setting.policy.vocabulary, name, level)
         {
@@ -268,7 +277,7 @@ fn differences(before: &TokenRules, after: &TokenRules) -> Vec<(&'static str, Fi
         more.push(("ceiling", serde_json::to_value(&is.ceiling).unwrap_or_default()));
     }
     if !more.is_empty() {
-        events.push(("personal_access_token.rules_update", more));
+        events.push((RULES_UPDATE, more));
     }
     events
 }

@@ -153,8 +153,8 @@ impl OrganizationCompiler<'_> {
     /// Seconds.
     fn lifetime(&mut self, source: &Source, text: Option<&Spanned<String>>) -> Option<i64> {
         let text = text?;
-        match units::parse_duration(&text.value) {
-            Ok(lifetime) => i64::try_from(lifetime.as_secs()).ok(),
+        match units::parse_lifetime(&text.value) {
+            Ok(seconds) => Some(seconds),
             Err(error) => {
                 self.faults.push(source.fault(text, error.to_string()));
                 None

@@ -197,6 +197,11 @@ impl FileSink {
             }
         }
         fs::rename(&self.path, rotated(&self.path, 1))?;
+        // Where fewer are kept than before, too.
+        let beyond = (keep + 1..=MOST_FILES).map(|number| rotated(&self.path, number));
+        for file in beyond.take_while(|file| file.exists()) {
+            fs::remove_file(file)?;
+        }
         self.reopen()?;
         tracing::info!(path = %self.path.display(), keep, "began a new audit file");
         Ok(true)
@@ -398,6 +403,10 @@ mod tests {
             assert_eq!(names.map(|name| fs::read_to_string(name).unwrap_or_default()), files, "{lines}");
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+        // Fewer are kept from now on.
+        sink.rotation = Some(Rotation { size: 1, keep: 1 });
+        write(&mut sink, "8\n").unwrap();
+        assert_eq!(files_of(&path), [rotated(&path, 1), path]);
     }
 
     #[test]

@@ -189,8 +189,8 @@ fn word<W: Word>(field: &'static str, text: Option<&str>, faults: &mut Vec<RuleF
 /// Seconds.
 fn lifetime(field: &'static str, text: Option<&str>, faults: &mut Vec<RuleFault>) -> Option<i64> {
     let text = text?;
-    match units::parse_duration(text) {
-        Ok(lifetime) => i64::try_from(lifetime.as_secs()).ok(),
+    match units::parse_lifetime(text) {
+        Ok(seconds) => Some(seconds),
         Err(error) => {
             faults.push(RuleFault { field, message: format!("`{text}`: {error}") });
             None

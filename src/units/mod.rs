@@ -13,6 +13,9 @@ pub enum UnitError {
     /// Not a number, or a number and a unit of size.
     #[error("expected a size: a whole number of bytes, or one with `KiB`, `MiB` or `GiB`, such as `32KiB`")]
     Size,
+    /// Less than a second, where whole seconds are counted.
+    #[error("expected at least `1s`")]
+    TooShort,
     /// More than can be counted.
     #[error("the number is too large; expected a smaller one")]
     TooLarge,
@@ -33,6 +36,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         _ => return Err(UnitError::Duration),
     };
     number.checked_mul(milliseconds).map(Duration::from_millis).ok_or(UnitError::TooLarge)
+}
+
+/// Reads a lifetime in whole seconds, one at least.
+///
+/// # Errors
+/// Those of [`parse_duration`], and [`UnitError::TooShort`].
+pub fn parse_lifetime(text: &str) -> Result<i64, UnitError> {
+    match i64::try_from(parse_duration(text)?.as_secs()) {
+        Ok(0) => Err(UnitError::TooShort),
+        Ok(seconds) => Ok(seconds),
+        Err(_) => Err(UnitError::TooLarge),
+    }
 }
 
 /// A duration as [`parse_duration`] reads it, in the largest unit that it is a whole number of: `90d`, `36h`, `5s`.
@@ -73,6 +88,31 @@ fn split(text: &str, otherwise: UnitError) -> Result<(u64, &str), UnitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lifetimes_are_whole_seconds() {
+        for (text, want) in [
+            ("90d", Ok(90 * 86_400)),
+            ("1s", Ok(1)),
+            ("1500ms", Ok(1)),
+            ("999ms", Err(UnitError::TooShort)),
+            ("0d", Err(UnitError::TooShort)),
+            ("90", Err(UnitError::Duration)),
+        ] {
+            assert_eq!(parse_lifetime(text), want, "{text}");
+        }
+        for (seconds, text) in [
+            (0, "0s"),
+            (5, "5s"),
+            (90, "90s"),
+            (120, "2m"),
+            (5_400, "90m"),
+            (129_600, "36h"),
+            (7_776_000, "90d"),
+        ] {
+            assert_eq!(duration_text(seconds), text);
+        }
+    }
 
     #[test]
     fn durations() {

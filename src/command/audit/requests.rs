@@ -44,7 +44,7 @@ pub(super) struct RequestsArguments {
     /// With this reason, such as `permission_missing`
     #[arg(long)]
     reason: Option<String>,
-    /// Refused, or would have been by a rule on trial
+    /// Refused, or would have been by a rule in shadow mode
     #[arg(long)]
     refused: bool,
     /// From this address

@@ -11,7 +11,7 @@ use crate::command::client::local::open_store;
 use crate::command::output::Output;
 use crate::command::table::Table;
 use crate::command::{ConfigFile, Status, UsageError};
-use crate::record::audit::chain::{self, Hash, digits};
+use crate::record::audit::chain::{self, Hash};
 use crate::record::audit::verify::Verifier;
 use crate::record::sink::files_of;
 use crate::store::Reads;
@@ -117,7 +117,7 @@ fn log(file: &Path, noted: Option<Hash>, json: bool, output: &mut Output) -> any
             break;
         }
     }
-    let head = verifier.head().map(|head| digits(&head));
+    let head = verifier.head().map(|head| hexadecimal(&head));
     let missed = noted.is_some() && !verifier.met && fault.is_none();
     let whole = fault.is_none() && !missed;
     if json {
@@ -172,7 +172,7 @@ mod tests {
     fn a_hash_is_64_digits() {
         let text = "0f".repeat(32);
         let bytes = noted(&format!("{text}\n")).unwrap();
-        assert_eq!((bytes, digits(&bytes)), ([15; 32], text));
+        assert_eq!((bytes, hexadecimal(&bytes)), ([15; 32], text));
         for text in ["", "0f", &"0g".repeat(32), &"0".repeat(65)] {
             assert!(noted(text).is_err(), "{text}");
         }

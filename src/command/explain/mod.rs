@@ -14,6 +14,7 @@ use crate::clock::now;
 use crate::command::explain::holder::Who;
 use crate::command::load::load;
 use crate::command::output::Output;
+use crate::command::warnings;
 use crate::command::{ConfigFile, Status, UsageError};
 use crate::explain::report::{Inquiry, Report, Reports};
 use crate::explain::request;
@@ -96,6 +97,11 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
         })
     });
     let reports = Reports::of(reports.collect());
+    for name in warnings::kept_elsewhere(&loaded.snapshot) {
+        output.message(format_args!(
+            "`{name}` says `managed: store`: rules changed by API are not looked at here; ask the gateway (`POST /explain`)"
+        ));
+    }
     if arguments.json {
         output.json(&reports)?;
     } else {

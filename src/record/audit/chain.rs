@@ -155,13 +155,6 @@ pub fn hash(digits: &[u8]) -> Option<Hash> {
     Some(hash)
 }
 
-/// `hash` in digits.
-pub fn digits(hash: &Hash) -> String {
-    let mut text = Vec::with_capacity(DIGITS);
-    push_digits(hash, &mut text);
-    String::from_utf8(text).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -132,7 +132,7 @@ fn other_moments_networks_and_git_are_explained() {
         (json!({ "method": "GET" }), "url"),
         (json!({ "method": "GET", "url": "ssh://a/b" }), "url"),
         (json!({ "method": "GET", "url": "https://u:p@h/a" }), "url"),
-        (json!({ "method": "G E T", "url": url }), "url"),
+        (json!({ "method": "G E T", "url": url }), "method"),
         (json!({ "method": "GET", "url": url, "peer": "nowhere" }), "peer"),
         (json!({ "method": "GET", "url": url, "at": "tomorrow" }), "at"),
     ] {
