@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use http::Method;
+
 use crate::domain::action::Action;
 use crate::domain::grant::{GrantState, UnixTime};
 use crate::domain::lifecycle::rules::Access;
@@ -46,6 +48,8 @@ impl Permit {
 /// What is known of a request beside its action.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
+    /// The method.
+    pub method: &'a Method,
     /// The time.
     pub now: UnixTime,
     /// The client's address.
@@ -93,7 +97,7 @@ pub fn decide(
         Some(refusal) => Err(refusal),
     };
     match granted {
-        Err(refusal) if yields_to_public(&refusal) => match public(snapshot, action) {
+        Err(refusal) if yields_to_public(&refusal) => match public(snapshot, action, circumstances.method) {
             Some(public) => decide_public(snapshot, (grant, public), action, circumstances),
             None => Err(refusal),
         },
@@ -105,9 +109,10 @@ pub fn decide(
 fn public<'s>(
     snapshot: &'s Snapshot,
     action: &Action<'_>,
+    method: &Method,
 ) -> Option<(&'s PublicRepositories, &'s Organization)> {
     let organization = snapshot.organization(action.resource.owner()?)?;
-    let public = organization.public.as_deref().filter(|public| public.open(action))?;
+    let public = organization.public.as_deref().filter(|public| public.open(action, method))?;
     Some((public, organization))
 }
 
@@ -185,12 +190,12 @@ fn decide_granted(
 /// [`Refusal::Denied`], [`Refusal::Policy`].
 pub fn decide_classic(
     snapshot: &Snapshot,
-    action: Option<&Action<'_>>,
+    (action, method): (Option<&Action<'_>>, &Method),
     denied: Option<&DenyRule>,
 ) -> Result<Permit, Refusal> {
     let mut shadow = Vec::new();
     check_denied(denied, &mut shadow)?;
-    if action.is_some_and(|action| public(snapshot, action).is_some()) {
+    if action.is_some_and(|action| public(snapshot, action, method).is_some()) {
         return Ok(Permit { shadow, public: true });
     }
     if let Some(enterprise) =

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use http::Method;
+
 use crate::domain::action::Action;
 use crate::domain::fault::Fault;
 use crate::domain::permission::{Level, Need, PermissionSet, Requirement, Scope, Vocabulary};
@@ -13,6 +15,9 @@ use crate::policy::tokens::permission::with_implied;
 /// What may be read where nothing is said.
 const USUAL: &str = "contents";
 
+/// How the template of the route ends that git fetches from.
+const FETCH: &str = "/git-upload-pack";
+
 /// Repositories that every token may read.
 #[derive(Debug, Clone)]
 pub struct PublicRepositories {
@@ -23,13 +28,16 @@ pub struct PublicRepositories {
 }
 
 impl PublicRepositories {
-    /// Whether `action` does nothing but read what everybody may.
-    pub fn open(&self, action: &Action<'_>) -> bool {
+    /// Whether `action` by `method` does nothing but read what everybody may. What it needs does not tell alone: who may read a
+    /// commit may comment on it. By another method than GET only git fetches.
+    pub fn open(&self, action: &Action<'_>, method: &Method) -> bool {
+        let reads = matches!(*method, Method::GET | Method::HEAD) || action.route.ends_with(FETCH);
         let named = |RepositoryName { name, .. }| {
             self.names.as_ref().is_none_or(|names| names.contains(&*lower_case(name)))
         };
         // What needs nothing on a repository needs to reach it.
-        matches!(action.requirement, Requirement::AnyOf(_))
+        reads
+            && matches!(action.requirement, Requirement::AnyOf(_))
             && action.resource.repository().is_some_and(named)
             && action.requirement.satisfied_by(|need| self.holds(need))
     }

@@ -85,7 +85,7 @@ impl Files {
         };
         match granted {
             Err("token_pending" | "resource_not_granted" | "permission_missing" | "policy_forbids")
-                if self.is_public(&hit, &requirement) =>
+                if matches!(&*ask.method, "GET" | "HEAD") && self.is_public(&hit, &requirement) =>
             {
                 self.public(token, (&hit, &requirement), (path, ask))
             }
