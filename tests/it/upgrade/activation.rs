@@ -31,7 +31,8 @@ fn bind() -> (TcpListener, SocketAddr) {
 
 #[test]
 fn connections_wait_in_the_socket_while_the_gateway_is_restarted() {
-    let mut site = Site::new(4 << 20);
+    // More than all buffers on the way take, so that git still runs when the relay has stopped.
+    let mut site = Site::new(32 << 20);
     let ((data, address), (control, control_address)) = (bind(), bind());
     let directory = site.directory.take().unwrap();
     let configuration = site
