@@ -195,7 +195,17 @@ pub fn decide_classic(
 ) -> Result<Permit, Refusal> {
     let mut shadow = Vec::new();
     check_denied(denied, &mut shadow)?;
-    if action.is_some_and(|action| public(snapshot, action, method).is_some()) {
+    if let Some(action) = action
+        && let Some((public, organization)) = public(snapshot, action, method)
+        && snapshot
+            .enterprise
+            .iter()
+            .map(|enterprise| &enterprise.ceiling)
+            .chain([&organization.ceiling])
+            .all(|ceiling| {
+                action.requirement.satisfied_by(|need| public.holds(need) && is_below(ceiling, need))
+            })
+    {
         return Ok(Permit { shadow, public: true });
     }
     if let Some(enterprise) =

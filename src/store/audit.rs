@@ -152,7 +152,7 @@ impl Changes<'_> {
     /// # Errors
     /// The database's.
     pub fn prune_audit(&self, moment: i64) -> Result<Option<Pruned>, StoreError> {
-        let last = "SELECT id, hash FROM audit WHERE at < ?1 AND id < (SELECT max(id) FROM audit) ORDER BY id DESC LIMIT 1";
+        let last = "SELECT id, hash FROM audit WHERE id < (SELECT COALESCE(min(CASE WHEN at >= ?1 THEN id END), max(id)) FROM audit) ORDER BY id DESC LIMIT 1";
         let found = self.0.query_row(last, [moment], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let Some((up_to, hash)) = found else { return Ok(None) };
         let hash: Vec<u8> = hash;
