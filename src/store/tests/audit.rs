@@ -189,3 +189,13 @@ fn a_beginning_that_was_cut_off_otherwise_is_told() {
     let Chain::Broken { why, .. } = chain(&fixture) else { panic!("it is whole") };
     assert!(why.contains("no entry says"), "{why}");
 }
+
+#[test]
+fn an_entry_with_an_earlier_time_takes_no_younger_ones_with_it() {
+    let fixture = filled();
+    let keys = AuditKeys { action: "user.create".into(), ..AuditKeys::default() };
+    fixture.change(move |changes| changes.add_audit(1, &keys, "{}"));
+    fixture.change(|changes| changes.add_audit(1_006, &AuditKeys::default(), "{}"));
+    let pruned = fixture.change(|changes| changes.prune_audit(1_003)).unwrap();
+    assert_eq!((pruned.up_to, pruned.entries), (2, 2));
+}
