@@ -159,7 +159,7 @@ fn approve(store: &Store, live: &Arc<LivePolicy>) -> anyhow::Result<(f64, f64)> 
             runtime.block_on(store.read::<_, IssueError>(move |reads| Ok(reads.request(request)?)))?;
         let Some(waiting) = waiting else { break };
         let token = runtime.block_on(issuer.token(waiting.token_id))?;
-        let setting = issuer.setting(live.snapshot(), Actor::machine("alice".into()));
+        let setting = issuer.setting(live.in_force(), Actor::machine("alice".into()));
         let review = Review {
             org: waiting.part.owner,
             requests: vec![request],

@@ -183,7 +183,7 @@ impl Api {
         self.noted.insert(token, now);
         let public_id = token.as_str().to_owned();
         let used = TokenUse { public_id, at: clock::now(), from: peer, by: "rest" };
-        self.issuer.note_uses(self.live.snapshot(), vec![used]);
+        self.issuer.note_uses(self.live.in_force(), vec![used]);
     }
 
     /// `POST /sessions`.
@@ -192,7 +192,7 @@ impl Api {
         let password = Secret::new(password);
         self.limiter.try_password(request.peer, &login, clock::monotonic()).map_err(ApiError::Limited)?;
         let actor = actor(request, &login, Means::Session);
-        let setting = self.issuer.setting(self.live.snapshot(), actor);
+        let setting = self.issuer.setting(self.live.in_force(), actor);
         let session = match self.issuer.sign_in(setting, password).await {
             Err(IssueError::Forbidden(_)) => {
                 tracing::warn!(peer = %request.peer, ?login, "a sign-in failed");
@@ -218,7 +218,7 @@ impl Api {
         let texts = credentials.into_iter().map(Secret::new);
         let digests = texts.filter_map(|text| self.issuer.format.parse(text.expose()).ok());
         let digests: Vec<_> = digests.map(|token| token.digest).collect();
-        let setting = self.issuer.setting(self.live.snapshot(), actor(request, "anonymous", Means::Holder));
+        let setting = self.issuer.setting(self.live.in_force(), actor(request, "anonymous", Means::Holder));
         let count = self.issuer.give_up(setting, digests).await?;
         tracing::info!(count, peer = %request.peer, "tokens were reported as leaked, and revoked");
         // Whether there were any is nobody's business.

@@ -75,7 +75,7 @@ impl Api {
             administrator: person.administrator,
         };
         let actor = actor(request, &person.login, Means::Session);
-        let setting = self.issuer.setting(self.live.snapshot(), actor);
+        let setting = self.issuer.setting(self.live.in_force(), actor);
         let refused = |error: IssueError| {
             if let IssueError::Forbidden(why) = &error {
                 tracing::warn!(provider = provider.name(), why, "a login by a provider was refused");

@@ -172,7 +172,7 @@ impl Call<'_> {
             Caller::Person { login, session: None, .. } => (login.clone(), Means::TrustedHeader),
             Caller::Machine(login) => (login.clone(), Means::Machine),
         };
-        self.api.issuer.setting(Arc::clone(&self.policy), self.actor(login, by))
+        self.api.issuer.setting(self.api.live.in_force(), self.actor(login, by))
     }
 
     fn actor(&self, login: String, by: Means) -> Actor {

@@ -80,7 +80,7 @@ pub(super) fn note_uses(recorder: &Recorder, issuer: Issuer, live: Arc<LivePolic
             }
         }
         if !of_tokens.is_empty() {
-            issuer.note_uses(live.snapshot(), of_tokens);
+            issuer.note_uses(live.in_force(), of_tokens);
         }
         if !of_classic.is_empty() {
             issuer.store.write_aside(move |changes| {

@@ -107,6 +107,6 @@ impl Upkeep {
     }
 
     fn setting(&self) -> Setting {
-        self.api.issuer.setting(self.api.live.snapshot(), Actor::gateway())
+        self.api.issuer.setting(self.api.live.in_force(), Actor::gateway())
     }
 }

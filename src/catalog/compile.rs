@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::catalog::document::{CatalogDocument, ErrorsDocument, PermissionDocument, RouteDocument};
 use crate::catalog::errors::{ErrorFormat, ErrorStyle};
@@ -11,7 +11,7 @@ use crate::catalog::requirement;
 use crate::catalog::template::{Piece, Template};
 use crate::domain::action::GitOperation;
 use crate::domain::fault::{Fault, Place};
-use crate::domain::permission::{Level, Permission, Requirement, Scope, Vocabulary};
+use crate::domain::permission::{Level, Need, Permission, Requirement, Scope, Vocabulary};
 use crate::domain::reason::Reason;
 use crate::domain::rule::PolicyRule;
 use crate::yaml::{self, Spanned};
@@ -75,6 +75,8 @@ pub struct Needed {
     pub text: Arc<str>,
     /// As the value of the catalog's header field.
     pub header: HeaderValue,
+    /// Whether it need not be met where the repository is public.
+    pub public: bool,
     /// What git does with the request, where it is one of git's.
     pub git: Option<GitOperation>,
 }
@@ -291,7 +293,10 @@ fn rule(template: &Template, document: &RouteDocument, vocabulary: &Vocabulary) 
 }
 
 fn needed(template: &Template, text: &str, vocabulary: &Vocabulary) -> Result<Needed, String> {
-    let requirement = requirement::parse(text, vocabulary).map_err(|error| error.to_string())?;
+    let (requirement, public) = requirement::parse(text, vocabulary).map_err(|error| error.to_string())?;
+    if public {
+        check_public(template, &requirement)?;
+    }
     for need in requirement.needs() {
         let scope = vocabulary.permission(need.permission).map(|permission| permission.scope);
         if !template.names_owner() && matches!(scope, Some(Scope::Repository | Scope::Organization)) {
@@ -305,7 +310,23 @@ fn needed(template: &Template, text: &str, vocabulary: &Vocabulary) -> Result<Ne
     let text = requirement.describe(vocabulary);
     let header =
         HeaderValue::try_from(&text).map_err(|_| format!("`{text}` cannot stand in a header field"))?;
-    Ok(Needed { requirement, text: text.into(), header, git: None })
+    Ok(Needed { requirement, text: text.into(), header, public, git: None })
+}
+
+/// Whether what is public may be read by `template`.
+fn check_public(template: &Template, requirement: &Requirement) -> Result<(), String> {
+    let reads = |method: &Method| matches!(*method, Method::GET | Method::HEAD | Method::POST);
+    if template.methods.is_empty() || !template.methods.iter().all(reads) {
+        return Err("`public` is for routes that only read, by `GET`, or by `POST` as git does".to_owned());
+    }
+    if !template.names_repository() {
+        return Err("`public` is for routes whose path names a repository".to_owned());
+    }
+    let only_reads = |all_of: &[Need]| all_of.iter().all(|need| need.level == Level::Read);
+    if !requirement.alternatives().iter().any(|all_of| only_reads(all_of)) {
+        return Err("`public` is for routes that permissions at `read` open".to_owned());
+    }
+    Ok(())
 }
 
 /// What git does with a request by `template`, with this field in its query. The dumb protocol, which names no service, is

@@ -1,4 +1,4 @@
-//! The grammar of a requirement: `contents=write; contents=write,workflows=write`, `none`, `never`.
+//! The grammar of a requirement: `contents=write; contents=write,workflows=write`, `contents=read; public`, `none`, `never`.
 
 use thiserror::Error;
 
@@ -9,7 +9,7 @@ use crate::domain::permission::{Level, Need, Requirement, Vocabulary};
 pub enum RequirementError {
     /// Not `name=level`.
     #[error(
-        "`{0}` is no requirement; expected `name=read`, `name=write` or `name=admin` (`,` for all of, `;` for any of), `none` or `never`"
+        "`{0}` is no requirement; expected `name=read`, `name=write` or `name=admin` (`,` for all of, `;` for any of, `public` behind the last `;`), `none` or `never`"
     )]
     Form(String),
     /// A permission that no catalog defines.
@@ -20,22 +20,32 @@ pub enum RequirementError {
     Level(String, Level),
 }
 
-/// Reads a requirement.
+/// How a requirement ends that need not be met where the repository is public.
+const PUBLIC: &str = "public";
+
+/// Reads a requirement; gives besides whether it need not be met where the repository is public.
 ///
 /// # Errors
 /// [`RequirementError`].
-pub fn parse(text: &str, vocabulary: &Vocabulary) -> Result<Requirement, RequirementError> {
+pub fn parse(text: &str, vocabulary: &Vocabulary) -> Result<(Requirement, bool), RequirementError> {
+    match text.rsplit_once(';') {
+        Some((text, last)) if last.trim() == PUBLIC => Ok((any_of(text, vocabulary)?, true)),
+        Some(_) | None => Ok((alone(text, vocabulary)?, false)),
+    }
+}
+
+fn alone(text: &str, vocabulary: &Vocabulary) -> Result<Requirement, RequirementError> {
     match text.trim() {
         "none" => Ok(Requirement::Nothing),
         "never" => Ok(Requirement::Never),
-        text => {
-            let alternatives: Result<Vec<_>, _> = text
-                .split(';')
-                .map(|all_of| all_of.split(',').map(|text| need(text, vocabulary)).collect())
-                .collect();
-            Ok(Requirement::AnyOf(alternatives?.into()))
-        }
+        text => any_of(text, vocabulary),
     }
+}
+
+fn any_of(text: &str, vocabulary: &Vocabulary) -> Result<Requirement, RequirementError> {
+    let all_of = |text: &str| text.split(',').map(|text| need(text, vocabulary)).collect();
+    let alternatives: Result<Vec<_>, _> = text.split(';').map(all_of).collect();
+    Ok(Requirement::AnyOf(alternatives?.into()))
 }
 
 fn need(text: &str, vocabulary: &Vocabulary) -> Result<Need, RequirementError> {

@@ -181,7 +181,7 @@ fn faults(arguments: &Arguments, mut faulty: Faulty, output: &mut Output) -> any
 impl Summary {
     fn of(loaded: &Loaded, now: UnixTime) -> Self {
         let Loaded { config, snapshot } = loaded;
-        let upstreams = config.upstreams.iter().zip(&snapshot.upstreams);
+        let upstreams = config.upstreams.iter().zip(snapshot.upstreams.iter());
         let rules: BTreeSet<_> =
             snapshot.upstreams.iter().flat_map(UpstreamPolicy::deny_rules).map(|rule| &rule.name).collect();
         Self {

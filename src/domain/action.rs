@@ -12,6 +12,8 @@ pub struct Action<'a> {
     pub requirement: &'a Requirement,
     /// The requirement as text: `contents=read; issues=read`.
     pub accepted: &'a str,
+    /// Whether it need not be met where the repository is public.
+    pub public: bool,
     /// What it is about.
     pub resource: Resource<'a>,
 }

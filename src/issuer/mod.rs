@@ -32,7 +32,7 @@ use crate::domain::secret::Secret;
 use crate::domain::token::{TokenDigest, TokenFormat};
 use crate::issuer::draft::FieldError;
 use crate::issuer::outbox::Outbox;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{InForce, Snapshot};
 use crate::store::error::StoreError;
 use crate::store::rows::{GrantRow, RequestRow, TokenRow};
 use crate::store::{Changes, Reads, Store};
@@ -145,8 +145,10 @@ pub enum IssueError {
 /// What every step of a token's life is judged and noted by.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// The policy.
+    /// The policy, as it is in force when the step is done.
     pub policy: Arc<Snapshot>,
+    /// Where that is found.
+    pub in_force: InForce,
     /// Who acts.
     pub actor: Actor,
     /// What is the most that they can hand on; `None` is whatever policy lets them.
@@ -176,11 +178,12 @@ impl Issuer {
         Self { store, format, limits, verifying: Arc::new(Semaphore::new(VERIFYING)), outbox }
     }
 
-    /// `actor` acts by `policy`, now.
-    pub fn setting(&self, policy: Arc<Snapshot>, actor: Actor) -> Setting {
+    /// `actor` acts now.
+    pub fn setting(&self, in_force: InForce, actor: Actor) -> Setting {
         let moment = clock::timestamp();
         Setting {
-            policy,
+            policy: in_force.now(),
+            in_force,
             actor,
             bound: None,
             now: UnixTime(moment.as_second()),
@@ -190,13 +193,15 @@ impl Issuer {
         }
     }
 
-    /// As [`Self::change`], by whoever acts: they may have lost what they act with while the call waited for its turn.
+    /// As [`Self::change`], by whoever acts: they may have lost what they act with while the call waited for its turn, and
+    /// the rules may be others.
     async fn act<T: Send + 'static>(
         &self,
         mut setting: Setting,
         work: impl FnOnce(&Changes<'_>, &Setting) -> Result<T, IssueError> + Send + 'static,
     ) -> Result<T, IssueError> {
         let act = move |changes: &Changes<'_>| {
+            setting.policy = setting.in_force.now();
             check_actor(changes, &mut setting)?;
             work(changes, &setting)
         };

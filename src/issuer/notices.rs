@@ -2,7 +2,6 @@
 //! administrators do about notices.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::grant::UnixTime;
@@ -10,7 +9,7 @@ use crate::domain::network::Network;
 use crate::issuer::note::Event;
 use crate::issuer::tell::{TokenNotice, tell_token};
 use crate::issuer::{Actor, IssueError, Issuer, Means, Setting};
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::InForce;
 use crate::store::Changes;
 use crate::store::audit::{PRUNED, hexadecimal};
 use crate::store::deliveries::DeliveryRow;
@@ -78,8 +77,8 @@ impl Issuer {
     }
 
     /// Notes when tokens were used last, where nobody waits for it, and tells of those that were used from elsewhere.
-    pub fn note_uses(&self, policy: Arc<Snapshot>, uses: Vec<TokenUse>) {
-        let setting = self.setting(policy, Actor::gateway());
+    pub fn note_uses(&self, in_force: InForce, uses: Vec<TokenUse>) {
+        let setting = self.setting(in_force, Actor::gateway());
         self.store.write_aside(move |changes| {
             uses.iter().try_for_each(|used| match note_use(changes, &setting, used) {
                 Ok(()) => Ok(()),

@@ -21,7 +21,7 @@ use crate::domain::fault::Fault;
 use crate::domain::token::TokenFormat;
 use crate::live::files::Stamp;
 use crate::live::load::{Effort, Loader, TextDigest};
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{InForce, Snapshot};
 use crate::policy::upstream::UpstreamSpec;
 use crate::store::Store;
 
@@ -80,8 +80,9 @@ pub struct LivePolicy {
     seen: Mutex<Seen>,
     store: Option<Store>,
     /// Held while the index changes, or is replaced: what is read of the store while a new index is built may be older
-    /// than what was put into the old one meanwhile.
-    publishing: Mutex<()>,
+    /// than what was put into the old one meanwhile. Has the snapshots that were in force, while requests may be judged by
+    /// them.
+    publishing: Mutex<Vec<Arc<Snapshot>>>,
     /// Counts what has happened to the policy: snapshots, and changes of tokens.
     version: AtomicU64,
 }
@@ -96,8 +97,6 @@ struct Seen {
     unreadable: Vec<Fault>,
     in_force: TextDigest,
     loader: Loader,
-    /// Snapshots that were in force, while requests may be judged by them.
-    retired: Vec<Arc<Snapshot>>,
 }
 
 impl LivePolicy {
@@ -128,15 +127,9 @@ impl LivePolicy {
             snapshot.stored = tokens;
             snapshot.keep_rules(rules);
         }
-        let seen = Mutex::new(Seen {
-            stamps,
-            last: Some(texts),
-            unreadable: Vec::new(),
-            in_force: texts,
-            loader,
-            retired: Vec::new(),
-        });
-        let (publishing, version) = (Mutex::new(()), AtomicU64::new(1));
+        let seen =
+            Mutex::new(Seen { stamps, last: Some(texts), unreadable: Vec::new(), in_force: texts, loader });
+        let (publishing, version) = (Mutex::default(), AtomicU64::new(1));
         Ok(Self { inputs, snapshot: ArcSwap::from_pointee(snapshot), seen, store, publishing, version })
     }
 
@@ -148,6 +141,12 @@ impl LivePolicy {
     /// The snapshot in force, to be kept for one request.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Where the snapshot in force is found by whoever must not keep one.
+    pub fn in_force(self: &Arc<Self>) -> InForce {
+        let live = Arc::clone(self);
+        InForce::new(move || live.snapshot())
     }
 
     /// The snapshot in force, to be looked at and let go at once.
@@ -165,6 +164,7 @@ impl LivePolicy {
     /// # Cancel safety
     /// Once begun, the reload goes on to its end though nobody waits for it.
     pub async fn reload_aside(self: &Arc<Self>, look: Look) -> Reload {
+        self.let_go();
         if self.seen().nothing_new(&self.inputs, look) && !self.is_worn() {
             return Reload::Unchanged;
         }
@@ -191,10 +191,11 @@ impl LivePolicy {
     /// Looks at the files again and, where they say something new and compile, puts them in force at once. Faults are
     /// told once for each set of texts.
     pub fn reload(&self, look: Look) -> Reload {
+        self.let_go();
         // One reload at a time; the data plane never takes this lock.
         let mut seen = self.seen();
         if self.is_worn() {
-            self.build_index_anew(&mut seen);
+            self.build_index_anew();
         }
         if seen.nothing_new(&self.inputs, look) {
             return Reload::Unchanged;
@@ -220,9 +221,8 @@ impl LivePolicy {
         let generation = self.snapshot.load().generation + 1;
         match loaded.into_snapshot(&self.inputs, generation, Effort::Aside) {
             Ok(snapshot) => match self.put_in_force(snapshot) {
-                Ok((snapshot, before)) => {
+                Ok(snapshot) => {
                     seen.in_force = texts;
-                    seen.retired.push(before);
                     Reload::Replaced(snapshot)
                 }
                 Err(fault) => {
@@ -236,12 +236,20 @@ impl LivePolicy {
     }
 
     /// What the files say stays, and the tokens of the store are packed together again.
-    fn build_index_anew(&self, seen: &mut Seen) {
+    fn build_index_anew(&self) {
         let snapshot = Snapshot::clone(&self.peek());
-        match self.put_in_force(snapshot) {
-            Ok((_, before)) => seen.retired.push(before),
-            Err(fault) => tracing::warn!("the tokens of the store stay as they are in memory: {fault}"),
+        if let Err(fault) = self.put_in_force(snapshot) {
+            tracing::warn!("the tokens of the store stay as they are in memory: {fault}");
         }
+    }
+
+    /// Lets go of snapshots by which no request is judged any more: here, so that no request has to.
+    fn let_go(&self) {
+        self.publishing().retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    }
+
+    fn publishing(&self) -> MutexGuard<'_, Vec<Arc<Snapshot>>> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -250,10 +258,8 @@ impl LivePolicy {
 }
 
 impl Seen {
-    /// Whether the files need not be read, by their stamps. Lets go of snapshots by which no request is judged any more:
-    /// here, so that no request has to.
-    fn nothing_new(&mut self, inputs: &Inputs, look: Look) -> bool {
-        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    /// Whether the files need not be read, by their stamps.
+    fn nothing_new(&self, inputs: &Inputs, look: Look) -> bool {
         look == Look::AtStamps && files::stamps(&inputs.directory) == self.stamps
     }
 

@@ -1,7 +1,7 @@
 //! The tokens of the store in the snapshot in force.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::clock;
@@ -99,23 +99,25 @@ impl LivePolicy {
 
     /// Puts `changes` in force.
     fn publish(&self, changes: Vec<Change>) {
-        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = self.publishing();
         let (Some(store), mut snapshot) = (&self.store, self.snapshot.load_full()) else { return };
         for change in changes {
             match change {
                 Change::Gone(digest) => snapshot.stored.put(digest, None),
                 Change::User(person) => know(&snapshot.stored, person),
                 Change::Rules(kept) => {
-                    snapshot = self.replace(&snapshot, |next| next.keep_rules(Arc::new(kept)));
+                    let next = self.replace(&snapshot, |next| next.keep_rules(Arc::new(kept)));
+                    retired.push(std::mem::replace(&mut snapshot, next));
                 }
                 Change::Everything => {
                     tracing::warn!("the store is an older copy of itself; its tokens are read anew");
                     match contents(store, &snapshot.vocabulary) {
                         Ok((stored, kept)) => {
-                            snapshot = self.replace(&snapshot, |next| {
+                            let next = self.replace(&snapshot, |next| {
                                 next.stored = stored;
                                 next.keep_rules(kept);
                             });
+                            retired.push(std::mem::replace(&mut snapshot, next));
                         }
                         Err(fault) => tracing::error!("the tokens of the store stay as they were: {fault}"),
                     }
@@ -134,7 +136,7 @@ impl LivePolicy {
             }
         }
         self.version.fetch_add(1, Ordering::AcqRel);
-        drop(publishing);
+        drop(retired);
     }
 
     /// Puts `snapshot` in force with what `change` makes of it.
@@ -146,16 +148,13 @@ impl LivePolicy {
         next
     }
 
-    /// Puts `snapshot` in force, with the tokens of the store, and gives it and the one before. They are compiled anew
+    /// Puts `snapshot` in force, with the tokens of the store. They are compiled anew
     /// where they mean something else now, or too many have changed since they were.
     ///
     /// # Errors
     /// The store cannot be read; then the snapshot before stays.
-    pub(super) fn put_in_force(
-        &self,
-        mut snapshot: Snapshot,
-    ) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Fault> {
-        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn put_in_force(&self, mut snapshot: Snapshot) -> Result<Arc<Snapshot>, Fault> {
+        let mut retired = self.publishing();
         let before = self.snapshot.load_full();
         snapshot.stored = match &self.store {
             Some(store) if before.vocabulary != snapshot.vocabulary || is_worn(&before.stored) => {
@@ -166,10 +165,10 @@ impl LivePolicy {
         snapshot.keep_rules(Arc::clone(&before.kept));
         drop(before);
         let snapshot = Arc::new(snapshot);
-        let before = self.snapshot.swap(Arc::clone(&snapshot));
+        retired.push(self.snapshot.swap(Arc::clone(&snapshot)));
         self.version.fetch_add(1, Ordering::AcqRel);
-        drop(publishing);
-        Ok((snapshot, before))
+        drop(retired);
+        Ok(snapshot)
     }
 
     /// Whether so many tokens have changed that the index is to be built anew.

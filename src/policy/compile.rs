@@ -143,14 +143,14 @@ impl Frame {
                 let (enterprise, organizations) = declared.in_force(&kept, &vocabulary);
                 Ok(Snapshot {
                     generation,
-                    vocabulary,
-                    upstreams,
+                    vocabulary: Arc::new(vocabulary),
+                    upstreams: upstreams.into(),
                     declared: Arc::new(declared),
                     kept,
                     enterprise,
                     organizations,
-                    bundles,
-                    tokens,
+                    bundles: Arc::new(bundles),
+                    tokens: Arc::new(tokens),
                     stored: Arc::default(),
                     format,
                 })

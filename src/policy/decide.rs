@@ -4,8 +4,6 @@
 
 use std::net::IpAddr;
 
-use http::Method;
-
 use crate::domain::action::Action;
 use crate::domain::grant::{GrantState, UnixTime};
 use crate::domain::lifecycle::rules::Access;
@@ -48,8 +46,6 @@ impl Permit {
 /// What is known of a request beside its action.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
-    /// The method.
-    pub method: &'a Method,
     /// The time.
     pub now: UnixTime,
     /// The client's address.
@@ -97,23 +93,48 @@ pub fn decide(
         Some(refusal) => Err(refusal),
     };
     match granted {
-        Err(refusal) if yields_to_public(&refusal) => match public(snapshot, action, circumstances.method) {
-            Some(public) => decide_public(snapshot, (grant, public), action, circumstances),
+        Err(refusal) if yields_to_public(&refusal) => match OpenToAll::find(snapshot, action) {
+            Some(open) => decide_public(&open, grant, circumstances),
             None => Err(refusal),
         },
         outcome => outcome,
     }
 }
 
-/// What everybody may read of what `action` is about, where it does no more.
-fn public<'s>(
-    snapshot: &'s Snapshot,
-    action: &Action<'_>,
-    method: &Method,
-) -> Option<(&'s PublicRepositories, &'s Organization)> {
-    let organization = snapshot.organization(action.resource.owner()?)?;
-    let public = organization.public.as_deref().filter(|public| public.open(action, method))?;
-    Some((public, organization))
+/// An action that does no more than reading what is public.
+struct OpenToAll<'a> {
+    snapshot: &'a Snapshot,
+    organization: &'a Organization,
+    public: &'a PublicRepositories,
+    action: &'a Action<'a>,
+}
+
+impl<'a> OpenToAll<'a> {
+    fn find(snapshot: &'a Snapshot, action: &'a Action<'_>) -> Option<Self> {
+        let organization = snapshot.organization(action.resource.owner()?)?;
+        let public = organization.public.as_deref().filter(|public| public.open(action))?;
+        Some(Self { snapshot, organization, public, action })
+    }
+
+    /// Ceilings hold for what is public, too; one on trial is added to `shadow`.
+    fn check_ceilings(&self, shadow: &mut Vec<String>) -> Result<(), Refusal> {
+        let below = |ceiling: &Ceiling| {
+            let allowed = |need: Need| self.public.holds(need) && is_below(ceiling, need);
+            self.action.requirement.satisfied_by(allowed)
+        };
+        let enterprise = self.snapshot.enterprise.as_ref();
+        if let Some(enterprise) = enterprise.filter(|enterprise| !below(&enterprise.ceiling)) {
+            return Err(Refusal::Policy(enterprise.forbids(PolicyRule::Ceiling)));
+        }
+        if !below(&self.organization.ceiling) {
+            let forbidden = self.organization.forbids(PolicyRule::Ceiling);
+            match self.organization.mode {
+                Mode::Enforce => return Err(Refusal::Policy(forbidden)),
+                Mode::Shadow => shadow.push(forbidden.to_string()),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether what is public may be read though this refuses: it speaks of what the token was granted, or of its kind.
@@ -126,26 +147,13 @@ fn yields_to_public(refusal: &Refusal) -> bool {
 
 /// Steps 10 and 11 for reading what is public.
 fn decide_public(
-    snapshot: &Snapshot,
-    (grant, (public, organization)): (Grant<'_>, (&PublicRepositories, &Organization)),
-    action: &Action<'_>,
+    open: &OpenToAll<'_>,
+    grant: Grant<'_>,
     circumstances: &Circumstances<'_>,
 ) -> Result<Permit, Refusal> {
     let mut shadow = Vec::new();
     check_denied(circumstances.denied, &mut shadow)?;
-    let below = |ceiling: &Ceiling| {
-        action.requirement.satisfied_by(|need| public.holds(need) && is_below(ceiling, need))
-    };
-    if let Some(enterprise) = snapshot.enterprise.as_ref().filter(|enterprise| !below(&enterprise.ceiling)) {
-        return Err(Refusal::Policy(enterprise.forbids(PolicyRule::Ceiling)));
-    }
-    if !below(&organization.ceiling) {
-        let forbidden = organization.forbids(PolicyRule::Ceiling);
-        match organization.mode {
-            Mode::Enforce => return Err(Refusal::Policy(forbidden)),
-            Mode::Shadow => shadow.push(forbidden.to_string()),
-        }
-    }
+    open.check_ceilings(&mut shadow)?;
     if !grant.allows_peer(circumstances.peer) {
         return Err(Refusal::Network);
     }
@@ -190,21 +198,13 @@ fn decide_granted(
 /// [`Refusal::Denied`], [`Refusal::Policy`].
 pub fn decide_classic(
     snapshot: &Snapshot,
-    (action, method): (Option<&Action<'_>>, &Method),
+    action: Option<&Action<'_>>,
     denied: Option<&DenyRule>,
 ) -> Result<Permit, Refusal> {
     let mut shadow = Vec::new();
     check_denied(denied, &mut shadow)?;
-    if let Some(action) = action
-        && let Some((public, organization)) = public(snapshot, action, method)
-        && snapshot
-            .enterprise
-            .iter()
-            .map(|enterprise| &enterprise.ceiling)
-            .chain([&organization.ceiling])
-            .all(|ceiling| {
-                action.requirement.satisfied_by(|need| public.holds(need) && is_below(ceiling, need))
-            })
+    if let Some(open) = action.and_then(|action| OpenToAll::find(snapshot, action))
+        && open.check_ceilings(&mut shadow).is_ok()
     {
         return Ok(Permit { shadow, public: true });
     }

@@ -156,7 +156,7 @@ fn steps<'a>(
         snapshot,
         grant,
         &matched.action,
-        (&Circumstances { method: question.method, now: question.now, peer: question.peer, denied }, waits),
+        (&Circumstances { now: question.now, peer: question.peer, denied }, waits),
     )
 }
 
@@ -182,7 +182,7 @@ fn classic<'a>(
         return Err(Refusal::Upgrade);
     }
     let denied = upstream.denied(question.method, question.target);
-    decide_classic(snapshot, (matched.as_ref().map(|matched| &matched.action), question.method), denied)
+    decide_classic(snapshot, matched.as_ref().map(|matched| &matched.action), denied)
 }
 
 /// Step 3: by host, where a name goes before `*`, then by the longest path prefix.

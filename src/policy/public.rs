@@ -2,11 +2,9 @@
 
 use std::collections::HashSet;
 
-use http::Method;
-
 use crate::domain::action::Action;
 use crate::domain::fault::Fault;
-use crate::domain::permission::{Level, Need, PermissionSet, Requirement, Scope, Vocabulary};
+use crate::domain::permission::{Level, Need, PermissionSet, Scope, Vocabulary};
 use crate::domain::resource::{RepositoryName, lower_case, repository_name};
 use crate::policy::compile::Source;
 use crate::policy::document::{PublicDocument, RepositoriesDocument};
@@ -14,9 +12,6 @@ use crate::policy::tokens::permission::with_implied;
 
 /// What may be read where nothing is said.
 const USUAL: &str = "contents";
-
-/// How the template of the route ends that git fetches from.
-const FETCH: &str = "/git-upload-pack";
 
 /// Repositories that every token may read.
 #[derive(Debug, Clone)]
@@ -28,16 +23,13 @@ pub struct PublicRepositories {
 }
 
 impl PublicRepositories {
-    /// Whether `action` by `method` does nothing but read what everybody may. What it needs does not tell alone: who may read a
-    /// commit may comment on it. By another method than GET only git fetches.
-    pub fn open(&self, action: &Action<'_>, method: &Method) -> bool {
-        let reads = matches!(*method, Method::GET | Method::HEAD) || action.route.ends_with(FETCH);
+    /// Whether everybody may do `action`. What it needs does not tell alone: who may read a commit may comment on it, and who
+    /// may read releases sees the drafts of whoever the host takes them for. The catalog says which routes are meant.
+    pub fn open(&self, action: &Action<'_>) -> bool {
         let named = |RepositoryName { name, .. }| {
             self.names.as_ref().is_none_or(|names| names.contains(&*lower_case(name)))
         };
-        // What needs nothing on a repository needs to reach it.
-        reads
-            && matches!(action.requirement, Requirement::AnyOf(_))
+        action.public
             && action.resource.repository().is_some_and(named)
             && action.requirement.satisfied_by(|need| self.holds(need))
     }

@@ -2,6 +2,7 @@
 //! index that changes token by token.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::domain::lifecycle::rules::{Access, ApprovalRule, AutomaticApproval, KeptRules};
@@ -19,15 +20,15 @@ use crate::policy::public::PublicRepositories;
 use crate::policy::rules::Declared;
 use crate::policy::upstream::UpstreamPolicy;
 
-/// One compiled state of all policy files.
+/// One compiled state of all policy files. Cheap to clone, but for the rules of organizations.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Counts the snapshots of this process, from 1.
     pub generation: u64,
     /// The permissions of all catalogs.
-    pub vocabulary: Vocabulary,
+    pub vocabulary: Arc<Vocabulary>,
     /// The upstreams, in the order of the configuration.
-    pub upstreams: Vec<UpstreamPolicy>,
+    pub upstreams: Arc<[UpstreamPolicy]>,
     /// What files say of resource owners.
     pub declared: Arc<Declared>,
     /// What the store says of them.
@@ -37,9 +38,9 @@ pub struct Snapshot {
     /// Organizations with a policy, by lower-case name.
     pub organizations: HashMap<String, Organization>,
     /// Permissions that are asked for by one name.
-    pub bundles: Bundles,
+    pub bundles: Arc<Bundles>,
     /// Declared tokens.
-    pub tokens: TokenTable,
+    pub tokens: Arc<TokenTable>,
     /// The tokens of the store, compiled with the same vocabulary.
     pub stored: Arc<TokenIndex>,
     /// What tokens look like.
@@ -146,6 +147,29 @@ impl Organization {
         }
         let declared = members.get(&*lower_case(user)).copied();
         if declared == Some(Level::Admin) { declared } else { declared.max(by_word().map(Role::level)) }
+    }
+}
+
+/// Tells which snapshot is in force. What is done in turn is judged by the one that is in force when its turn has come, and
+/// not by that of the moment when it was asked for.
+#[derive(Clone)]
+pub struct InForce(Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>);
+
+impl InForce {
+    /// As `look` says.
+    pub fn new(look: impl Fn() -> Arc<Snapshot> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look))
+    }
+
+    /// The snapshot that is in force now.
+    pub fn now(&self) -> Arc<Snapshot> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InForce").field(&self.now().generation).finish()
     }
 }
 

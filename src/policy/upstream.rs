@@ -261,6 +261,7 @@ impl UpstreamPolicy {
             route: &route.template.text,
             requirement: &needed.requirement,
             accepted: &needed.text,
+            public: needed.public,
             resource: found.resource,
         };
         Ok(Matched { action, needed, style: &route.style })

@@ -341,6 +341,8 @@ impl Writer {
             let failed = |error| self.following.failed(error);
             let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
             let changes = Changes(begun.map_err(failed)?);
+            // What another process has changed is in force before this call is judged by it.
+            self.following.catch_up(&changes.0).map_err(StoreError::from)?;
             let done = work(&changes)?;
             changes.0.commit().map_err(failed)?;
             done

@@ -73,6 +73,12 @@ pub struct ClassicDocument {
     pub access: Option<String>,
 }
 
+/// Where the rules stand by which nobody needs to approve.
+const AUTOMATIC: &str = "fine_grained_tokens.approve_automatically";
+
+/// How many there may be of them: each is looked at for each token that is asked for.
+const MOST_AUTOMATIC: usize = 100;
+
 /// A word of rules that is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleFault {
@@ -114,6 +120,10 @@ impl RulesDocument {
     pub fn read(&self) -> std::result::Result<TokenRules, Vec<RuleFault>> {
         let mut faults = Vec::new();
         let Self { fine_grained_tokens: tokens, classic_tokens, ceiling } = self;
+        if tokens.approve_automatically.len() > MOST_AUTOMATIC {
+            let message = format!("expected {MOST_AUTOMATIC} rules at most");
+            faults.push(RuleFault { field: AUTOMATIC, message });
+        }
         let rules = TokenRules {
             access: word("fine_grained_tokens.access", tokens.access.as_deref(), &mut faults),
             approval: word("fine_grained_tokens.approval", tokens.approval.as_deref(), &mut faults),
@@ -121,9 +131,8 @@ impl RulesDocument {
                 .approve_automatically
                 .iter()
                 .filter_map(|rule| {
-                    let field = "fine_grained_tokens.approve_automatically";
-                    let max_lifetime = lifetime(field, rule.max_lifetime.as_deref(), &mut faults);
-                    let max_level = word(field, Some(&rule.max_level), &mut faults)?;
+                    let max_lifetime = lifetime(AUTOMATIC, rule.max_lifetime.as_deref(), &mut faults);
+                    let max_level = word(AUTOMATIC, Some(&rule.max_level), &mut faults)?;
                     Some(AutomaticApproval { max_level, max_lifetime })
                 })
                 .collect(),

@@ -10,7 +10,7 @@ use portcullis::domain::reason::Reason;
 use portcullis::policy::snapshot::Snapshot;
 use serde::Deserialize;
 
-use crate::support::policy::{ask, snapshot, tokens};
+use crate::support::policy::{ask, snapshot, source, tokens};
 
 const FACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/github/endpoint-permissions.json");
 
@@ -21,6 +21,7 @@ struct Endpoint {
     permissions: Vec<Fact>,
     permission_sets: Option<Vec<Vec<String>>>,
     works_with_fine_grained_pat: Option<bool>,
+    allows_public_read: Option<bool>,
     #[serde(default)]
     permissionless: bool,
     #[serde(rename = "in")]
@@ -193,6 +194,64 @@ fn no_other_endpoint_of_github_is_opened_by_accident() {
             || foreign && endpoint.permission_sets.is_none() && !endpoint.permissionless;
         assert!(!(closed && outcome.is_ok()), "{} {} is open", endpoint.method, endpoint.path);
     }
+}
+
+/// Readable at GitHub where the repository is public, and not here: who may write sees more in their answers.
+const NOT_PUBLIC: [&str; 10] = [
+    "GET /repos/{owner}/{repo}/code-scanning/codeql/databases",
+    "GET /repos/{owner}/{repo}/code-scanning/codeql/databases/{language}",
+    "GET /repos/{owner}/{repo}/releases",
+    "GET /repos/{owner}/{repo}/releases/assets/{asset_id}",
+    "GET /repos/{owner}/{repo}/releases/{release_id}",
+    "GET /repos/{owner}/{repo}/releases/{release_id}/assets",
+    "GET /repos/{owner}/{repo}/rulesets",
+    "GET /repos/{owner}/{repo}/rulesets/{ruleset_id}",
+    "GET /repos/{owner}/{repo}/stargazers",
+    "GET /repos/{owner}/{repo}/subscribers",
+];
+
+#[test]
+fn what_is_public_opens_nothing_that_github_keeps() {
+    let Some(facts) = facts() else { return };
+    let readable: Vec<_> = grantable()
+        .into_iter()
+        .filter(|(name, level, scope)| {
+            // Of `workflows` there is no reading.
+            *scope == Scope::Repository && (*level >= Level::Read) && name != "workflows"
+        })
+        .map(|(name, ..)| name)
+        .collect();
+    let text = format!(
+        "organization: acme\nowners: [alice]\npublic: {{ repositories: all, permissions: [{}] }}\n",
+        readable.join(", ")
+    );
+    let sources = [
+        source("organizations/acme.yaml", &text),
+        tokens(&[(1, "resource_owner: elsewhere\nrepositories: all\npermissions: { contents: write }")]),
+    ];
+    let policy = snapshot(&sources, &["github"]);
+    let (mut open, mut kept) = (0, BTreeSet::new());
+    for endpoint in facts.iter().filter(|endpoint| endpoint.path.contains("{repo}")) {
+        let name = format!("{} {}", endpoint.method, endpoint.path);
+        let public = endpoint.allows_public_read == Some(true);
+        match ask(&policy, 1, &endpoint.method, &endpoint.sample()).map_err(|refusal| refusal.reason()) {
+            Ok(()) => {
+                assert!(
+                    endpoint.allows_public_read != Some(false) && endpoint.method == "GET",
+                    "{name} is open"
+                );
+                open += 1;
+            }
+            // Nobody is granted `checks`, so nothing of them is public.
+            Err(Reason::ResourceNotGranted) if name.contains("/check-") => {}
+            Err(Reason::ResourceNotGranted) if public && endpoint.method == "GET" => {
+                kept.insert(name);
+            }
+            Err(_) => {}
+        }
+    }
+    assert_eq!(kept, NOT_PUBLIC.map(str::to_owned).into());
+    assert!(open > 100, "{open}");
 }
 
 #[test]

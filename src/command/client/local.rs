@@ -58,7 +58,7 @@ impl LocalStore {
 
     /// By what a change beside the API is judged and noted.
     pub fn setting(&self) -> Setting {
-        self.issuer().setting(self.api.live.snapshot(), Actor::machine(self.person.clone()))
+        self.issuer().setting(self.api.live.in_force(), Actor::machine(self.person.clone()))
     }
 
     /// The owners of an organization.

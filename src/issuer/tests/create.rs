@@ -244,3 +244,14 @@ fn an_enterprise_is_above_its_organizations() {
         assert_eq!(fixture.seen(view.token.id).0, state, "{part}");
     }
 }
+
+/// Between the moment a token is asked for and the one in which it is made, the rules may change.
+#[test]
+fn a_token_is_judged_by_the_rules_of_the_moment_in_which_it_is_made() {
+    let fixture = Fixture::new();
+    let stricter = policy("fine_grained_tokens: { approval: required }");
+    let setting = Setting { in_force: InForce::new(move || Arc::clone(&stricter)), ..fixture.by("bob") };
+    let made = fixture.run(fixture.issuer.create(setting, draft("late", &["commons all contents=read"])));
+    let events = ["create by bob", "request_created commons by bob"];
+    fixture.check(made.unwrap().view.token.id, Pending, &["? commons all contents=read"], &events);
+}

@@ -129,8 +129,10 @@ impl Fixture {
         };
         let now = self.now();
         let (policy, limits) = (Arc::clone(&self.policy), self.issuer.limits);
+        let in_force = Arc::clone(&policy);
         Setting {
             policy,
+            in_force: InForce::new(move || Arc::clone(&in_force)),
             actor,
             bound: None,
             now,

@@ -65,6 +65,19 @@ fn what_changed_before_anybody_followed_is_told_to_who_does() {
     assert_eq!(index, fixture.tokens());
 }
 
+/// A call is judged by what is in force: what another process changed before it is, when it is done.
+#[test]
+fn what_another_process_changed_is_told_before_a_call_is_done() {
+    let fixture = Fixture::new();
+    let other = Store::open(fixture.store.path()).unwrap();
+    let told = told(&fixture.store);
+    other.write_now(|changes| add_token(changes, "bob", "one")).unwrap();
+    fixture.change(move |_| {
+        assert_eq!(told.try_iter().count(), 1);
+        Ok(())
+    });
+}
+
 #[test]
 fn what_another_process_changes_is_followed() {
     let fixture = Fixture::new();

@@ -164,8 +164,6 @@ fn expire_in(gateway: &ApiGateway, id: i64, seconds: i64) {
 
 /// Looks for tokens that expire, as the gateway does each hour; gives how many there were.
 fn search(gateway: &ApiGateway) -> usize {
-    use std::sync::Arc;
-
     use portcullis::issuer::{Actor, Issuer, IssuerLimits};
 
     let file = gateway.gateway.directory.path().join("portcullis.yaml");
@@ -173,8 +171,9 @@ fn search(gateway: &ApiGateway) -> usize {
     let outbox = portcullis::app::notices::outbox(&config);
     let (store, format, limits) = (gateway.store(), config.tokens.clone(), IssuerLimits::default());
     let issuer = Issuer::new(store, format, limits, outbox);
-    let policy = portcullis::app::start::inputs(&config, &file).compile(1).unwrap();
-    let setting = issuer.setting(Arc::new(policy), Actor::gateway());
+    let policy = std::sync::Arc::new(portcullis::app::start::inputs(&config, &file).compile(1).unwrap());
+    let in_force = portcullis::policy::snapshot::InForce::new(move || std::sync::Arc::clone(&policy));
+    let setting = issuer.setting(in_force, Actor::gateway());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(issuer.tell_expiries(setting)).unwrap()
 }

@@ -124,9 +124,9 @@ fn what_another_process_changes_is_told_too() {
     let limits = portcullis::issuer::IssuerLimits::default();
     let issuer = portcullis::issuer::Issuer::new(store, config.tokens.clone(), limits, outbox);
     let file = process.directory.path().join("portcullis.yaml");
-    let policy = portcullis::app::start::inputs(&config, &file).compile(1).unwrap();
-    let setting =
-        issuer.setting(std::sync::Arc::new(policy), portcullis::issuer::Actor::machine("bob".into()));
+    let policy = std::sync::Arc::new(portcullis::app::start::inputs(&config, &file).compile(1).unwrap());
+    let in_force = portcullis::policy::snapshot::InForce::new(move || std::sync::Arc::clone(&policy));
+    let setting = issuer.setting(in_force, portcullis::issuer::Actor::machine("bob".into()));
     let part = portcullis::domain::lifecycle::Part {
         owner: "acme".into(),
         terms: portcullis::domain::lifecycle::terms::Terms {

@@ -164,13 +164,17 @@ fn the_last_use_of_a_token_is_known() {
 fn what_is_public_is_read_by_all_credentials() {
     let spy = Spy::start();
     let public = "organization: umbrella\nowners: [carol]\npublic: { repositories: [docs] }\nfine_grained_tokens: { access: deny }\nclassic_tokens: { access: deny }\n";
-    let gateway = gateway(&spy, &[("organizations/umbrella.yaml", public)]);
+    let sealed = "organization: sealed\nowners: [carol]\npublic: { repositories: [docs] }\nceiling: { contents: none }\nclassic_tokens: { access: deny }\n";
+    let files = [("organizations/umbrella.yaml", public), ("organizations/sealed.yaml", sealed)];
+    let gateway = gateway(&spy, &files);
     for (method, target, want) in [
         ("GET", "/repos/umbrella/docs/contents/x", 200),
         ("GET", "/repos/umbrella/DOCS.git/contents/x", 200),
         ("PUT", "/repos/umbrella/docs/contents/x", 403),
         ("GET", "/repos/umbrella/docs/issues", 403),
         ("GET", "/repos/umbrella/t-virus/contents/x", 403),
+        // A ceiling keeps from everybody what would be public.
+        ("GET", "/repos/sealed/docs/contents/x", 403),
     ] {
         let answer = gateway.gateway.raw(head(method, target, CLASSIC));
         assert_eq!(status(&answer), want, "{method} {target}");

@@ -279,6 +279,10 @@ fn what_cannot_be_ruled_changes_nothing() {
         assert_eq!(error["field"], field, "{rules}: {refused}");
         assert!(error["message"].as_str().unwrap().contains(message), "{rules}: {refused}");
     }
+    let many = vec![json!({ "max_level": "read" }); 101];
+    let many = json!({ "fine_grained_tokens": { "approve_automatically": many } }).to_string();
+    let refused = alice.send("PATCH", POLICY, &many).expect(422);
+    assert_eq!(refused["errors"][0]["message"], "expected 100 rules at most");
     for body in [
         "[]",
         "7",

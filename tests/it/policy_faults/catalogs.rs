@@ -40,6 +40,13 @@ fn routes_of_catalogs() {
     check_routes("  GET /{owner}: code=owner", "7:3", "`code=owner` is no requirement");
     check_routes("  GET /{owner}: cod=read", "7:3", "unknown permission `cod`");
     check_routes("  GET /{owner}: code=admin", "7:3", "permission `code` has no level `admin`");
+    check_routes("  GET /{owner}/{repo}: public; code=read", "7:3", "`public` behind the last `;`");
+    check_routes("  GET /{owner}/{repo}: none; public", "7:3", "`none` is no requirement");
+    check_routes("  GET /{owner}/{repo}: public", "7:3", "`public` is no requirement");
+    check_routes("  GET /{owner}/{repo}: code=write; public", "7:3", "that permissions at `read` open");
+    check_routes("  GET|PUT /{owner}/{repo}: code=read; public", "7:3", "for routes that only read");
+    check_routes("  '* /{owner}/{repo}': code=read; public", "7:3", "for routes that only read");
+    check_routes("  GET /{owner}: code=read; public", "7:3", "whose path names a repository");
     check_routes("  GET /{owner}: None", "7:3", "`None` is no requirement");
     check_routes(
         "  GET /{owner}: { query: q, values: { a: code=read, b: nope } }",

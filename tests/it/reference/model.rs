@@ -22,6 +22,9 @@ const GRANTABLE: [(&str, &[&str]); 5] = [
     ("keys", &["read", "write"]),
 ];
 
+/// The methods of routes that may be public.
+const PUBLIC_METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
+
 /// Requirements that any path can have, and then those that need an owner in it.
 const REQUIREMENTS: [&str; 17] = [
     "none",
@@ -49,6 +52,7 @@ pub(crate) struct Route {
     pub(crate) methods: &'static str,
     pub(crate) template: String,
     needs: usize,
+    public: bool,
     by_query: Option<(usize, usize, Option<usize>)>,
 }
 
@@ -100,7 +104,14 @@ pub(crate) struct Policy {
 impl Route {
     fn rule(&self) -> Value {
         let free = !self.template.contains("{owner}");
-        let text = |at: usize| REQUIREMENTS[if free { at % 4 } else { at }];
+        let named = self.template.contains("{repository}") || self.template.contains("{wiki}");
+        let may_be_public = named && self.methods.split('|').all(|method| PUBLIC_METHODS.contains(&method));
+        let reads = |all_of: &str| all_of.split(',').all(|need| need.ends_with("=read"));
+        let text = |at: usize| {
+            let text = REQUIREMENTS[if free { at % 4 } else { at }];
+            let public = self.public && may_be_public && text.split(';').any(reads);
+            if public { format!("{text}; public") } else { text.to_owned() }
+        };
         match self.by_query {
             None => json!(text(self.needs)),
             Some((up, down, absent)) => {
@@ -302,10 +313,12 @@ fn methods() -> impl Strategy<Value = &'static str> {
 fn route() -> impl Strategy<Value = Route> {
     let needs = || 0..REQUIREMENTS.len();
     let by_query = prop::option::weighted(0.2, (needs(), needs(), prop::option::of(needs())));
-    (methods(), template(), needs(), by_query).prop_map(|(methods, template, needs, by_query)| Route {
+    let route = (methods(), template(), needs(), any::<bool>(), by_query);
+    route.prop_map(|(methods, template, needs, public, by_query)| Route {
         methods,
         template,
         needs,
+        public,
         by_query,
     })
 }

@@ -85,7 +85,7 @@ impl Files {
         };
         match granted {
             Err("token_pending" | "resource_not_granted" | "permission_missing" | "policy_forbids")
-                if matches!(&*ask.method, "GET" | "HEAD") && self.is_public(&hit, &requirement) =>
+                if self.is_public(&hit, &requirement) =>
             {
                 self.public(token, (&hit, &requirement), (path, ask))
             }
@@ -110,7 +110,7 @@ impl Files {
         let listed =
             repositories.as_array().is_some_and(|names| names.iter().any(|known| same_name(known, name)));
         let held = self.everybodys(organization);
-        requirement != "none"
+        requirement.ends_with("; public")
             && (repositories == "all" || listed)
             && satisfied(requirement, |name, level| held.get(name).is_some_and(|held| *held >= level))
     }
@@ -376,7 +376,8 @@ fn needs(requirement: &str) -> Vec<Vec<(String, u8)>> {
         let (name, level) = text.trim().split_once('=').unwrap();
         (name.to_owned(), level_number(level))
     };
-    requirement.split(';').map(|all_of| all_of.split(',').map(need).collect()).collect()
+    let alternatives = requirement.split(';').filter(|all_of| all_of.trim() != "public");
+    alternatives.map(|all_of| all_of.split(',').map(need).collect()).collect()
 }
 
 fn satisfied(requirement: &str, holds: impl Fn(&str, u8) -> bool) -> bool {

@@ -204,8 +204,9 @@ pub(crate) fn add_user(directory: &Path, login: &str, administrator: bool) {
     let config = config::load(&file).unwrap();
     let store = Store::open(config.store.as_ref().unwrap()).unwrap();
     let issuer = Issuer::new(store, TokenFormat::default(), IssuerLimits::default(), Arc::default());
-    let policy = portcullis::app::start::inputs(&config, &file).compile(1).unwrap();
-    let setting = issuer.setting(Arc::new(policy), Actor::machine("root".into()));
+    let policy = Arc::new(portcullis::app::start::inputs(&config, &file).compile(1).unwrap());
+    let in_force = portcullis::policy::snapshot::InForce::new(move || Arc::clone(&policy));
+    let setting = issuer.setting(in_force, Actor::machine("root".into()));
     let password = hash_password(&Secret::new(PASSWORD.into())).unwrap();
     let edit = UserEdit { password: Some(password), administrator: Some(administrator), suspended: None };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
