@@ -52,7 +52,8 @@ pub enum Effect {
     Refused,
     /// The gateway answered it itself, with what was asked for.
     Answered,
-    /// The caller or the upstream left before the answer had gone out whole.
+    /// The caller or the upstream left before the answer had gone out whole, or the permit was withdrawn while the upstream
+    /// had the request.
     Aborted,
 }
 

@@ -178,6 +178,11 @@ struct Open {
 }
 
 impl Open {
+    /// Whether a decision that is acted on refuses it.
+    fn is_judged_away(&self) -> bool {
+        self.line.mode == Mode::Enforce && matches!(self.line.verdict, Some(Verdict::Refuse(_)))
+    }
+
     fn set(&mut self, field: Field, value: Option<&str>) {
         if let Some(value) = value {
             self.line.set(&mut self.text, field, value);
@@ -360,9 +365,16 @@ impl Record {
         open.line.effect = Effect::Forwarded;
     }
 
-    /// The gateway answers the request itself: with its refusal, or where there is none with what was asked for.
+    /// The gateway answers the request itself: with its refusal, or where there is none with what was asked for. Where the
+    /// upstream had got the request before its permit was withdrawn, what it did with it is not undone.
     pub fn answered(&mut self, status: StatusCode) {
-        let effect = if self.is_refused() { Effect::Refused } else { Effect::Answered };
+        let effect = if self.is_overtaken() {
+            Effect::Aborted
+        } else if self.is_refused() {
+            Effect::Refused
+        } else {
+            Effect::Answered
+        };
         self.edit(|line| {
             line.status = Some(status);
             line.effect = effect;
@@ -431,10 +443,12 @@ impl Record {
 
     /// Whether a refusal or an error is what the caller gets.
     fn is_refused(&self) -> bool {
-        let enforced = self.open.as_ref().is_some_and(|open| {
-            open.line.mode == Mode::Enforce && matches!(open.line.verdict, Some(Verdict::Refuse(_)))
-        });
-        enforced || self.failure().is_some()
+        self.open.as_ref().is_some_and(|open| open.is_judged_away() || open.failure.is_some())
+    }
+
+    /// Whether the upstream had got the request when it was refused.
+    fn is_overtaken(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.is_forwarded && open.is_judged_away())
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut Line)) {

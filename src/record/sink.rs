@@ -127,12 +127,26 @@ pub fn rotated(path: &Path, number: usize) -> PathBuf {
 }
 
 /// The files of an audit log, the oldest first: those that were rotated, and `file` itself.
-pub fn files_of(file: &Path) -> Vec<PathBuf> {
-    let mut files = vec![file.to_owned()];
+///
+/// # Errors
+/// One between them is missing.
+pub fn files_of(file: &Path) -> io::Result<Vec<PathBuf>> {
     let older = (1..=MOST_FILES).map(|number| rotated(file, number));
-    files.extend(older.take_while(|file| file.exists()));
+    let (mut files, mut missing) = (vec![file.to_owned()], None::<PathBuf>);
+    for older in older {
+        match (older.exists(), &missing) {
+            (true, None) => files.push(older),
+            (true, Some(missing)) => {
+                let message =
+                    format!("`{}` is missing, and `{}` is there", missing.display(), older.display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, message));
+            }
+            (false, None) => missing = Some(older),
+            (false, Some(_)) => {}
+        }
+    }
     files.reverse();
-    files
+    Ok(files)
 }
 
 /// A file, opened anew when its name no longer leads to it.
@@ -406,7 +420,10 @@ mod tests {
         // Fewer are kept from now on.
         sink.rotation = Some(Rotation { size: 1, keep: 1 });
         write(&mut sink, "8\n").unwrap();
-        assert_eq!(files_of(&path), [rotated(&path, 1), path]);
+        assert_eq!(files_of(&path).unwrap(), [rotated(&path, 1), path.clone()]);
+        fs::write(rotated(&path, 4), "").unwrap();
+        let gap = files_of(&path).unwrap_err().to_string();
+        assert!(gap.contains("audit.2` is missing, and `") && gap.contains("audit.4` is there"), "{gap}");
     }
 
     #[test]

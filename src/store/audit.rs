@@ -103,6 +103,28 @@ pub enum Chain {
     },
 }
 
+/// What a hash that was noted is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// That of an entry.
+    Entry,
+    /// That which the first entry follows: of the last one that is kept no longer, or of none.
+    Before,
+    /// Of nothing that is known.
+    Unknown,
+}
+
+impl Noted {
+    /// The word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::Before => "before_first",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl Changes<'_> {
     /// Adds an entry at the end, at `at` microseconds since 1970.
     ///
@@ -272,13 +294,17 @@ impl Reads<'_> {
         self.0.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
     }
 
-    /// Whether an entry has this hash, or the last one that is kept no longer.
+    /// What has this hash.
     ///
     /// # Errors
     /// The database's.
-    pub fn audit_has(self, hash: &[u8]) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM audit WHERE hash = ?1 UNION ALL SELECT 1 FROM audit_start WHERE hash = ?1)";
-        Ok(self.0.query_row(sql, [hash], |row| row.get(0))?)
+    pub fn audit_noted(self, hash: &[u8]) -> Result<Noted, StoreError> {
+        let has = "SELECT EXISTS (SELECT 1 FROM audit WHERE hash = ?1)";
+        if self.0.query_row(has, [hash], |row| row.get(0))? {
+            return Ok(Noted::Entry);
+        }
+        let (_, before) = self.audit_start()?.unwrap_or_else(|| (0, BEFORE_ALL.to_vec()));
+        Ok(if before == hash { Noted::Before } else { Noted::Unknown })
     }
 }
 

@@ -98,7 +98,8 @@ pub(super) fn run(arguments: &RequestsArguments, output: &mut Output) -> anyhow:
     let times = (moment("since", &arguments.since)?, moment("until", &arguments.until)?);
     let mut found: VecDeque<Value> = VecDeque::new();
     // The newest file first: most of what is asked for is there.
-    for file in files_of(&log).into_iter().rev() {
+    let files = files_of(&log).with_context(|| format!("{}", log.display()))?;
+    for file in files.into_iter().rev() {
         let mut here = VecDeque::new();
         for line in open(&file)?.split(b'\n') {
             let line = line.with_context(|| format!("{}", file.display()))?;

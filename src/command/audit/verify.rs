@@ -14,8 +14,7 @@ use crate::command::{ConfigFile, Status, UsageError};
 use crate::record::audit::chain::{self, Hash};
 use crate::record::audit::verify::Verifier;
 use crate::record::sink::files_of;
-use crate::store::Reads;
-use crate::store::audit::{Chain, hexadecimal};
+use crate::store::audit::{Chain, Noted, hexadecimal};
 use crate::store::error::StoreError;
 
 /// What to check.
@@ -24,7 +23,8 @@ use crate::store::error::StoreError;
     after_help = "Without `--log` it is the audit trail: what was done to tokens and users. Each entry holds the hash of all before it. Whoever rewrites the whole file can make a chain that is whole, and
 whoever cuts its end off leaves one: note the head elsewhere from time to time, and check it with `--head`.
 
-With `--log` it is an audit log: the requests, a line each. Files that were rotated (`FILE.1`, …) are read before it.
+With `--log` it is an audit log: the requests, a line each. Files that were rotated (`FILE.1`, …) are read before it. A branch is a line that
+follows one which another line follows already: an upgrade makes one, where the old process writes on for a while; so does whoever adds lines.
 
 Examples:
   portcullis audit verify
@@ -53,70 +53,87 @@ pub(super) struct VerifyArguments {
 /// [`UsageError`] for a head that is none; what cannot be read.
 pub(super) fn run(arguments: &VerifyArguments, output: &mut Output) -> anyhow::Result<Status> {
     let noted = arguments.head.as_deref().map(noted).transpose()?;
-    if let Some(file) = &arguments.log {
-        return log(file, noted, arguments.json, output);
+    match &arguments.log {
+        Some(file) => log(file, noted, arguments.json, output),
+        None => trail(arguments, noted, output),
     }
-    let (_, store) = open_store(&arguments.config.file, output)?;
-    let (status, entries, head) = match store
-        .read_now(|reads| look(reads, noted.as_ref().map(|noted| &noted[..])))?
-    {
-        (Chain::Whole { entries, first, head }, Some(true) | None) => {
-            (Ok(()), Some((entries, first)), Some(head))
-        }
-        (Chain::Whole { entries, first, head }, Some(false)) => {
-            let why = "the head that was noted is in it no more; the trail was cut off or written anew, or is kept less long";
-            (Err((None, why)), Some((entries, first)), Some(head))
-        }
-        (Chain::Broken { at, why }, _) => (Err((Some(at), why)), None, None),
+}
+
+/// Checks the audit trail.
+fn trail(arguments: &VerifyArguments, noted: Option<Hash>, output: &mut Output) -> anyhow::Result<Status> {
+    let (config, store) = open_store(&arguments.config.file, output)?;
+    let keeps_all = config.api.as_ref().is_none_or(|api| api.keep_audit_trail.is_none());
+    let (chain, met) = store.read_now(|reads| {
+        let met = noted.map(|noted| reads.audit_noted(&noted)).transpose()?;
+        Ok::<_, StoreError>((reads.verify_audit()?, met))
+    })?;
+    let (broken_at, fault) = match &chain {
+        Chain::Broken { at, why } => (Some(*at), Some((*why).to_owned())),
+        Chain::Whole { first, .. } => (None, objection(met, *first, keeps_all)),
     };
-    let head = head.map(|head| hexadecimal(&head));
+    let whole = match chain {
+        Chain::Whole { entries, first, head } => Some((entries, first, hexadecimal(&head))),
+        Chain::Broken { .. } => None,
+    };
     if arguments.json {
-        let (broken_at, why) = status.err().unzip();
         output.json(&json!({
-            "ok": status.is_ok(), "entries": entries.map(|(entries, _)| entries),
-            "first": entries.map(|(_, first)| first), "head": head, "broken_at": broken_at.flatten(), "why": why,
+            "ok": fault.is_none(), "entries": whole.as_ref().map(|(entries, ..)| entries),
+            "first": whole.as_ref().map(|(_, first, _)| first), "head": whole.as_ref().map(|(.., head)| head),
+            "head_met": met.map(Noted::as_str), "broken_at": broken_at, "why": fault,
         }))?;
-    } else if let (Some((entries, first)), Some(head)) = (entries, &head) {
+    } else if let Some((entries, first, head)) = whole {
         let mut table = Table::bare();
         table.row(["entries".to_owned(), entries.to_string()]);
         if first > 1 {
-            table.row(["first".to_owned(), first.to_string()]);
+            table.row(["kept no longer".to_owned(), format!("1 to {}", first - 1)]);
         }
-        table.row(["head".to_owned(), head.clone()]);
+        table.row(["head".to_owned(), head]);
+        if let Some(met) = met {
+            table.row(["noted head".to_owned(), met.as_str().to_owned()]);
+        }
         table.write(output)?;
     }
-    match status {
-        Ok(()) => return Ok(Status::Fine),
-        Err((Some(at), why)) => output.message(format_args!(
+    match (fault, broken_at) {
+        (None, _) => return Ok(Status::Fine),
+        (Some(why), Some(at)) => output.message(format_args!(
             "the audit trail is broken at entry {at}: {why}; compare it with a copy of the store"
         )),
-        Err((None, why)) => output.message(format_args!(
+        (Some(why), None) => output.message(format_args!(
             "the audit trail is not whole: {why}; compare it with a copy of the store"
         )),
     }
     Ok(Status::Refused)
 }
 
-/// The chain, and whether the head that was noted is in it.
-fn look(reads: Reads<'_>, noted: Option<&[u8]>) -> Result<(Chain, Option<bool>), StoreError> {
-    // The head of a trail without entries is before all of them.
-    let before_all = |head: &[u8]| head.iter().all(|byte| *byte == 0);
-    let has = noted.map(|head| if before_all(head) { Ok(true) } else { reads.audit_has(head) });
-    Ok((reads.verify_audit()?, has.transpose()?))
+/// What is to be said against a chain that begins with the entry `first`.
+fn objection(met: Option<Noted>, first: i64, keeps_all: bool) -> Option<String> {
+    if met == Some(Noted::Unknown) {
+        let why = "the head that was noted is in it no more; the trail was cut off or written anew, or is kept less long";
+        return Some(why.to_owned());
+    }
+    // Behind an entry that was noted all is there, whatever came before it.
+    let is_excused = first <= 1 || !keeps_all || met == Some(Noted::Entry);
+    (!is_excused).then(|| {
+        format!(
+            "entries 1 to {} were taken off, and `api.keep_audit_trail` keeps all; where it did not always, note the head, and check with `--head` from now on",
+            first - 1
+        )
+    })
 }
 
 /// Checks the files of an audit log.
 fn log(file: &Path, noted: Option<Hash>, json: bool, output: &mut Output) -> anyhow::Result<Status> {
     let mut verifier = Verifier::new(noted);
     let mut fault = None;
-    for file in files_of(file) {
-        if let Err((line, why)) =
-            verifier.file(open(&file)?).with_context(|| format!("{}", file.display()))?
-        {
+    let files = files_of(file).with_context(|| format!("{}", file.display()))?;
+    for file in &files {
+        if let Err((line, why)) = verifier.file(open(file)?).with_context(|| format!("{}", file.display()))? {
             fault = Some((file, line, why.to_string()));
             break;
         }
     }
+    let branches = verifier.branches.iter().filter_map(|(file, line)| Some((files.get(*file)?, *line)));
+    let branches: Vec<_> = branches.map(|(file, line)| format!("{}:{line}", file.display())).collect();
     let head = verifier.head().map(|head| hexadecimal(&head));
     let missed = noted.is_some() && !verifier.met && fault.is_none();
     let whole = fault.is_none() && !missed;
@@ -127,7 +144,7 @@ fn log(file: &Path, noted: Option<Hash>, json: bool, output: &mut Output) -> any
         };
         output.json(&json!({
             "ok": whole, "lines": verifier.lines, "unchained": verifier.unchained, "cut": verifier.cut,
-            "head": head, "head_met": noted.map(|_| verifier.met), "file": at, "line": line, "why": why,
+            "branches": branches, "head": head, "head_met": noted.map(|_| verifier.met), "file": at, "line": line, "why": why,
         }))?;
     } else if fault.is_none() {
         let mut table = Table::bare();
@@ -136,6 +153,9 @@ fn log(file: &Path, noted: Option<Hash>, json: bool, output: &mut Output) -> any
             if count > 0 {
                 table.row([name.to_owned(), count.to_string()]);
             }
+        }
+        for branch in &branches {
+            table.row(["branch".to_owned(), branch.clone()]);
         }
         table.row(["head".to_owned(), head.unwrap_or_default()]);
         table.write(output)?;

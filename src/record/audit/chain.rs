@@ -3,8 +3,8 @@
 //! `"hash"` is SHA-256, in hexadecimal digits, over the 32 bytes of the hash before and the line up to the comma in front of
 //! `"hash"`. A line that does not simply follow the one before it in its process (the first one of a process, of a file, and
 //! after a failure to write) says what it follows in `"after"`, the field in front; so each file can be checked by itself, and
-//! two processes may write to one while one succeeds the other. Whoever changes, adds or takes away lines in the middle has to
-//! write all later hashes anew; whoever has noted one can tell.
+//! two processes may write to one while one succeeds the other. Whoever changes or takes away lines in the middle has to write all
+//! later hashes anew; whoever has noted one can tell. Lines that are added behind a true one are a branch, which a check shows.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, BufRead};
 
-use crate::record::audit::chain::{Hash, Sealed};
+use crate::record::audit::chain::{BEFORE_ALL, Hash, Sealed};
 
 /// Chains that may be open at a time: one for each process that writes, and what failures to write left behind.
 const OPEN: usize = 64;
@@ -20,20 +20,35 @@ pub enum LineFault {
     /// What it follows is not there.
     #[error("the line that it says it follows is not there")]
     Missing,
+    /// It says that it follows another line, though those before it hold no hash.
+    #[error("it begins no chain, and the lines before it hold no hash")]
+    NoBeginning,
     /// Its hash is not that of it and a line before it.
     #[error("it, or the line before it, was changed or taken away")]
     Changed,
 }
 
+/// The last line of a chain.
+#[derive(Debug)]
+struct Head {
+    hash: Hash,
+    /// Whether a line says that it follows this one.
+    followed: bool,
+}
+
 /// What checking found.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    open: VecDeque<Hash>,
+    /// The lines that the next line may follow without saying so.
+    open: VecDeque<Head>,
     known: HashSet<Hash>,
     order: VecDeque<Hash>,
     noted: Option<Hash>,
     /// A line that cannot be read, which a crash may have cut: whoever writes next must say what it follows.
     torn: bool,
+    files: usize,
+    /// Where a line follows one that another line follows already: the file, from 0, and the line, from 1.
+    pub branches: Vec<(usize, u64)>,
     /// Lines that the chain covers.
     pub lines: u64,
     /// Lines before the first of these.
@@ -60,7 +75,8 @@ impl Verifier {
     /// # Errors
     /// It cannot be read.
     pub fn file(&mut self, mut file: impl BufRead) -> io::Result<Result<(), (u64, LineFault)>> {
-        let (mut line, mut number) = (Vec::new(), 0);
+        let (mut line, mut number, file_number) = (Vec::new(), 0, self.files);
+        self.files += 1;
         loop {
             line.clear();
             if file.read_until(b'\n', &mut line)? == 0 {
@@ -68,17 +84,20 @@ impl Verifier {
             }
             number += 1;
             let text = line.strip_suffix(b"\n").unwrap_or(&line);
-            if let Err(fault) = self.line(text) {
-                return Ok(Err((number, fault)));
+            match self.line(text) {
+                Ok(false) => {}
+                Ok(true) => self.branches.push((file_number, number)),
+                Err(fault) => return Ok(Err((number, fault))),
             }
         }
     }
 
-    fn line(&mut self, text: &[u8]) -> Result<(), LineFault> {
+    /// Checks a line. Gives whether it is a branch.
+    fn line(&mut self, text: &[u8]) -> Result<bool, LineFault> {
         let Some(sealed) = Sealed::read(text) else {
             if self.order.is_empty() {
                 self.unchained += 1;
-                return Ok(());
+                return Ok(false);
             }
             // Two that cannot be read do not come of one crash.
             if self.torn
@@ -88,9 +107,9 @@ impl Verifier {
                 return Err(LineFault::NoHash);
             }
             self.torn = true;
-            return Ok(());
+            return Ok(false);
         };
-        self.follow(&sealed)?;
+        let branches = self.follow(&sealed)?;
         if self.torn {
             self.torn = false;
             self.cut += 1;
@@ -98,27 +117,42 @@ impl Verifier {
         self.lines += 1;
         self.met |= self.noted == Some(sealed.hash);
         self.know(sealed.hash);
-        Ok(())
+        Ok(branches)
     }
 
-    /// Finds what `sealed` follows, and puts it in its place.
-    fn follow(&mut self, sealed: &Sealed<'_>) -> Result<(), LineFault> {
-        if let Some(after) = sealed.after {
-            let is_first = self.order.is_empty();
-            if !is_first && !self.known.contains(&after) {
-                return Err(LineFault::Missing);
-            }
+    /// Finds what `sealed` follows, and puts it in its place. Gives whether another line follows the same one already.
+    fn follow(&mut self, sealed: &Sealed<'_>) -> Result<bool, LineFault> {
+        let branches = if let Some(after) = sealed.after {
+            self.check_start(after)?;
             if !sealed.follows(&after) {
                 return Err(LineFault::Changed);
             }
+            match self.open.iter_mut().find(|head| head.hash == after) {
+                // The process that wrote it may go on for a while.
+                Some(head) => std::mem::replace(&mut head.followed, true),
+                None => !self.order.is_empty(),
+            }
         } else {
             // What comes behind a line that was cut says what it follows.
-            let found = self.open.iter().position(|head| sealed.follows(head)).filter(|_| !self.torn);
-            self.open.remove(found.ok_or(LineFault::Changed)?);
-        }
-        self.open.push_front(sealed.hash);
+            let found = self.open.iter().position(|head| sealed.follows(&head.hash));
+            let found = found.filter(|_| !self.torn).and_then(|found| self.open.remove(found));
+            found.ok_or(LineFault::Changed)?.followed
+        };
+        self.open.push_front(Head { hash: sealed.hash, followed: false });
         self.open.truncate(OPEN);
-        Ok(())
+        Ok(branches)
+    }
+
+    /// Whether a line may say that it follows `after`.
+    fn check_start(&self, after: Hash) -> Result<(), LineFault> {
+        match (self.order.is_empty(), self.unchained) {
+            // What came before it is kept no longer.
+            (true, 0) => Ok(()),
+            (true, _) if after == BEFORE_ALL => Ok(()),
+            (true, _) => Err(LineFault::NoBeginning),
+            (false, _) if self.known.contains(&after) => Ok(()),
+            (false, _) => Err(LineFault::Missing),
+        }
     }
 
     fn know(&mut self, hash: Hash) {
@@ -135,7 +169,7 @@ impl Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::audit::chain::{BEFORE_ALL, Chain};
+    use crate::record::audit::chain::Chain;
 
     /// Lines of one process behind the hash `head`, `name1` and so on; and the hash of the last.
     fn process(head: Hash, name: &str, lines: usize) -> Vec<String> {
@@ -191,7 +225,8 @@ mod tests {
         let two = process(hash(&one[1]), "b", 3);
         let mixed: Vec<_> =
             [&one[0], &one[1], &two[0], &one[2], &two[1], &one[3], &two[2]].into_iter().cloned().collect();
-        check(&mixed, Ok(()));
+        let (verifier, outcome) = verify(&mixed);
+        assert_eq!((outcome, verifier.branches), (Ok(()), vec![(0, 4)]), "one writes on beside the other");
         let three = process(hash(&two[2]), "c", 2);
         let all = [mixed, three].concat();
         check(&all, Ok(()));
@@ -205,6 +240,28 @@ mod tests {
         }
         // Of a file whose beginning is kept no longer, what it follows is not known.
         check(&all[2..3], Ok(()));
+    }
+
+    /// Whoever can write the file can add lines behind any other. They cannot do it unseen.
+    #[test]
+    fn lines_that_were_added_behind_others_are_branches() {
+        let lines = process(BEFORE_ALL, "a", 4);
+        for (behind, at) in [(1, 2), (1, 4), (2, 3)] {
+            let mut added = lines.clone();
+            added.splice(at..at, process(hash(&lines[behind - 1]), "forged", 2));
+            let (verifier, outcome) = verify(&added);
+            assert_eq!(outcome, Ok(()));
+            // Where the forged line comes first, it is the true one that branches off.
+            let branch = if at == behind { at + 3 } else { at + 1 };
+            assert_eq!(verifier.branches, [(0, branch.try_into().unwrap())], "{behind} {at}");
+        }
+        // A process that begins where the one before has ended is none, nor is the next file.
+        let two = process(hash(&lines[3]), "b", 2);
+        let mut verifier = Verifier::default();
+        for lines in [lines, two] {
+            verifier.file(io::Cursor::new(lines.join("\n"))).unwrap().unwrap();
+        }
+        assert_eq!(verifier.branches, []);
     }
 
     #[test]
@@ -227,6 +284,11 @@ mod tests {
         lines.extend(process(BEFORE_ALL, "a", 2));
         let (verifier, outcome) = verify(&lines);
         assert_eq!((outcome, verifier.lines, verifier.unchained), (Ok(()), 2, 2));
+        // Without their hashes, and changed, the first lines of a chain would look like those.
+        let mut stripped = process(BEFORE_ALL, "a", 2);
+        let rest = process(hash(&stripped[1]), "b", 2);
+        stripped = vec!["{\"text\":\"a9\"}".to_owned(), "{\"text\":\"a8\"}".to_owned()];
+        check(&[stripped, rest].concat(), Err((3, LineFault::NoBeginning)));
     }
 
     #[test]

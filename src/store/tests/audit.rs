@@ -1,7 +1,7 @@
 //! The audit trail: its chain, and how entries are found.
 
 use super::*;
-use crate::store::audit::{AuditEntry, AuditKeys, AuditQuery, Chain, PRUNED, Pruned, hexadecimal};
+use crate::store::audit::{AuditEntry, AuditKeys, AuditQuery, Chain, Noted, PRUNED, Pruned, hexadecimal};
 
 type Entry =
     (&'static str, &'static str, Option<&'static str>, Option<&'static str>, Option<i64>, &'static str);
@@ -125,10 +125,10 @@ fn whoever_has_noted_a_hash_can_tell_what_was_cut_off() {
     let fixture = filled();
     let Chain::Whole { head, .. } = chain(&fixture) else { panic!("it is whole") };
     assert_eq!(entries(&fixture, &AuditQuery::default(), 1)[0].hash, head);
-    assert!(fixture.look(|reads| reads.audit_has(&head)));
+    assert_eq!(fixture.look(|reads| reads.audit_noted(&head)), Noted::Entry);
     assert_eq!(fixture.tamper("DELETE FROM audit WHERE id = 5"), 1);
     assert!(matches!(chain(&fixture), Chain::Whole { entries: 4, .. }));
-    assert!(!fixture.look(|reads| reads.audit_has(&head)));
+    assert_eq!(fixture.look(|reads| reads.audit_noted(&head)), Noted::Unknown);
 }
 
 #[test]
@@ -158,7 +158,8 @@ fn entries_that_are_kept_no_longer_leave_a_chain() {
     check(&fixture, &AuditQuery::default(), &[6, 5, 4]);
     assert!(matches!(chain(&fixture), Chain::Whole { entries: 3, first: 4, .. }), "{:?}", chain(&fixture));
     let hash = pruned.hash;
-    assert!(fixture.look(move |reads| reads.audit_has(&hash)), "what was noted of them is still known");
+    assert_eq!(fixture.look(move |reads| reads.audit_noted(&hash)), Noted::Before);
+    assert_eq!(fixture.look(move |reads| reads.audit_noted(&[0; 32])), Noted::Unknown);
     let none = fixture.change(|changes| changes.prune_audit(1_004));
     assert_eq!(none, None, "all of them are younger");
     // The last one stays, however old it is.

@@ -1,6 +1,10 @@
 //! `portcullis audit`.
 
-use serde_json::Value;
+use std::fs;
+
+use portcullis::store::audit::{AuditKeys, PRUNED, hexadecimal};
+use portcullis::store::{Changes, Store};
+use serde_json::{Value, json};
 
 use crate::command::local::Site;
 use crate::support::api::PASSWORD;
@@ -64,6 +68,43 @@ fn a_trail_that_is_whole_has_a_head_that_can_be_noted() {
     assert_eq!(told["ok"], false);
     tamper(&site, "DELETE FROM audit WHERE id = (SELECT max(id) FROM audit)");
     site.run(&format!("audit verify --head {noted}")).expect(0);
+}
+
+/// Takes entries off the beginning, with the entry that says so, as anybody can who may write the file.
+fn take_off_what_is_older_than(site: &Site, id: i64) {
+    let file = site.0.path().join("portcullis.db");
+    let at = "SELECT at FROM audit WHERE id = ?1";
+    let at = rusqlite::Connection::open(&file).unwrap().query_row(at, [id], |row| row.get(0)).unwrap();
+    let take_off = move |changes: &Changes<'_>| {
+        let pruned = changes.prune_audit(at)?.unwrap();
+        let entry = json!({ "up_to": pruned.up_to, "hash": hexadecimal(&pruned.hash) }).to_string();
+        changes.add_audit(at, &AuditKeys { action: PRUNED.into(), ..AuditKeys::default() }, &entry)
+    };
+    Store::open(&file).unwrap().write_now(take_off).unwrap();
+}
+
+/// Where nothing is to be taken off, an entry that says it was is no excuse.
+#[test]
+fn a_beginning_that_is_gone_is_told_where_all_is_kept() {
+    let site = Site::new();
+    site.create("a");
+    let noted = site.run("audit verify --json").expect(0).json()["head"].as_str().unwrap().to_owned();
+    site.create("b");
+    let later = site.run("audit verify --json").expect(0).json()["head"].as_str().unwrap().to_owned();
+    site.create("c");
+    take_off_what_is_older_than(&site, 3);
+    let told = site.run("audit verify --json").expect(1).tells(&["`api.keep_audit_trail` keeps all"]).json();
+    assert_eq!((&told["ok"], &told["broken_at"]), (&false.into(), &Value::Null));
+    let old = site.run(&format!("audit verify --json --head {noted}")).expect(1).json();
+    assert_eq!(old["head_met"], "before_first");
+    // What was noted is followed by what is there.
+    let since = site.run(&format!("audit verify --json --head {later}")).expect(0).json();
+    assert_eq!(since["head_met"], "entry");
+    let file = site.0.path().join("portcullis.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(file, text.replace("api: {", "api: { keep_audit_trail: 365d,")).unwrap();
+    let rows = site.run("audit verify").expect(0).stdout;
+    assert!(rows.contains("kept no longer  1 to "), "{rows}");
 }
 
 #[test]

@@ -147,6 +147,11 @@ fn an_answer_that_comes_after_the_revocation_is_a_refusal() {
     let answer = read_answer(&mut client);
     assert_eq!((status(&answer), reason(&answer).as_str()), (401, "token_revoked"), "{answer}");
     assert!(!answer.contains("secret"), "{answer}");
+    // The host has done it all the same, which the log must not deny.
+    let lines = gateway.gateway.audit();
+    let line = lines.iter().find(|line| line["path"] == "/repos/acme/alpha/contents/x").unwrap();
+    let told = [&line["verdict"], &line["reason"], &line["effect"], &line["status"]];
+    assert_eq!(told, [&json!("refuse"), &json!("token_revoked"), &json!("aborted"), &json!(401)]);
 }
 
 /// A request's head, as the host reads it.
