@@ -73,6 +73,7 @@ impl Call<'_> {
                 peer_given: peer.is_some(),
                 now,
                 stands_in: StandsIn::ForToken,
+                owners_shown: self.is_administrator(),
             })
         };
         Ok(json_answer(StatusCode::OK, &Reports::of(requests.iter().map(report).collect())))

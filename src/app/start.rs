@@ -97,7 +97,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let api = store.map(|store| api(config, store, &live)).transpose()?.flatten().map(Arc::new);
+    let api = served_api(config, store, &live)?;
     let courier = api.as_ref().map(|api| courier(config, api, &recorder)).transpose()?;
     let hooks = courier.as_ref().map(|courier| Arc::clone(&courier.tally));
     let snapshot = live.snapshot();
@@ -186,6 +186,20 @@ fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
         trail_kept: settings.keep_audit_trail,
         unused_after: settings.revoke_unused_after.filter(|_| config.audit.output != AuditOutput::Off),
     })
+}
+
+/// The API that is served, where there is one, over a store that says nothing any more that `config` gives to nobody.
+fn served_api(
+    config: &Config,
+    store: Option<Store>,
+    live: &Arc<LivePolicy>,
+) -> Result<Option<Arc<Api>>, AppError> {
+    let (Some(settings), Some(store)) = (&config.api, store) else { return Ok(None) };
+    let api = api(config, store, live)?;
+    if let Some(api) = &api {
+        sign_in::take_back_roles(settings, api)?;
+    }
+    Ok(api.map(Arc::new))
 }
 
 /// The API over `store`; `None` where `config` names no store.

@@ -302,7 +302,17 @@ impl<'a> Facts<'a> {
             None => grantable.to_owned(),
             Some(_) => format!("{grantable} on {}", action.resource),
         };
-        Some((enough, grantor(self.snapshot(), owner)))
+        let hidden = !self.inquiry.owners_shown && owner.is_some_and(|owner| !self.has_part_of(owner));
+        let grantor = match owner {
+            Some(owner) if hidden => format!("the owner of `{owner}`"),
+            owner => grantor(self.snapshot(), owner),
+        };
+        Some((enough, grantor))
+    }
+
+    /// Whether the token has, or asks for, anything of `owner`.
+    fn has_part_of(&self, owner: &str) -> bool {
+        self.grant().is_some_and(|grant| grant.parts().any(|part| part.owner.eq_ignore_ascii_case(owner)))
     }
 
     fn hints(&self) -> Vec<String> {

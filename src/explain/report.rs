@@ -35,6 +35,8 @@ pub struct Inquiry<'a> {
     pub now: UnixTime,
     /// Whether a made-up text stands in for the token's.
     pub stands_in: StandsIn,
+    /// Whether whoever asks may know who owns an organization that the token has no part of.
+    pub owners_shown: bool,
 }
 
 /// Whether a made-up text stands in for a token's.

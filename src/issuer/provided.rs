@@ -3,12 +3,13 @@
 //! A user is known by the provider and by what it calls them for ever. Their login is claimed once, and stays: another person
 //! never gets it by being renamed, nor by another provider, nor the login of a user with a password.
 
-use crate::domain::membership::Memberships;
+use crate::domain::membership::{Memberships, Role};
 use crate::issuer::note::Event;
 use crate::issuer::users::{Session, is_login};
 use crate::issuer::{IssueError, Issuer, Setting};
-use crate::store::Changes;
+use crate::store::memberships::ProvidedRow;
 use crate::store::rows::UserRow;
+use crate::store::{Changes, Reads};
 
 /// Someone, by a provider's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,58 @@ impl Issuer {
     }
 }
 
+impl Issuer {
+    /// Takes from users what they are by a provider's word that it could not give any more: `gives` says what each provider
+    /// makes of people. Without that, what a configuration gave once would last as long as nobody signs in again. Gives how
+    /// many users lose something. Waits on the caller's thread.
+    ///
+    /// # Errors
+    /// [`IssueError::Store`]; nothing has changed then.
+    pub fn take_back_roles(
+        &self,
+        setting: Setting,
+        gives: impl Fn(&str, &str, Role) -> bool + Send + 'static,
+    ) -> Result<usize, IssueError> {
+        let left = move |row: &ProvidedRow| {
+            let keeps = |organization: &str, role| {
+                row.provider.as_deref().is_some_and(|provider| gives(provider, organization, role))
+            };
+            row.memberships.filtered(keeps)
+        };
+        let people = self.store.read_now(|reads: Reads<'_>| reads.provided())?;
+        if people.iter().all(|row| left(row) == row.memberships) {
+            return Ok(0);
+        }
+        self.store.write_now(move |changes| {
+            let mut count = 0;
+            for row in changes.reads().provided()? {
+                let left = left(&row);
+                if left != row.memberships {
+                    set_roles(changes, &setting, (row.id, &row.login), (row.provider.as_deref(), &left))?;
+                    count += 1;
+                }
+            }
+            Ok(count)
+        })
+    }
+}
+
+/// Makes of a user what `memberships` say, by the word of `provider`.
+fn set_roles(
+    changes: &Changes<'_>,
+    setting: &Setting,
+    (user_id, login): (i64, &str),
+    (provider, memberships): (Option<&str>, &Memberships),
+) -> Result<(), IssueError> {
+    changes.set_memberships(user_id, memberships)?;
+    let roles = memberships.iter().map(|(organization, role)| format!("{organization}:{}", role.as_str()));
+    Event::new("user.change_roles")
+        .to(login)
+        .with_some("provider", provider)
+        .with("roles", roles.collect::<Vec<_>>())
+        .note(changes, setting)
+}
+
 /// The user who `person` is, with what the provider says of them.
 fn settle(changes: &Changes<'_>, mut setting: Setting, person: &Provided) -> Result<UserRow, IssueError> {
     let (user, is_new) = find(changes, &setting, person)?;
@@ -61,14 +114,8 @@ fn settle(changes: &Changes<'_>, mut setting: Setting, person: &Provided) -> Res
     }
     changes.set_provider(user.id, &person.provider, &person.subject)?;
     if changes.reads().memberships(&user.login)? != person.memberships {
-        changes.set_memberships(user.id, &person.memberships)?;
-        let roles =
-            person.memberships.iter().map(|(organization, role)| format!("{organization}:{}", role.as_str()));
-        Event::new("user.change_roles")
-            .to(&user.login)
-            .with("provider", person.provider.as_str())
-            .with("roles", roles.collect::<Vec<_>>())
-            .note(changes, &setting)?;
+        let by = (Some(person.provider.as_str()), &person.memberships);
+        set_roles(changes, &setting, (user.id, &user.login), by)?;
     }
     if let Some(administrator) =
         person.administrator.filter(|administrator| *administrator != user.administrator)

@@ -8,7 +8,7 @@ mod client;
 mod form;
 mod metadata;
 mod pending;
-mod roles;
+pub mod roles;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

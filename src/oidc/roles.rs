@@ -20,3 +20,15 @@ pub(super) fn of(provider: &OidcProvider, groups: &[String]) -> (Memberships, Op
     let administrator = provider.administrators.as_ref().map(|listed| listed.iter().any(is_in));
     (memberships, administrator)
 }
+
+/// Whether there is a group that makes people this at `organization`, in any case.
+pub fn gives(provider: &OidcProvider, organization: &str, role: Role) -> bool {
+    let named = |name: &String| name.eq_ignore_ascii_case(organization);
+    match role {
+        Role::Owner => provider.owners.iter().any(|(name, groups)| named(name) && !groups.is_empty()),
+        Role::Member(level) => provider
+            .members
+            .iter()
+            .any(|(name, groups)| named(name) && groups.values().any(|own| *own == level)),
+    }
+}

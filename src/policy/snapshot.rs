@@ -188,9 +188,11 @@ impl Snapshot {
         self.organizations.get(&*lower_case(name))
     }
 
-    /// The role of `user` at `organization`, whoever says so: its file, or who signed them in.
+    /// The role of `user` at `organization`, whoever says so: its file, or who signed them in. The word of the latter is none
+    /// while the store that has it was not followed for too long.
     pub fn role(&self, organization: &Organization, user: &str) -> Option<Level> {
-        organization.role(user, || self.stored.role(user, &organization.name))
+        let by_word = || self.stored.role(user, &organization.name).filter(|_| !self.stored.is_stale());
+        organization.role(user, by_word)
     }
 
     /// The token with this digest. The answer may borrow from `kept`, which must be new.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use http::uri::PathAndQuery;
 
+use crate::domain::reason::Reason;
 use crate::domain::resource::Resource;
 use crate::domain::token::{CHECKSUM_LENGTH, PUBLIC_ID_LENGTH, RANDOM_LENGTH};
 use crate::record::labels::{Effect, Mode, Verdict};
@@ -157,6 +158,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Whether it was allowed and went on. What was allowed and had to be refused, because the gateway was at a limit or its
+    /// line had no place, did not.
+    pub(crate) fn was_let_through(&self) -> bool {
+        self.verdict == Some(Verdict::Allow) && self.reason != Reason::Overloaded.as_str()
+    }
+
     /// Of a request that arrived from `peer` at `time`, by the other clock at `started`.
     pub(crate) fn new(peer: IpAddr, time: i64, started: Instant) -> Self {
         Self {

@@ -13,6 +13,7 @@ pub(crate) mod json;
 pub mod labels;
 pub mod line;
 pub mod metrics;
+mod open;
 mod queue;
 pub mod request_id;
 mod sample;
@@ -28,7 +29,6 @@ pub(crate) mod fixture;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode};
 
@@ -39,13 +39,13 @@ use crate::domain::reason::Reason;
 use crate::domain::resource::Resource;
 use crate::domain::token::PublicId;
 use crate::record::audit::Audit;
-use crate::record::labels::{Effect, MethodClass, Mode, Verdict, upstream_error};
+use crate::record::labels::{Effect, Mode, Verdict, upstream_error};
 use crate::record::line::{Field, Line, RequestPath, Text};
 use crate::record::metrics::{Metrics, RequestOutcome, UpstreamId};
+use crate::record::open::Open;
 use crate::record::queue::{Full, Place};
 use crate::record::request_id::RequestId;
 use crate::record::shard::{decision, reason_of};
-use crate::record::traces::context::Span;
 use crate::record::traces::{FinishedSpan, Traces};
 use crate::record::worker::WorkerRecorder;
 
@@ -155,60 +155,11 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unrecorded;
 
-/// What is known of a request so far. On the heap, since a record is handed on a few times.
-#[derive(Debug)]
-struct Open {
-    line: Line,
-    text: Text,
-    started: Instant,
-    /// When the way to the upstream was clear, and then when it was taken.
-    ready: Option<Instant>,
-    is_forwarded: bool,
-    upstream: Option<UpstreamId>,
-    failure: Option<Reason>,
-    method: MethodClass,
-    /// The token, where the policy knows it.
-    token: Option<PublicId>,
-    git: Option<GitOperation>,
-    place: Place,
-    /// Where the request was sampled.
-    span: Option<Box<Span>>,
-    /// Whether the request asks for a head alone.
-    wants_head: bool,
-}
-
-impl Open {
-    /// Whether a decision that is acted on refuses it.
-    fn is_judged_away(&self) -> bool {
-        self.line.mode == Mode::Enforce && matches!(self.line.verdict, Some(Verdict::Refuse(_)))
-    }
-
-    fn set(&mut self, field: Field, value: Option<&str>) {
-        if let Some(value) = value {
-            self.line.set(&mut self.text, field, value);
-        }
-    }
-}
-
 impl Record {
     /// Opens the record of a request that has just arrived at the worker of `worker`.
     pub fn open(worker: &Arc<WorkerRecorder>, head: &RecordHead<'_>) -> Self {
         let started = clock::monotonic();
-        let mut open = Box::new(Open {
-            line: Line::new(head.peer, worker.wall.at(started), started),
-            text: Text::default(),
-            started,
-            ready: None,
-            is_forwarded: false,
-            upstream: None,
-            failure: None,
-            method: MethodClass::of(head.method),
-            token: None,
-            git: None,
-            place: Place::Any,
-            span: None,
-            wants_head: head.method == Some(&Method::HEAD),
-        });
+        let mut open = Box::new(Open::new(head, worker.wall.at(started), started));
         let request_id = worker.request_ids.next();
         open.span = head.headers.and_then(|headers| worker.traces().sample(headers, &request_id));
         if worker.queue.is_some() || open.span.is_some() {

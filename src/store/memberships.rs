@@ -7,6 +7,19 @@ use crate::store::error::StoreError;
 use crate::store::follow::Person;
 use crate::store::{Changes, Reads};
 
+/// A user who is something at an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvidedRow {
+    /// The user's number.
+    pub id: i64,
+    /// Their login.
+    pub login: String,
+    /// Who signed them in.
+    pub provider: Option<String>,
+    /// What they are.
+    pub memberships: Memberships,
+}
+
 impl Reads<'_> {
     /// What the user with this login, in any case, is at organizations by their last sign-in.
     ///
@@ -31,6 +44,25 @@ impl Reads<'_> {
         while let Some(row) = rows.next()? {
             let memberships = collect(&mut roles, [row.get::<_, i64>(0)?])?;
             people.push(Person { login: row.get(1)?, suspended: row.get(2)?, memberships });
+        }
+        Ok(people)
+    }
+
+    /// Everyone who is something at an organization, by the word of whom, and what.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn provided(self) -> Result<Vec<ProvidedRow>, StoreError> {
+        let sql =
+            "SELECT id, login, provider FROM users WHERE id IN (SELECT user_id FROM memberships) ORDER BY id";
+        let mut users = self.0.prepare_cached(sql)?;
+        let mut roles = self.0.prepare_cached("SELECT org_key, role FROM memberships WHERE user_id = ?1")?;
+        let mut rows = users.query([])?;
+        let mut people = Vec::new();
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            let memberships = collect(&mut roles, [id])?;
+            people.push(ProvidedRow { id, login: row.get(1)?, provider: row.get(2)?, memberships });
         }
         Ok(people)
     }

@@ -14,7 +14,7 @@ pub mod deliveries;
 pub mod error;
 mod follow;
 pub mod lists;
-mod memberships;
+pub mod memberships;
 pub mod notices;
 pub mod people;
 pub mod rows;

@@ -94,6 +94,8 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
             peer_given: arguments.peer.is_some(),
             now,
             stands_in: holder.stands_in,
+            // Whoever reads the files knows it.
+            owners_shown: true,
         })
     });
     let reports = Reports::of(reports.collect());

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use crate::record::audit::chain::{self, BEFORE_ALL, Chain, Hash};
 use crate::record::json::LineWriter;
-use crate::record::labels::Verdict;
 use crate::record::line::Line;
 use crate::record::sink::rotated;
 
@@ -47,7 +46,7 @@ impl Kept {
         (line, text): (&Line, &str),
         output: &mut Vec<u8>,
     ) -> io::Result<usize> {
-        if self.leaves_out_allowed && line.verdict == Some(Verdict::Allow) {
+        if self.leaves_out_allowed && line.was_let_through() {
             return Ok(0);
         }
         let start = output.len();

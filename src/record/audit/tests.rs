@@ -294,6 +294,20 @@ fn no_place_is_given_while_lines_cannot_be_written() {
     is_given(true);
 }
 
+/// A line that could not be written must not be the last one that was tried: where only refusals are kept, they are all
+/// that comes while no request goes on.
+#[test]
+fn what_was_refused_for_want_of_a_place_is_kept_where_refusals_are() {
+    let mut kept = Kept { leaves_out_allowed: true, ..Kept::default() };
+    let mut is_kept = |reason: &'static str| {
+        let mut line = line();
+        (line.verdict, line.reason) = (Some(Verdict::Allow), reason);
+        kept.write(&mut LineWriter::new(), (&line, ""), &mut Vec::new()).unwrap() == 1
+    };
+    assert!(is_kept("overloaded"));
+    assert!(!is_kept("granted") && !is_kept("upstream_timeout"));
+}
+
 /// Writes lines with these verdicts, each in a process of its own, to `path`; a file holds three of them.
 fn write_chained(path: &Path, verdicts: &[Option<Verdict>], leaves_out_allowed: bool) {
     for verdict in verdicts {

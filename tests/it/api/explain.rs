@@ -83,7 +83,8 @@ fn what_is_explained_is_what_happens() {
 #[test]
 fn nobody_is_told_of_others_tokens() {
     let spy = Spy::start();
-    let gateway = gateway_with(&spy, &[]);
+    let gateway =
+        gateway_with(&spy, &[("organizations/umbrella.yaml", "organization: umbrella\nowners: [ulrich]\n")]);
     let (alice, bob) = (gateway.person("alice"), gateway.person("bob"));
     let (number, of_alice) = alice.create(&wish("one", &["alpha"]));
     let (own, _) = bob.create(&wish("two", &["alpha"]));
@@ -93,6 +94,17 @@ fn nobody_is_told_of_others_tokens() {
         question
     };
     bob.post("/explain", &ask(own)).expect(200);
+    // Nor of who owns what their own tokens have nothing of; who may grant more of what they have, they are told.
+    let grantor = |caller: &Caller, url: &str| {
+        let question = json!({ "method": "PUT", "url": url, "token_id": own });
+        caller.post("/explain", &question).expect(200)["requests"][0]["grantor"].clone()
+    };
+    gateway.add_user("root", true);
+    let root = gateway.sign_in("root");
+    let (of_other, of_own) = ("/repos/umbrella/alpha/contents/a", "/repos/acme/beta/contents/a");
+    assert_eq!(grantor(&bob, of_other), "the owner of `umbrella`");
+    assert_eq!(grantor(&bob, of_own), "an owner of `acme` (alice)");
+    assert_eq!(grantor(&root, of_other), "an owner of `umbrella` (ulrich)");
     bob.post("/explain", &ask(number)).expect(404);
     bob.post("/explain", &ask(99)).expect(404);
     gateway.control(&of_alice).post("/explain", &ask(number)).expect(403);

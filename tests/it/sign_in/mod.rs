@@ -12,6 +12,7 @@ use std::net::TcpStream;
 
 use portcullis::store::audit::AuditQuery;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::api::{Answer, ApiGateway};
 use crate::support::gateway::{DEADLINE, TestGateway, read_answer, status};
@@ -36,6 +37,11 @@ fn gateway_trusting(api: &str, authority: Option<&Authority>) -> ApiGateway {
     if let Some(authority) = authority {
         std::fs::write(directory.path().join("ca.pem"), &authority.certificate).unwrap();
     }
+    gateway_in(directory, api)
+}
+
+/// The same, in a directory that holds something already.
+fn gateway_in(directory: TempDir, api: &str) -> ApiGateway {
     std::fs::write(directory.path().join("secret"), "a secret: of+the client/\n").unwrap();
     let top = format!(
         "listeners: [{{ bind: 127.0.0.1:0 }}]\nstore: sqlite:portcullis.db\napi: {{ hosts: [tokens.example.com], url: 'http://portcullis.test', {api} }}"

@@ -1,10 +1,14 @@
 //! What groups make of someone is what their tokens may do, from one sign-in to the next.
 
+use portcullis::domain::grant::UnixTime;
+use portcullis::domain::membership::{Memberships, Role};
+use portcullis::domain::permission::Level;
+use portcullis::store::{Changes, Store};
 use serde_json::{Value, json};
 
 use crate::sign_in::attacks::Stage;
 use crate::support::api::ApiGateway;
-use crate::support::gateway::policy_tokens;
+use crate::support::gateway::{policy_tokens, wait_for};
 use crate::support::policy::token;
 
 const DECLARED: &str = "organization: umbrella\nowners: [nobody]\nmembers: { erin: read }\n";
@@ -82,4 +86,58 @@ fn a_token_is_asked_for_within_what_groups_say() {
     assert_eq!(refused["errors"][0]["message"], "you are not a member of `umbrella`");
     let made = create(json!(["writers"])).expect(201);
     assert_eq!(made["state"], "pending");
+}
+
+/// What a configuration gave once does not outlast it, though nobody signs in again.
+#[test]
+fn roles_that_no_group_gives_any_more_are_gone_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("portcullis.db")).unwrap();
+    let given = |store: &Store, login: &'static str, provider: &'static str, roles: &[(&str, Role)]| {
+        let mut memberships = Memberships::default();
+        for (organization, role) in roles {
+            memberships.add(organization, *role);
+        }
+        let give = move |changes: &Changes<'_>| {
+            let user = changes.user(login, UnixTime(1))?;
+            changes.set_provider(user.id, provider, login)?;
+            changes.set_memberships(user.id, &memberships)
+        };
+        store.write_now(give).unwrap();
+    };
+    let (write, admin) = (Role::Member(Level::Write), Role::Member(Level::Admin));
+    given(&store, "dave", "idp", &[("umbrella", write), ("acme", Role::Owner)]);
+    given(&store, "erin", "idp", &[("umbrella", admin)]);
+    given(&store, "frank", "gone", &[("umbrella", write)]);
+    drop(store);
+    let oidc = "oidc: [{ name: idp, issuer: 'http://127.0.0.1:9', client_id: a, client_secret_file: secret, members: { Umbrella: { w: write }, acme: { w: write } } }]";
+    let gateway = super::gateway_in(directory, oidc);
+    let left = |login: &'static str| {
+        let read = move |reads: portcullis::store::Reads<'_>| reads.memberships(login);
+        let memberships = gateway.store().read_now(read).unwrap();
+        memberships
+            .iter()
+            .map(|(organization, role)| format!("{organization}:{}", role.as_str()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((left("dave"), left("erin"), left("frank")), (vec!["umbrella:write".into()], vec![], vec![]));
+    assert_eq!(gateway.actions(), ["user.change_roles"; 3]);
+    // Requests are judged by what is left.
+    let (_, declared) = policy_tokens(&[(
+        1,
+        "resource_owner: umbrella\nrepositories: all\npermissions: { contents: write, administration: write }",
+    )]);
+    gateway.gateway.edit("organizations/umbrella.yaml", DECLARED);
+    for (user, want) in [("dave", [true, true, false]), ("frank", [false; 3])] {
+        gateway.gateway.edit("tokens/test.yaml", &declared.replace("user: user1", &format!("user: {user}")));
+        assert_eq!(may_all(&gateway, &token(1)), want, "{user}");
+    }
+    // A store that nobody could follow for too long says nothing of anybody.
+    gateway.gateway.edit("tokens/test.yaml", &declared.replace("user: user1", "user: dave"));
+    // Whoever keeps the store up looks each second, and finds it followed.
+    let live = gateway.gateway.running().live();
+    wait_for("a refusal", || {
+        live.peek().stored.set_stale(true);
+        may_all(&gateway, &token(1)) == [false; 3]
+    });
 }
