@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::api::answer::{ApiError, REQUEST_ID, error, json_answer};
 use crate::api::body::read;
 use crate::api::login::shown;
-use crate::api::{Answered, Api, ApiRequest, Caller, is_administrator};
+use crate::api::{Answered, Api, ApiRequest, Caller};
 use crate::clock;
 use crate::domain::permission::Requirement;
 use crate::domain::refusal::{CredentialError, Refusal};
@@ -95,7 +95,7 @@ impl Api {
         let policy = self.live.snapshot();
         if let Some(caller) = self.signed_in_by_proxy(request).await? {
             if let Caller::Person { login, administrator, .. } = &caller {
-                self.admit_person(&policy, request, is_administrator(&policy, login, *administrator))?;
+                self.admit_person(&policy, request, policy.is_administrator(login, *administrator))?;
             }
             return Ok(Ok(caller));
         }
@@ -105,7 +105,7 @@ impl Api {
                 return Err(ApiError::BadCredentials);
             };
             let (login, administrator) = (user.login, user.administrator);
-            self.admit_person(&policy, request, is_administrator(&policy, &login, administrator))?;
+            self.admit_person(&policy, request, policy.is_administrator(&login, administrator))?;
             return Ok(Ok(Caller::Person { login, administrator, session: Some(TokenDigest::of(text)) }));
         }
         match self.judge_token(&policy, request) {

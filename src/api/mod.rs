@@ -6,6 +6,7 @@
 //! here is decided only what no catalog can say: whose token it is, and whether its user owns the organization.
 
 mod answer;
+pub mod audit;
 mod body;
 mod explain;
 pub mod front;
@@ -29,12 +30,13 @@ use dashmap::DashMap;
 use http::{HeaderMap, Method, Response, header};
 
 use crate::api::answer::{ApiError, error};
+use crate::api::audit::RequestLog;
 use crate::api::limiter::Limiter;
 use crate::api::trusted::TrustedProxies;
 use crate::domain::membership::Memberships;
 use crate::domain::target::{CanonicalTarget, decode_once};
 use crate::domain::token::{PublicId, TokenDigest};
-use crate::issuer::{Actor, Issuer, Means, Setting};
+use crate::issuer::{Actor, Capacity, Issuer, Means, Setting};
 use crate::live::LivePolicy;
 use crate::oidc::Provider;
 use crate::policy::snapshot::Snapshot;
@@ -66,6 +68,8 @@ pub struct Api {
     pub trusted: Option<TrustedProxies>,
     /// Who else signs people in.
     pub providers: Vec<Provider>,
+    /// Where requests are recorded; `None` where that is in no file.
+    pub request_log: Option<RequestLog>,
 }
 
 /// Who calls.
@@ -152,7 +156,14 @@ impl Call<'_> {
                 self.administers()?;
                 self.classic_uses(None).await
             }
-            ["audit-log"] if is(&Method::GET) => self.audit_of_everything().await,
+            ["audit-log"] if is(&Method::GET) => {
+                self.administers()?;
+                self.audit(None).await
+            }
+            ["request-log"] if is(&Method::GET) => {
+                self.administers()?;
+                self.request_log(None).await
+            }
             ["enterprise", "token-policy"] => {
                 self.administers()?;
                 self.rules(None).await
@@ -164,15 +175,21 @@ impl Call<'_> {
         }
     }
 
-    /// Who acts, for the issuer.
+    /// Who acts, for the issuer, in no other capacity than as themselves.
     fn setting(&self) -> Setting {
+        self.setting_as(Capacity::Themselves)
+    }
+
+    /// Who acts, and as what they must be when their turn has come.
+    fn setting_as(&self, capacity: Capacity) -> Setting {
         let (login, by) = match self.caller {
             Caller::Token(digest, login) => (login.clone(), Means::Token(*digest)),
             Caller::Person { login, session: Some(_), .. } => (login.clone(), Means::Session),
             Caller::Person { login, session: None, .. } => (login.clone(), Means::TrustedHeader),
             Caller::Machine(login) => (login.clone(), Means::Machine),
         };
-        self.api.issuer.setting(self.api.live.in_force(), self.actor(login, by))
+        let setting = self.api.issuer.setting(self.api.live.in_force(), self.actor(login, by));
+        Setting { capacity, ..setting }
     }
 
     fn actor(&self, login: String, by: Means) -> Actor {
@@ -198,7 +215,7 @@ impl Call<'_> {
             Caller::Token(..) => false,
             Caller::Machine(_) => true,
             Caller::Person { login, administrator, .. } => {
-                is_administrator(&self.policy, login, *administrator)
+                self.policy.is_administrator(login, *administrator)
             }
         }
     }
@@ -222,9 +239,4 @@ impl Call<'_> {
         let host = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         format!("{}://{}{path}", self.request.scheme, host.unwrap_or("localhost"))
     }
-}
-
-/// Whether `login` administers the gateway: by `enterprise.yaml`, or by the store.
-fn is_administrator(policy: &Snapshot, login: &str, stored: bool) -> bool {
-    stored || policy.enterprise.as_ref().is_some_and(|enterprise| enterprise.is_administrator(login))
 }

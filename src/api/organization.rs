@@ -9,9 +9,9 @@ use crate::api::own::number;
 use crate::api::query::{Paging, list_query};
 use crate::api::{Answered, Call};
 use crate::domain::lifecycle::{Part, RequestState};
+use crate::issuer::Capacity;
 use crate::issuer::draft::FieldError;
 use crate::issuer::review::{Review, Verdict};
-use crate::policy::snapshot::Organization;
 use crate::store::people::Named;
 
 /// Numbers in one bulk call at most (GitHub's).
@@ -60,7 +60,8 @@ impl Call<'_> {
                 self.repositories(org, grant.map(|grant| grant.part)).await
             }
             ["classic-tokens"] if reads => self.classic_uses(Some(org.to_owned())).await,
-            ["audit-log"] if reads => self.audit_of(org).await,
+            ["audit-log"] if reads => self.audit(Some(org)).await,
+            ["request-log"] if reads => self.request_log(Some(org)).await,
             ["token-policy"] => self.rules(Some(org)).await,
             _ => Err(ApiError::NotFound),
         }
@@ -69,9 +70,7 @@ impl Call<'_> {
     /// Whether the caller acts for `org`. A token does no more than its user may, so that is asked of both.
     async fn acts_for(&self, org: &str) -> Result<(), ApiError> {
         let memberships = self.memberships().await?;
-        let owns = |organization: &Organization| organization.is_owned_by(self.login(), &memberships);
-        let owner = self.policy.organization(org).is_some_and(owns);
-        if owner || self.is_administrator() {
+        if self.policy.is_owned_by(org, self.login(), &memberships) || self.is_administrator() {
             return Ok(());
         }
         Err(ApiError::Forbidden(format!("only owners of `{org}` may do this; `{}` is none", self.login())))
@@ -100,14 +99,16 @@ impl Call<'_> {
             _ => return Err(unknown_action("expected `approve` or `deny`")),
         };
         let review = Review { org: org.to_owned(), requests, verdict, reason: body.reason.clone() };
-        Ok(self.api.issuer.review(self.setting(), review).await?)
+        let setting = self.setting_as(Capacity::OwnerOf(org.to_owned()));
+        Ok(self.api.issuer.review(setting, review).await?)
     }
 
     async fn revoke(&self, org: &str, grants: Vec<i64>, body: &RevokeBody) -> Result<(), ApiError> {
         if body.action != "revoke" {
             return Err(unknown_action("expected `revoke`"));
         }
-        Ok(self.api.issuer.revoke_grants(self.setting(), org.to_owned(), grants).await?)
+        let setting = self.setting_as(Capacity::OwnerOf(org.to_owned()));
+        Ok(self.api.issuer.revoke_grants(setting, org.to_owned(), grants).await?)
     }
 
     /// The repositories that `part` lists, where it is one of `org`.

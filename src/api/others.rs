@@ -1,35 +1,28 @@
 //! Introspection, the audit trail, users.
 
-use std::borrow::Cow;
-
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::answer::{ApiError, empty, json_answer, moment};
 use crate::api::own::NEVER;
-use crate::api::query::Paging;
 use crate::api::{Answered, Call, Caller};
 use crate::clock;
-use crate::domain::grant::{Approval, UnixTime};
+use crate::domain::grant::Approval;
 use crate::domain::lifecycle::terms::Permissions;
 use crate::domain::permission::PermissionSet;
 use crate::domain::secret::Secret;
 use crate::domain::target::decode_once;
+use crate::issuer::Capacity;
 use crate::issuer::draft::FieldError;
 use crate::issuer::users::UserEdit;
 use crate::policy::decide::check_state;
 use crate::policy::grants::index::Kept;
 use crate::policy::grants::{Grant, Selection};
-use crate::policy::tokens::parse_moment;
 use crate::store::Reads;
-use crate::store::audit::AuditQuery;
 use crate::store::rows::PermissionWords;
 
 /// Uses of the hosts' own credentials that are told at a time.
 const MOST_USES: usize = 1000;
-
-const SECOND: i64 = 1_000_000;
-const DAY: i64 = 24 * 60 * 60 * SECOND;
 
 impl Call<'_> {
     /// `POST /introspect`: RFC 7662.
@@ -148,7 +141,7 @@ impl Call<'_> {
             json!({
                 "login": user.login,
                 "id": user.id,
-                "administrator": super::is_administrator(&self.policy, &user.login, user.administrator),
+                "administrator": self.policy.is_administrator(&user.login, user.administrator),
                 "suspended_at": user.suspended_at.map(moment),
                 "created_at": moment(user.created_at),
                 "signs_in_with_password": user.password.is_some(),
@@ -164,7 +157,7 @@ impl Call<'_> {
         let find = move |reads: Reads<'_>| reads.user(&known);
         let user = self.api.issuer.store.read(find).await?.ok_or(ApiError::NotFound)?;
         let edit = UserEdit { suspended: Some(suspended), ..UserEdit::default() };
-        self.api.issuer.set_user(self.setting(), user.login, edit).await?;
+        self.api.issuer.set_user(self.setting_as(Capacity::Administrator), user.login, edit).await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
@@ -194,103 +187,4 @@ impl Call<'_> {
         }
         Err(ApiError::Forbidden("only administrators of the gateway may do this".to_owned()))
     }
-
-    /// `GET /audit-log`.
-    pub(super) async fn audit_of_everything(&self) -> Answered {
-        self.administers()?;
-        self.audit(None).await
-    }
-
-    /// `GET /orgs/{org}/audit-log`.
-    pub(super) async fn audit_of(&self, org: &str) -> Answered {
-        self.audit(Some(org.to_owned())).await
-    }
-
-    async fn audit(&self, org: Option<String>) -> Answered {
-        let paging = Paging::read(self.request.target)?;
-        let (mut query, mut errors) = (AuditQuery::default(), Vec::new());
-        for (name, value) in self.request.target.query_fields() {
-            match &*name {
-                "phrase" => read_phrase(&value, &mut query, &mut errors),
-                "before" => match value.parse() {
-                    Ok(id) => query.below = Some(id),
-                    Err(_) => errors.push(FieldError::invalid("before", "expected the number of an entry")),
-                },
-                _ => {}
-            }
-        }
-        if !errors.is_empty() {
-            return Err(ApiError::Invalid(errors));
-        }
-        query.org = org.or(query.org);
-        let limit = paging.per_page;
-        let mut entries = self.api.issuer.store.read(move |reads| reads.audit(&query, limit + 1)).await?;
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        let shown: Vec<Value> = entries
-            .iter()
-            .map(|entry| {
-                let mut value: Value = serde_json::from_str(&entry.entry).unwrap_or_default();
-                if let Some(value) = value.as_object_mut() {
-                    value.insert("_document_id".to_owned(), entry.id.to_string().into());
-                }
-                value
-            })
-            .collect();
-        let mut response = json_answer(StatusCode::OK, &shown);
-        if let Some(last) = entries.last().filter(|_| more) {
-            let target = self.request.target;
-            let pieces = target.query().unwrap_or_default().split('&');
-            let kept = pieces.filter(|piece| !piece.is_empty() && !piece.starts_with("before="));
-            let before = format!("before={}", last.id);
-            let query = kept.chain([before.as_str()]).collect::<Vec<_>>().join("&");
-            let link = format!("<{}?{query}>; rel=\"next\"", self.url(target.path()));
-            if let Ok(link) = HeaderValue::try_from(link) {
-                response.headers_mut().insert(header::LINK, link);
-            }
-        }
-        Ok(response)
-    }
-}
-
-/// `actor:bob action:personal_access_token.* created:>=2026-11-01`, as in GitHub's audit log.
-pub(super) fn read_phrase(phrase: &str, query: &mut AuditQuery, errors: &mut Vec<FieldError>) {
-    for word in phrase.split_whitespace() {
-        let (key, value) = word.split_once(':').unwrap_or(("", word));
-        let value = Cow::from(value.trim_matches('"'));
-        let text = Some(value.clone().into_owned());
-        match key {
-            "actor" => query.actor = text,
-            "action" => query.action = text,
-            "user" => query.user = text,
-            "org" => query.org = text,
-            "repo" => query.repository = text,
-            "hashed_token" => query.hashed_token = text,
-            "token_id" => match value.parse() {
-                Ok(id) => query.token_id = Some(id),
-                Err(_) => errors.push(FieldError::invalid("phrase", "`token_id` is a whole number")),
-            },
-            "created" if created(&value, query).is_some() => {}
-            _ => errors.push(FieldError::invalid(
-                "phrase",
-                format!("`{word}` is not understood; expected `actor:`, `action:`, `user:`, `org:`, `repo:`, `token_id:`, `hashed_token:` or `created:` with `>=`, `<` or `..`"),
-            )),
-        }
-    }
-}
-
-/// `2026-11-01`, `>=2026-11-01`, `<2026-12-01`, `2026-11-01..2026-11-30`. A date means the whole day.
-fn created(text: &str, query: &mut AuditQuery) -> Option<()> {
-    let micros = |text: &str| parse_moment(text).map(|UnixTime(second)| second.saturating_mul(SECOND));
-    let length = |text: &str| if text.contains(['T', 't']) { SECOND } else { DAY };
-    if let Some(from) = text.strip_prefix(">=") {
-        query.since = Some(micros(from)?);
-    } else if let Some(until) = text.strip_prefix('<') {
-        query.until = Some(micros(until)?);
-    } else {
-        let (from, until) = text.split_once("..").unwrap_or((text, text));
-        query.since = Some(micros(from)?);
-        query.until = Some(micros(until)?.saturating_add(length(until)));
-    }
-    Some(())
 }

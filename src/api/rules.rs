@@ -7,6 +7,7 @@ use crate::api::answer::{ApiError, json_answer, moment};
 use crate::api::body::read;
 use crate::api::{Answered, Call};
 use crate::domain::lifecycle::rules::{Keeper, TokenRules};
+use crate::issuer::Capacity;
 use crate::issuer::rules::RulesEdit;
 use crate::policy::rules::effective;
 use crate::policy::snapshot::Mode;
@@ -23,7 +24,8 @@ impl Call<'_> {
         };
         if let Some(edit) = edit {
             let organization = organization.map(str::to_owned);
-            self.api.issuer.change_rules(self.setting(), organization, edit).await?;
+            let capacity = organization.clone().map_or(Capacity::Administrator, Capacity::OwnerOf);
+            self.api.issuer.change_rules(self.setting_as(capacity), organization, edit).await?;
         }
         self.shown_rules(organization).await
     }

@@ -1,45 +1,57 @@
 //! Who signs people in to the API, out of a checked configuration.
 
-use crate::api;
+use std::sync::Arc;
+
 use crate::api::trusted::TrustedProxies;
 use crate::app::AppError;
-use crate::config;
-use crate::issuer::{Actor, IssueError};
+use crate::config::{Api, Config};
+use crate::issuer::provided::{GroupMapping, Made};
+use crate::issuer::{Actor, IssueError, Issuer, IssuerLimits};
+use crate::live::LivePolicy;
 use crate::oidc::{Provider, roles};
+use crate::store::Store;
 
 /// The proxies whose word is taken.
-pub(super) fn trusted(settings: &config::Api) -> Option<TrustedProxies> {
+pub(super) fn trusted(settings: &Api) -> Option<TrustedProxies> {
     let trusted = settings.trusted_header.as_ref()?;
     Some(TrustedProxies { header: trusted.name.clone(), networks: trusted.networks.clone() })
 }
 
-/// Takes from users what no provider of `settings` makes of anybody any more.
-///
-/// # Errors
-/// The store cannot be changed: what it says would go on holding.
-pub(super) fn take_back_roles(settings: &config::Api, api: &api::Api) -> Result<(), AppError> {
-    let oidc = settings.oidc.clone();
-    let gives = move |provider: &str, organization: &str, role| {
-        let provider = oidc.iter().find(|known| known.name == provider);
-        provider.is_some_and(|provider| roles::gives(provider, organization, role))
-    };
-    let setting = api.issuer.setting(api.live.in_force(), Actor::gateway());
-    match api.issuer.take_back_roles(setting, gives) {
+/// What groups make of people by `config`. A provider that it does not name makes nothing of anybody.
+pub(super) fn mapping(config: &Config) -> GroupMapping {
+    let oidc = config.api.as_ref().map(|api| api.oidc.clone()).unwrap_or_default();
+    Arc::new(move |provider: Option<&str>, groups: &[String]| {
+        let provider = oidc.iter().find(|known| Some(known.name.as_str()) == provider);
+        let (memberships, administrator) =
+            provider.map(|provider| roles::of(provider, groups)).unwrap_or_default();
+        Made { memberships, administrator }
+    })
+}
+
+/// Makes of the users of `store` what `config` makes of their groups.
+pub(super) fn apply_groups(config: &Config, store: Store, live: &Arc<LivePolicy>) {
+    let issuer = Issuer::new(store, config.tokens.clone(), IssuerLimits::default(), Arc::default());
+    let setting = issuer.setting(live.in_force(), Actor::gateway());
+    tell_applied(issuer.apply_groups_now(setting, mapping(config)));
+}
+
+/// Says in the log what became of applying groups.
+pub(super) fn tell_applied(outcome: Result<usize, IssueError>) {
+    match outcome {
         Ok(0) => {}
-        Ok(count) => {
-            tracing::warn!(count, "users lost roles that no group in `api.oidc` gives any more");
-        }
-        Err(IssueError::Store(error)) => return Err(AppError::Store(error)),
-        Err(error) => tracing::error!(%error, "roles that no group gives any more stay"),
+        Ok(users) => tracing::warn!(users, "by `api.oidc`, groups make something else of users than before"),
+        Err(error) => tracing::error!(
+            %error,
+            "what `api.oidc` makes of groups could not be stored; users keep what they had until it can"
+        ),
     }
-    Ok(())
 }
 
 /// The providers of OpenID Connect.
 ///
 /// # Errors
 /// Secrets and authorities that cannot be read, all of them.
-pub(super) fn providers(settings: &config::Api) -> Result<Vec<Provider>, AppError> {
+pub(super) fn providers(settings: &Api) -> Result<Vec<Provider>, AppError> {
     // `config` lets no provider stand without a URL.
     let url = settings.url.as_deref().unwrap_or_default();
     let (mut providers, mut faults) = (Vec::new(), Vec::new());

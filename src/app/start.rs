@@ -1,7 +1,7 @@
 //! From a checked configuration to running threads.
 
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_rustls::TlsConnector;
 
 use crate::api::Api;
+use crate::api::audit::RequestLog;
 use crate::api::limiter::Limiter;
 use crate::app::certificates::{self, Served};
 use crate::app::inherit::Inherited;
@@ -97,7 +98,8 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let gateway = Arc::new(gateway);
     let live = Arc::clone(&gateway.live);
     live.follow();
-    let api = served_api(config, store, &live)?;
+    let stored = store.clone();
+    let api = store.map(|store| api(config, store, &live)).transpose()?.flatten().map(Arc::new);
     let courier = api.as_ref().map(|api| courier(config, api, &recorder)).transpose()?;
     let hooks = courier.as_ref().map(|courier| Arc::clone(&courier.tally));
     let snapshot = live.snapshot();
@@ -133,8 +135,7 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
     let control_plane = ControlPlane { socket, state: Arc::clone(&state), leaves, upkeep, courier };
     let run = move || background(control_plane, reloads);
     let background = thread::Builder::new().name("control".into()).spawn(run).map_err(system)?;
-    let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len() + snapshot.stored.len());
-    tracing::info!(listeners = ?addresses, ?control, upstreams, tokens, "serving");
+    begin_to_serve(config, stored, &live, (&addresses, control));
     Ok(Running {
         listeners: addresses,
         control,
@@ -147,6 +148,22 @@ pub(super) fn start_on(config: &Config, file: &Path, inherited: Inherited) -> Re
         supervision,
         background,
     })
+}
+
+/// Does what is left to be done once nothing can fail any more, and says that requests are served now.
+fn begin_to_serve(
+    config: &Config,
+    store: Option<Store>,
+    live: &Arc<LivePolicy>,
+    (listeners, control): (&[SocketAddr], Option<SocketAddr>),
+) {
+    // Had the start failed, whoever was there before would go on.
+    if let Some(store) = store {
+        sign_in::apply_groups(config, store, live);
+    }
+    let snapshot = live.peek();
+    let (upstreams, tokens) = (config.upstreams.len(), snapshot.tokens.len() + snapshot.stored.len());
+    tracing::info!(?listeners, ?control, upstreams, tokens, "serving");
 }
 
 /// The listeners of `served` with their sockets, whose addresses are noted, and the control plane's socket.
@@ -184,22 +201,9 @@ fn upkeep(config: &Config, api: Option<&Arc<Api>>) -> Option<Upkeep> {
         max_staleness: settings.max_staleness,
         notices_after: config.webhooks.pace.notices,
         trail_kept: settings.keep_audit_trail,
+        mapping: sign_in::mapping(config),
         unused_after: settings.revoke_unused_after.filter(|_| config.audit.output != AuditOutput::Off),
     })
-}
-
-/// The API that is served, where there is one, over a store that says nothing any more that `config` gives to nobody.
-fn served_api(
-    config: &Config,
-    store: Option<Store>,
-    live: &Arc<LivePolicy>,
-) -> Result<Option<Arc<Api>>, AppError> {
-    let (Some(settings), Some(store)) = (&config.api, store) else { return Ok(None) };
-    let api = api(config, store, live)?;
-    if let Some(api) = &api {
-        sign_in::take_back_roles(settings, api)?;
-    }
-    Ok(api.map(Arc::new))
 }
 
 /// The API over `store`; `None` where `config` names no store.
@@ -223,6 +227,10 @@ pub fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Result<Opti
         noted: DashMap::new(),
         trusted: sign_in::trusted(settings),
         providers: sign_in::providers(settings)?,
+        request_log: match &config.audit.output {
+            AuditOutput::File(file) => Some(RequestLog::new(file.clone())),
+            AuditOutput::Stdout | AuditOutput::Off => None,
+        },
     }))
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Api;
+use crate::app::sign_in::tell_applied;
+use crate::issuer::provided::GroupMapping;
 use crate::issuer::{Actor, Setting};
 
 /// How often the store is looked at.
@@ -19,7 +21,6 @@ const LOOKS: u32 = 3600;
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is kept up.
-#[derive(Debug)]
 pub(super) struct Upkeep {
     /// The API, whose store it is.
     pub(super) api: Arc<Api>,
@@ -29,6 +30,8 @@ pub(super) struct Upkeep {
     pub(super) notices_after: Duration,
     /// After which time without use a token is taken back; `None` is never.
     pub(super) unused_after: Option<Duration>,
+    /// What groups make of people. An older process that ends may have made something else of some who signed in by it.
+    pub(super) mapping: GroupMapping,
     /// For how long the audit trail is kept; `None` is for ever.
     pub(super) trail_kept: Option<Duration>,
 }
@@ -52,6 +55,8 @@ impl Upkeep {
                 self.take_back_unused().await;
                 self.forget_deliveries().await;
                 self.prune_trail().await;
+                let mapping = Arc::clone(&self.mapping);
+                tell_applied(self.api.issuer.apply_groups(self.setting(), mapping).await);
             }
             if until_notices == 0 {
                 until_notices = LOOKS;

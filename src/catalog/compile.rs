@@ -315,9 +315,11 @@ fn needed(template: &Template, text: &str, vocabulary: &Vocabulary) -> Result<Ne
 
 /// Whether what is public may be read by `template`.
 fn check_public(template: &Template, requirement: &Requirement) -> Result<(), String> {
-    let reads = |method: &Method| matches!(*method, Method::GET | Method::HEAD | Method::POST);
+    let fetches = git_operation(template, None) == Some(GitOperation::Fetch);
+    let reads =
+        |method: &Method| matches!(*method, Method::GET | Method::HEAD) || fetches && *method == Method::POST;
     if template.methods.is_empty() || !template.methods.iter().all(reads) {
-        return Err("`public` is for routes that only read, by `GET`, or by `POST` as git does".to_owned());
+        return Err("`public` is for routes that only read: by `GET`, or where git fetches".to_owned());
     }
     if !template.names_repository() {
         return Err("`public` is for routes whose path names a repository".to_owned());

@@ -65,12 +65,6 @@ impl Memberships {
         self.iter().find(|(name, _)| name.eq_ignore_ascii_case(organization)).map(|(_, role)| role)
     }
 
-    /// Those of them that `keeps` holds on to.
-    #[must_use]
-    pub fn filtered(&self, keeps: impl Fn(&str, Role) -> bool) -> Self {
-        Self(self.0.iter().filter(|(organization, role)| keeps(organization, *role)).cloned().collect())
-    }
-
     /// Whether they are nothing anywhere.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -102,6 +102,17 @@ pub enum Means {
     Gateway,
 }
 
+/// As what someone acts: what they must be, still, when their turn has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capacity {
+    /// As anybody may who is not suspended.
+    Themselves,
+    /// As an owner of this organization, or as an administrator.
+    OwnerOf(String),
+    /// As an administrator of the gateway. Tokens never are.
+    Administrator,
+}
+
 /// What a token is and opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenView {
@@ -151,6 +162,8 @@ pub struct Setting {
     pub in_force: InForce,
     /// Who acts.
     pub actor: Actor,
+    /// As what.
+    pub capacity: Capacity,
     /// What is the most that they can hand on; `None` is whatever policy lets them.
     pub bound: Option<Bound>,
     /// When.
@@ -185,6 +198,7 @@ impl Issuer {
             policy: in_force.now(),
             in_force,
             actor,
+            capacity: Capacity::Themselves,
             bound: None,
             now: UnixTime(moment.as_second()),
             now_micros: moment.as_microsecond(),
@@ -282,8 +296,24 @@ fn check_actor(changes: &Changes<'_>, setting: &mut Setting) -> Result<(), Issue
         Means::Token(digest) => Some(*digest),
     };
     let login = &setting.actor.login;
-    if changes.reads().user(login)?.is_some_and(|user| user.suspended_at.is_some()) {
+    let user = changes.reads().user(login)?;
+    if user.as_ref().is_some_and(|user| user.suspended_at.is_some()) {
         return Err(IssueError::Forbidden(format!("the user `{login}` is suspended")));
+    }
+    let stored = user.is_some_and(|user| user.administrator);
+    let administers = digest.is_none() && setting.policy.is_administrator(login, stored);
+    match &setting.capacity {
+        Capacity::Themselves => {}
+        Capacity::OwnerOf(_) | Capacity::Administrator if administers => {}
+        Capacity::OwnerOf(org) => {
+            let memberships = changes.reads().memberships(login)?;
+            if !setting.policy.is_owned_by(org, login, &memberships) {
+                return Err(IssueError::Forbidden(format!("`{login}` owns `{org}` no longer")));
+            }
+        }
+        Capacity::Administrator => {
+            return Err(IssueError::Forbidden(format!("`{login}` administers the gateway no longer")));
+        }
     }
     if let Some(digest) = digest.filter(|_| setting.bound.is_none()) {
         setting.bound = Some(bound(changes.reads(), &digest, setting.now)?);

@@ -3,10 +3,13 @@
 //! A user is known by the provider and by what it calls them for ever. Their login is claimed once, and stays: another person
 //! never gets it by being renamed, nor by another provider, nor the login of a user with a password.
 
-use crate::domain::membership::{Memberships, Role};
+use std::sync::Arc;
+
+use crate::domain::membership::Memberships;
 use crate::issuer::note::Event;
 use crate::issuer::users::{Session, is_login};
 use crate::issuer::{IssueError, Issuer, Setting};
+use crate::store::error::StoreError;
 use crate::store::memberships::ProvidedRow;
 use crate::store::rows::UserRow;
 use crate::store::{Changes, Reads};
@@ -20,10 +23,10 @@ pub struct Provided {
     pub subject: String,
     /// The login that it claims for them.
     pub login: String,
-    /// What they are at organizations.
-    pub memberships: Memberships,
-    /// Whether they administer the gateway; `None` leaves it as it is.
-    pub administrator: Option<bool>,
+    /// Their groups, as far as something is made of them.
+    pub groups: Vec<String>,
+    /// What is made of them.
+    pub made: Made,
 }
 
 impl Issuer {
@@ -47,56 +50,96 @@ impl Issuer {
     }
 }
 
+/// What a provider's groups make of someone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// What they are at organizations.
+    pub memberships: Memberships,
+    /// Whether they administer the gateway; `None` leaves it as it is.
+    pub administrator: Option<bool>,
+}
+
+/// What is made of whoever a provider signed in, in these groups.
+pub type GroupMapping = Arc<dyn Fn(Option<&str>, &[String]) -> Made + Send + Sync>;
+
 impl Issuer {
-    /// Takes from users what they are by a provider's word that it could not give any more: `gives` says what each provider
-    /// makes of people. Without that, what a configuration gave once would last as long as nobody signs in again. Gives how
-    /// many users lose something. Waits on the caller's thread.
+    /// Makes of users what `mapping` makes of the groups in which they were when they signed in last: what it gave at that
+    /// time would otherwise last as long as nobody signs in again. Gives how many users become something else.
     ///
     /// # Errors
     /// [`IssueError::Store`]; nothing has changed then.
-    pub fn take_back_roles(
-        &self,
-        setting: Setting,
-        gives: impl Fn(&str, &str, Role) -> bool + Send + 'static,
-    ) -> Result<usize, IssueError> {
-        let left = move |row: &ProvidedRow| {
-            let keeps = |organization: &str, role| {
-                row.provider.as_deref().is_some_and(|provider| gives(provider, organization, role))
-            };
-            row.memberships.filtered(keeps)
-        };
-        let people = self.store.read_now(|reads: Reads<'_>| reads.provided())?;
-        if people.iter().all(|row| left(row) == row.memberships) {
+    ///
+    /// # Cancel safety
+    /// What has begun in the store goes on to its end.
+    pub async fn apply_groups(&self, setting: Setting, mapping: GroupMapping) -> Result<usize, IssueError> {
+        let differ = Arc::clone(&mapping);
+        let others = self.store.read(move |reads| Ok::<_, IssueError>(others(reads, &differ)?.len())).await?;
+        if others == 0 {
             return Ok(0);
         }
-        self.store.write_now(move |changes| {
-            let mut count = 0;
-            for row in changes.reads().provided()? {
-                let left = left(&row);
-                if left != row.memberships {
-                    set_roles(changes, &setting, (row.id, &row.login), (row.provider.as_deref(), &left))?;
-                    count += 1;
-                }
-            }
-            Ok(count)
-        })
+        self.change(move |changes| apply_groups(changes, &setting, &mapping)).await
+    }
+
+    /// As [`Self::apply_groups`], on the caller's thread.
+    ///
+    /// # Errors
+    /// As [`Self::apply_groups`].
+    pub fn apply_groups_now(&self, setting: Setting, mapping: GroupMapping) -> Result<usize, IssueError> {
+        let others = self.store.read_now(|reads| Ok::<_, IssueError>(others(reads, &mapping)?.len()))?;
+        if others == 0 {
+            return Ok(0);
+        }
+        self.store.write_now(move |changes| apply_groups(changes, &setting, &mapping))
     }
 }
 
-/// Makes of a user what `memberships` say, by the word of `provider`.
-fn set_roles(
+/// Those of whom `mapping` makes something else than they are, and what.
+fn others(reads: Reads<'_>, mapping: &GroupMapping) -> Result<Vec<(ProvidedRow, Made)>, StoreError> {
+    let made = |row: ProvidedRow| {
+        let made = mapping(row.provider.as_deref(), &row.groups);
+        let same = made.memberships == row.memberships
+            && made.administrator.is_none_or(|administrator| administrator == row.administrator);
+        (!same).then_some((row, made))
+    };
+    Ok(reads.provided()?.into_iter().filter_map(made).collect())
+}
+
+fn apply_groups(
+    changes: &Changes<'_>,
+    setting: &Setting,
+    mapping: &GroupMapping,
+) -> Result<usize, IssueError> {
+    let others = others(changes.reads(), mapping)?;
+    for (row, made) in &others {
+        let was = (&row.memberships, row.administrator);
+        become_made(changes, setting, (row.id, &row.login), (row.provider.as_deref(), was, made))?;
+    }
+    Ok(others.len())
+}
+
+/// Makes a user what `made` says, by the word of a provider, where they `were` something else.
+fn become_made(
     changes: &Changes<'_>,
     setting: &Setting,
     (user_id, login): (i64, &str),
-    (provider, memberships): (Option<&str>, &Memberships),
+    (provider, (were, administered), made): (Option<&str>, (&Memberships, bool), &Made),
 ) -> Result<(), IssueError> {
-    changes.set_memberships(user_id, memberships)?;
-    let roles = memberships.iter().map(|(organization, role)| format!("{organization}:{}", role.as_str()));
-    Event::new("user.change_roles")
-        .to(login)
-        .with_some("provider", provider)
-        .with("roles", roles.collect::<Vec<_>>())
-        .note(changes, setting)
+    if made.memberships != *were {
+        changes.set_memberships(user_id, &made.memberships)?;
+        let roles =
+            made.memberships.iter().map(|(organization, role)| format!("{organization}:{}", role.as_str()));
+        Event::new("user.change_roles")
+            .to(login)
+            .with_some("provider", provider)
+            .with("roles", roles.collect::<Vec<_>>())
+            .note(changes, setting)?;
+    }
+    if let Some(administrator) = made.administrator.filter(|administrator| *administrator != administered) {
+        changes.set_administrator(user_id, administrator)?;
+        let action = if administrator { "user.promote" } else { "user.demote" };
+        Event::new(action).to(login).with_some("provider", provider).note(changes, setting)?;
+    }
+    Ok(())
 }
 
 /// The user who `person` is, with what the provider says of them.
@@ -112,21 +155,10 @@ fn settle(changes: &Changes<'_>, mut setting: Setting, person: &Provided) -> Res
             .with("provider", person.provider.as_str())
             .note(changes, &setting)?;
     }
-    changes.set_provider(user.id, &person.provider, &person.subject)?;
-    if changes.reads().memberships(&user.login)? != person.memberships {
-        let by = (Some(person.provider.as_str()), &person.memberships);
-        set_roles(changes, &setting, (user.id, &user.login), by)?;
-    }
-    if let Some(administrator) =
-        person.administrator.filter(|administrator| *administrator != user.administrator)
-    {
-        changes.set_administrator(user.id, administrator)?;
-        let action = if administrator { "user.promote" } else { "user.demote" };
-        Event::new(action)
-            .to(&user.login)
-            .with("provider", person.provider.as_str())
-            .note(changes, &setting)?;
-    }
+    changes.set_provider(user.id, (&person.provider, &person.subject), &person.groups)?;
+    let were = changes.reads().memberships(&user.login)?;
+    let was = (&were, user.administrator);
+    become_made(changes, &setting, (user.id, &user.login), (Some(&person.provider), was, &person.made))?;
     changes.reads().user(&user.login)?.ok_or(IssueError::NotFound)
 }
 

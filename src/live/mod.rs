@@ -245,7 +245,13 @@ impl LivePolicy {
 
     /// Lets go of snapshots by which no request is judged any more: here, so that no request has to.
     fn let_go(&self) {
-        self.publishing().retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        // Where something is being published, the next look does it.
+        let Ok(mut retired) = self.publishing.try_lock() else { return };
+        let (held, free): (Vec<_>, Vec<_>) =
+            retired.drain(..).partition(|snapshot| Arc::strong_count(snapshot) > 1);
+        *retired = held;
+        drop(retired);
+        drop(free);
     }
 
     fn publishing(&self) -> MutexGuard<'_, Vec<Arc<Snapshot>>> {

@@ -108,6 +108,8 @@ pub struct SignedIn {
     pub subject: String,
     /// The login that it claims for them.
     pub login: String,
+    /// Their groups, as far as something is made of them.
+    pub groups: Vec<String>,
     /// What they are at organizations by their groups.
     pub memberships: Memberships,
     /// Whether they administer the gateway by their groups; `None` leaves it as it is.
@@ -235,7 +237,8 @@ impl Provider {
         };
         let claimed = expected.read(&claims).map_err(|error| OidcError::Untrusted(error.to_string()))?;
         let (memberships, administrator) = roles::of(&self.settings, &claimed.groups);
-        Ok(SignedIn { subject: claimed.subject, login: claimed.login, memberships, administrator })
+        let groups = roles::named(&self.settings, &claimed.groups);
+        Ok(SignedIn { subject: claimed.subject, login: claimed.login, groups, memberships, administrator })
     }
 
     /// The ID token for `code`.

@@ -1,10 +1,12 @@
 //! What groups make of someone. Pure.
 
+use std::collections::HashSet;
+
 use crate::config::OidcProvider;
 use crate::domain::membership::{Memberships, Role};
 
 /// What someone in `groups` is at organizations, and whether they administer the gateway, where groups decide that.
-pub(super) fn of(provider: &OidcProvider, groups: &[String]) -> (Memberships, Option<bool>) {
+pub fn of(provider: &OidcProvider, groups: &[String]) -> (Memberships, Option<bool>) {
     let is_in = |group: &String| groups.contains(group);
     let mut memberships = Memberships::default();
     for (organization, owners) in &provider.owners {
@@ -21,14 +23,11 @@ pub(super) fn of(provider: &OidcProvider, groups: &[String]) -> (Memberships, Op
     (memberships, administrator)
 }
 
-/// Whether there is a group that makes people this at `organization`, in any case.
-pub fn gives(provider: &OidcProvider, organization: &str, role: Role) -> bool {
-    let named = |name: &String| name.eq_ignore_ascii_case(organization);
-    match role {
-        Role::Owner => provider.owners.iter().any(|(name, groups)| named(name) && !groups.is_empty()),
-        Role::Member(level) => provider
-            .members
-            .iter()
-            .any(|(name, groups)| named(name) && groups.values().any(|own| *own == level)),
-    }
+/// Those of `groups` of which `provider` makes something.
+pub fn named(provider: &OidcProvider, groups: &[String]) -> Vec<String> {
+    let owners = provider.owners.values().flatten();
+    let members = provider.members.values().flat_map(|groups| groups.keys());
+    let named: HashSet<&String> =
+        owners.chain(members).chain(provider.administrators.iter().flatten()).collect();
+    groups.iter().filter(|group| named.contains(group)).cloned().collect()
 }

@@ -188,6 +188,16 @@ impl Snapshot {
         self.organizations.get(&*lower_case(name))
     }
 
+    /// Whether `user` owns the organization called `name`, by its file or by the word of whoever signed them in.
+    pub fn is_owned_by(&self, name: &str, user: &str, memberships: &Memberships) -> bool {
+        self.organization(name).is_some_and(|organization| organization.is_owned_by(user, memberships))
+    }
+
+    /// Whether `user` administers the gateway: by `enterprise.yaml`, or because the store says so.
+    pub fn is_administrator(&self, user: &str, stored: bool) -> bool {
+        stored || self.enterprise.as_ref().is_some_and(|enterprise| enterprise.is_administrator(user))
+    }
+
     /// The role of `user` at `organization`, whoever says so: its file, or who signed them in. The word of the latter is none
     /// while the store that has it was not followed for too long.
     pub fn role(&self, organization: &Organization, user: &str) -> Option<Level> {

@@ -12,6 +12,7 @@ mod families;
 pub(crate) mod json;
 pub mod labels;
 pub mod line;
+pub mod log_files;
 pub mod metrics;
 mod open;
 mod queue;

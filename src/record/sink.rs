@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::record::log_files::{MOST_FILES, rotated};
+
 /// How often the file is compared with its name. One `stat` a second costs nothing, and after a rotation the old
 /// file gets lines for a second at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,9 +19,6 @@ const WRITE_TIME: Duration = Duration::from_millis(20);
 /// A pipe takes so much in one piece, which nobody else's lines come into (pipe(7)): while one process succeeds another,
 /// both write.
 const PIPE_PIECE: usize = 4096;
-
-/// Rotated files that are looked for: more than are ever kept.
-const MOST_FILES: usize = 10_000;
 
 /// Owner only: the lines tell who reads and writes what.
 const FILE_MODE: u32 = 0o600;
@@ -117,36 +116,6 @@ pub struct Rotation {
     pub size: u64,
     /// How many files are kept beside the one that is written.
     pub keep: usize,
-}
-
-/// The name of the file that was written before `path`, `number` files ago.
-pub fn rotated(path: &Path, number: usize) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
-}
-
-/// The files of an audit log, the oldest first: those that were rotated, and `file` itself.
-///
-/// # Errors
-/// One between them is missing.
-pub fn files_of(file: &Path) -> io::Result<Vec<PathBuf>> {
-    let older = (1..=MOST_FILES).map(|number| rotated(file, number));
-    let (mut files, mut missing) = (vec![file.to_owned()], None::<PathBuf>);
-    for older in older {
-        match (older.exists(), &missing) {
-            (true, None) => files.push(older),
-            (true, Some(missing)) => {
-                let message =
-                    format!("`{}` is missing, and `{}` is there", missing.display(), older.display());
-                return Err(io::Error::new(io::ErrorKind::NotFound, message));
-            }
-            (false, None) => missing = Some(older),
-            (false, Some(_)) => {}
-        }
-    }
-    files.reverse();
-    Ok(files)
 }
 
 /// A file, opened anew when its name no longer leads to it.
@@ -296,6 +265,7 @@ mod tests {
 
     use super::*;
     use crate::clock;
+    use crate::record::log_files::files_of;
 
     fn file_sink(path: &Path) -> FileSink {
         FileSink::with_interval(path.to_owned(), None, (clock::monotonic(), Duration::ZERO)).unwrap()
@@ -420,10 +390,7 @@ mod tests {
         // Fewer are kept from now on.
         sink.rotation = Some(Rotation { size: 1, keep: 1 });
         write(&mut sink, "8\n").unwrap();
-        assert_eq!(files_of(&path).unwrap(), [rotated(&path, 1), path.clone()]);
-        fs::write(rotated(&path, 4), "").unwrap();
-        let gap = files_of(&path).unwrap_err().to_string();
-        assert!(gap.contains("audit.2` is missing, and `") && gap.contains("audit.4` is there"), "{gap}");
+        assert_eq!(files_of(&path).unwrap().paths, [rotated(&path, 1), path]);
     }
 
     #[test]

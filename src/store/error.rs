@@ -53,6 +53,9 @@ pub enum StoreError {
     /// The change is in the store, and could not be put in force yet.
     #[error("the change is stored, and in force as soon as the store can be read again: {0}")]
     Behind(rusqlite::Error),
+    /// Its file is another one than was opened.
+    #[error("the store `{}` was replaced by another file; nothing was changed, restart to go by that one", .0.display())]
+    Replaced(PathBuf),
     /// Something else.
     #[error("the store failed: {0}; nothing was changed")]
     Other(rusqlite::Error),

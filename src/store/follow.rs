@@ -121,6 +121,12 @@ impl Following {
         outcome
     }
 
+    /// Whether all that has changed was told, as far as anybody follows.
+    pub(super) fn is_current(&self, connection: &Connection) -> Result<bool, rusqlite::Error> {
+        let seen = self.seen.load(Ordering::Relaxed);
+        Ok(self.follower.get().is_none() || Reads(connection).last_change()? == seen)
+    }
+
     fn tell_changes(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
         let (reads, seen) = (Reads(connection), self.seen.load(Ordering::Relaxed));
         let mut trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);

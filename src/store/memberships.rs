@@ -7,7 +7,7 @@ use crate::store::error::StoreError;
 use crate::store::follow::Person;
 use crate::store::{Changes, Reads};
 
-/// A user who is something at an organization.
+/// A user whom a provider signed in, or who is something at an organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvidedRow {
     /// The user's number.
@@ -16,8 +16,12 @@ pub struct ProvidedRow {
     pub login: String,
     /// Who signed them in.
     pub provider: Option<String>,
+    /// In which groups they were then, of those that made something of them.
+    pub groups: Vec<String>,
     /// What they are.
     pub memberships: Memberships,
+    /// Whether they administer the gateway.
+    pub administrator: bool,
 }
 
 impl Reads<'_> {
@@ -48,21 +52,29 @@ impl Reads<'_> {
         Ok(people)
     }
 
-    /// Everyone who is something at an organization, by the word of whom, and what.
+    /// Everyone whom a provider signed in, or who is something at an organization.
     ///
     /// # Errors
     /// The database's.
     pub fn provided(self) -> Result<Vec<ProvidedRow>, StoreError> {
-        let sql =
-            "SELECT id, login, provider FROM users WHERE id IN (SELECT user_id FROM memberships) ORDER BY id";
+        let sql = "SELECT id, login, provider, group_names, administrator FROM users \
+            WHERE provider IS NOT NULL OR id IN (SELECT user_id FROM memberships) ORDER BY id";
         let mut users = self.0.prepare_cached(sql)?;
         let mut roles = self.0.prepare_cached("SELECT org_key, role FROM memberships WHERE user_id = ?1")?;
         let mut rows = users.query([])?;
         let mut people = Vec::new();
         while let Some(row) = rows.next()? {
             let id = row.get(0)?;
-            let memberships = collect(&mut roles, [id])?;
-            people.push(ProvidedRow { id, login: row.get(1)?, provider: row.get(2)?, memberships });
+            let groups: Option<String> = row.get(3)?;
+            people.push(ProvidedRow {
+                id,
+                login: row.get(1)?,
+                provider: row.get(2)?,
+                // Of what cannot be read nothing is made.
+                groups: groups.and_then(|groups| serde_json::from_str(&groups).ok()).unwrap_or_default(),
+                memberships: collect(&mut roles, [id])?,
+                administrator: row.get(4)?,
+            });
         }
         Ok(people)
     }
@@ -101,14 +113,20 @@ fn collect(statement: &mut Statement<'_>, of: impl Params) -> Result<Memberships
 }
 
 impl Changes<'_> {
-    /// Says by whom, and as what, a user is signed in.
+    /// Says by whom, and as what, a user is signed in, and in which groups.
     ///
     /// # Errors
     /// The database's.
-    pub fn set_provider(&self, user_id: i64, provider: &str, subject: &str) -> Result<(), StoreError> {
+    pub fn set_provider(
+        &self,
+        user_id: i64,
+        (provider, subject): (&str, &str),
+        groups: &[String],
+    ) -> Result<(), StoreError> {
+        let groups = serde_json::to_string(groups).unwrap_or_default();
         self.0
-            .prepare_cached("UPDATE users SET provider = ?2, subject = ?3 WHERE id = ?1")?
-            .execute(params![user_id, provider, subject])?;
+            .prepare_cached("UPDATE users SET provider = ?2, subject = ?3, group_names = ?4 WHERE id = ?1")?
+            .execute(params![user_id, provider, subject, groups])?;
         Ok(())
     }
 

@@ -48,6 +48,9 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long another process may hold the file.
 const BUSY_TIME: Duration = Duration::from_secs(5);
 
+/// How often a change is begun anew because another process changed something meanwhile.
+const TRIES: u32 = 20;
+
 /// Calls that may wait. More than these are refused at once.
 const QUEUE: usize = 1024;
 
@@ -337,15 +340,28 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&Changes<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let done = {
+        if file_id(&self.path).ok() != Some(self.file) {
+            self.following.lost();
+            return Err(StoreError::Replaced(self.path.clone()).into());
+        }
+        let mut tries = TRIES;
+        let done = loop {
+            // What another process has changed is in force before this call is judged by it. Not while the file is locked: it
+            // may take a while.
+            self.following.catch_up(&self.connection).map_err(StoreError::from)?;
             let failed = |error| self.following.failed(error);
             let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
             let changes = Changes(begun.map_err(failed)?);
-            // What another process has changed is in force before this call is judged by it.
-            self.following.catch_up(&changes.0).map_err(StoreError::from)?;
+            if !self.following.is_current(&changes.0).map_err(StoreError::from)? {
+                tries -= 1;
+                if tries > 0 {
+                    continue;
+                }
+                return Err(StoreError::Busy.into());
+            }
             let done = work(&changes)?;
             changes.0.commit().map_err(failed)?;
-            done
+            break done;
         };
         self.following.changed();
         self.following.catch_up(&self.connection).map_err(StoreError::Behind)?;

@@ -15,7 +15,7 @@ use crate::store::failed_to_open;
 pub(super) const APPLICATION: i64 = 0x506f_7274;
 
 /// What makes each version out of the one before.
-pub(super) const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+pub(super) const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE sequences (name TEXT PRIMARY KEY, value BIGINT NOT NULL) WITHOUT ROWID;
@@ -207,6 +207,11 @@ CREATE TABLE audit_start (
     id BIGINT NOT NULL,
     hash BLOB NOT NULL
 ) WITHOUT ROWID;
+";
+
+/// `group_names` is a JSON array: the groups of which the configuration made something when the user signed in last.
+const VERSION_3: &str = "
+ALTER TABLE users ADD COLUMN group_names TEXT;
 ";
 
 /// The version that this program writes.

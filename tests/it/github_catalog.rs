@@ -196,10 +196,14 @@ fn no_other_endpoint_of_github_is_opened_by_accident() {
     }
 }
 
-/// Readable at GitHub where the repository is public, and not here: who may write sees more in their answers.
-const NOT_PUBLIC: [&str; 10] = [
+/// Readable at GitHub where the repository is public, and not here: their answers show some users more than others, such as drafts.
+const NOT_PUBLIC: [&str; 14] = [
+    "GET /repos/{owner}/{repo}/actions/runs/{run_id}/pending_deployments",
     "GET /repos/{owner}/{repo}/code-scanning/codeql/databases",
     "GET /repos/{owner}/{repo}/code-scanning/codeql/databases/{language}",
+    "GET /repos/{owner}/{repo}/pulls/{pull_number}/reviews",
+    "GET /repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}",
+    "GET /repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}/comments",
     "GET /repos/{owner}/{repo}/releases",
     "GET /repos/{owner}/{repo}/releases/assets/{asset_id}",
     "GET /repos/{owner}/{repo}/releases/{release_id}",

@@ -3,10 +3,7 @@
 mod requests;
 mod verify;
 
-use std::fs::File;
 use std::io::Write;
-use std::io::{self, BufReader};
-use std::path::Path;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -100,48 +97,57 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Status>
 impl QueryArguments {
     /// The path and the query that ask for it.
     fn path(&self, now: UnixTime) -> Result<String, UsageError> {
-        let list = match &self.org {
-            Some(org) => format!("/orgs/{}/audit-log", encode(org)),
-            None => "/audit-log".to_owned(),
+        let moment = |name, text: &Option<String>| {
+            let moment = text.as_deref().map(|text| ago(name, text, now)).transpose();
+            moment.map(|moment| moment.map(|moment| moment.to_string()))
         };
-        let moment =
-            |name, text: &Option<String>| text.as_deref().map(|text| ago(name, text, now)).transpose();
-        let token = self.token_id.map(|id| id.to_string());
         let words = [
             ("actor:", self.actor.clone()),
             ("user:", self.user.clone()),
             ("action:", self.action.clone()),
-            ("token_id:", token),
+            ("token_id:", self.token_id.map(|id| id.to_string())),
             ("hashed_token:", self.hashed_token.clone()),
             ("repo:", self.repository.clone()),
             ("created:>=", moment("since", &self.since)?),
             ("created:<", moment("until", &self.until)?),
         ];
-        let mut phrase = Vec::new();
-        for (key, value) in words {
-            let Some(value) = value else { continue };
-            if value.is_empty() || value.contains(char::is_whitespace) {
-                let what = key.trim_end_matches(|letter: char| !letter.is_alphanumeric());
-                return Err(UsageError(format!(
-                    "`{value}` is nothing to look for as `{what}`; expected one word"
-                )));
-            }
-            phrase.push(format!("{key}{value}"));
-        }
-        let size = self.limit.clamp(1, PAGE);
-        let phrase = encode(&phrase.join(" "));
-        Ok(format!("{list}?per_page={size}&phrase={phrase}"))
+        list_path("audit-log", self.org.as_deref(), words, self.limit)
     }
 }
 
+/// The path, and the query with a phrase of `words`, that ask for `list` of everything or of `org`.
+fn list_path(
+    list: &str,
+    org: Option<&str>,
+    words: impl IntoIterator<Item = (&'static str, Option<String>)>,
+    limit: usize,
+) -> Result<String, UsageError> {
+    let list = match org {
+        Some(org) => format!("/orgs/{}/{list}", encode(org)),
+        None => format!("/{list}"),
+    };
+    let mut phrase = Vec::new();
+    for (key, value) in words {
+        let Some(value) = value else { continue };
+        if value.is_empty() || value.contains(char::is_whitespace) {
+            let what = key.trim_end_matches(|letter: char| !letter.is_alphanumeric());
+            return Err(UsageError(format!(
+                "`{value}` is nothing to look for as `{what}`; expected one word"
+            )));
+        }
+        phrase.push(format!("{key}{value}"));
+    }
+    Ok(format!("{list}?per_page={}&phrase={}", limit.clamp(1, PAGE), encode(&phrase.join(" "))))
+}
+
 /// `7d` as the moment that long ago; a date or a moment as it is.
-fn ago(name: &str, text: &str, now: UnixTime) -> Result<String, UsageError> {
+fn ago(name: &str, text: &str, now: UnixTime) -> Result<UnixTime, UsageError> {
     let seconds = parse_duration(text).ok().and_then(|past| i64::try_from(past.as_secs()).ok());
     let moment = match seconds {
         Some(seconds) => now.0.checked_sub(seconds).map(UnixTime),
         None => parse_moment(text),
     };
-    moment.map(|moment| moment.to_string()).ok_or_else(|| {
+    moment.ok_or_else(|| {
         UsageError(format!(
             "`--{name} {text}` is no moment; expected such as `7d`, `2027-01-31` or `2027-01-31T18:00:00Z`"
         ))
@@ -177,12 +183,6 @@ fn query(arguments: &QueryArguments, output: &mut Output) -> anyhow::Result<Stat
     }
     table.write(output)?;
     Ok(Status::Fine)
-}
-
-/// Opens a file to be read line by line.
-fn open(file: &Path) -> anyhow::Result<BufReader<File>> {
-    let failed = |error: io::Error| UsageError(format!("`{}` cannot be read: {error}", file.display()));
-    Ok(BufReader::new(File::open(file).map_err(failed)?))
 }
 
 fn when(entry: &Value) -> String {

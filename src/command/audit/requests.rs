@@ -1,27 +1,28 @@
 //! `portcullis audit requests`: what was asked of hosts, and what became of it.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
 
 use crate::clock::now;
-use crate::command::audit::{ago, open};
+use crate::command::audit::{ago, list_path};
+use crate::command::client::{Access, Question};
 use crate::command::output::Output;
 use crate::command::table::{Table, plain};
 use crate::command::view::text;
-use crate::command::{ConfigFile, Status, UsageError};
+use crate::command::{Status, UsageError};
 use crate::config::{self, AuditOutput};
 use crate::domain::fault::describe;
-use crate::record::sink::files_of;
+use crate::domain::grant::UnixTime;
+use crate::record::audit::search::{Bounds, Wanted, search};
 
 /// What to look for. Each thing that is given must fit.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The log is the `audit.file` of the configuration, with the files that were rotated (`FILE.1`, …).
+    after_help = "The log is the `audit.file` of the configuration, with the files that were rotated (`FILE.1`, …). At a server, owners of
+an organization may ask with `--org`, and administrators without it.
 
 Examples:
   portcullis audit requests --refused --since 1h
@@ -66,20 +67,25 @@ pub(super) struct RequestsArguments {
     #[arg(long)]
     json: bool,
     /// The file of the audit log; that of the configuration where it is not given
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "server")]
     log: Option<PathBuf>,
     #[command(flatten)]
-    config: ConfigFile,
+    access: Access,
 }
 
 /// Finds and shows them.
 ///
 /// # Errors
-/// [`UsageError`] for arguments that mean nothing; what cannot be read.
+/// [`UsageError`] for arguments that mean nothing; what cannot be read; what the API refuses.
 pub(super) fn run(arguments: &RequestsArguments, output: &mut Output) -> anyhow::Result<Status> {
+    if arguments.access.is_of_server() {
+        let client = arguments.access.open(output)?;
+        let found = client.list(Question::get(arguments.path()?), arguments.limit)?;
+        return show(arguments, &found, output);
+    }
     let log = match &arguments.log {
         Some(log) => log.clone(),
-        None => match config::load(&arguments.config.file) {
+        None => match config::load(arguments.access.config_file()) {
             Err(faults) => {
                 output.message(format_args!("{}", describe(&faults)));
                 return Ok(Status::Faulty);
@@ -94,38 +100,15 @@ pub(super) fn run(arguments: &RequestsArguments, output: &mut Output) -> anyhow:
             },
         },
     };
-    let moment = |name, text: &Option<String>| text.as_deref().map(|text| ago(name, text, now())).transpose();
-    let times = (moment("since", &arguments.since)?, moment("until", &arguments.until)?);
-    let mut found: VecDeque<Value> = VecDeque::new();
-    // The newest file first: most of what is asked for is there.
-    let files = files_of(&log).with_context(|| format!("{}", log.display()))?;
-    for file in files.into_iter().rev() {
-        let mut here = VecDeque::new();
-        for line in open(&file)?.split(b'\n') {
-            let line = line.with_context(|| format!("{}", file.display()))?;
-            let Ok(line) = serde_json::from_slice::<Value>(&line) else { continue };
-            if arguments.fits(&line, &times) {
-                here.push_back(line);
-                if found.len() + here.len() > arguments.limit {
-                    here.pop_front();
-                }
-            }
-        }
-        found = here.into_iter().chain(found).collect();
-        if found.len() >= arguments.limit {
-            break;
-        }
-    }
-    show(arguments, &found, output)
+    let bounds = Bounds { lines: arguments.limit, bytes: u64::MAX };
+    let found = search(&log, &arguments.wanted()?, None, bounds);
+    let found = found.map_err(|error| UsageError(error.to_string()))?;
+    show(arguments, &found.lines, output)
 }
 
-fn show(
-    arguments: &RequestsArguments,
-    found: &VecDeque<Value>,
-    output: &mut Output,
-) -> anyhow::Result<Status> {
+fn show(arguments: &RequestsArguments, found: &[Value], output: &mut Output) -> anyhow::Result<Status> {
     if arguments.json {
-        for line in found.iter().rev() {
+        for line in found {
             writeln!(output, "{line}")?;
         }
         return Ok(Status::Fine);
@@ -136,7 +119,7 @@ fn show(
     }
     let mut table =
         Table::new(&["WHEN", "USER", "TOKEN", "METHOD", "PATH", "STATUS", "REASON", "FROM", "ID"]);
-    for line in found.iter().rev() {
+    for line in found {
         let fields =
             ["time", "user", "token_name", "method", "path", "status", "reason", "peer", "request_id"];
         table.row(fields.map(|field| plain(&text(line, field))));
@@ -146,29 +129,39 @@ fn show(
 }
 
 impl RequestsArguments {
-    fn fits(&self, line: &Value, (since, until): &(Option<String>, Option<String>)) -> bool {
-        let field = |name: &str| line[name].as_str().unwrap_or_default();
-        let same = |wanted: &Option<String>, names: &[&str]| {
-            let Some(wanted) = wanted else { return true };
-            names.iter().any(|name| field(name).eq_ignore_ascii_case(wanted))
-        };
-        let belongs = |owner: &String| {
-            let resource = field("resource");
-            let first = resource.split_once('/').map_or(resource, |(first, _)| first);
-            first.eq_ignore_ascii_case(owner)
-        };
-        // Both are RFC 3339 in UTC; a whole second stands before its parts where the zone is cut off.
-        let time = field("time").trim_end_matches('Z');
-        let from = |moment: &String| time >= moment.trim_end_matches('Z');
-        same(&self.user, &["user"])
-            && same(&self.token, &["token_id", "token_name"])
-            && self.org.as_ref().is_none_or(belongs)
-            && same(&self.repository, &["resource"])
-            && same(&self.reason, &["reason"])
-            && same(&self.peer, &["peer"])
-            && same(&self.id, &["request_id"])
-            && (!self.refused || line["verdict"] == "refuse")
-            && since.as_ref().is_none_or(from)
-            && until.as_ref().is_none_or(|until| !from(until))
+    /// What is looked for in a file.
+    fn wanted(&self) -> Result<Wanted, UsageError> {
+        let moment =
+            |name, text: &Option<String>| text.as_deref().map(|text| ago(name, text, now())).transpose();
+        Ok(Wanted {
+            user: self.user.clone(),
+            token: self.token.clone(),
+            org: self.org.clone(),
+            repository: self.repository.clone(),
+            reason: self.reason.clone(),
+            refused: self.refused,
+            peer: self.peer.clone(),
+            id: self.id.clone(),
+            since: moment("since", &self.since)?,
+            until: moment("until", &self.until)?,
+        })
+    }
+
+    /// The path and the query that ask a server for it.
+    fn path(&self) -> Result<String, UsageError> {
+        let wanted = self.wanted()?;
+        let moment = |moment: Option<UnixTime>| moment.map(|moment| moment.to_string());
+        let words = [
+            ("user:", wanted.user),
+            ("token:", wanted.token),
+            ("repo:", wanted.repository),
+            ("reason:", wanted.reason),
+            ("verdict:", wanted.refused.then(|| "refuse".to_owned())),
+            ("peer:", wanted.peer),
+            ("id:", wanted.id),
+            ("created:>=", moment(wanted.since)),
+            ("created:<", moment(wanted.until)),
+        ];
+        list_path("request-log", self.org.as_deref(), words, self.limit)
     }
 }

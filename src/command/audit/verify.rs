@@ -1,19 +1,19 @@
 //! `portcullis audit verify`: whether the audit trail, or an audit log, is whole.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use crate::command::audit::open;
 use crate::command::client::local::open_store;
 use crate::command::output::Output;
 use crate::command::table::Table;
 use crate::command::{ConfigFile, Status, UsageError};
 use crate::record::audit::chain::{self, Hash};
-use crate::record::audit::verify::Verifier;
-use crate::record::sink::files_of;
+use crate::record::audit::verify::{LinePlace, Verifier};
+use crate::record::log_files::open_files;
 use crate::store::audit::{Chain, Noted, hexadecimal};
 use crate::store::error::StoreError;
 
@@ -24,7 +24,8 @@ use crate::store::error::StoreError;
 whoever cuts its end off leaves one: note the head elsewhere from time to time, and check it with `--head`.
 
 With `--log` it is an audit log: the requests, a line each. Files that were rotated (`FILE.1`, …) are read before it. A branch is a line that
-follows one which another line follows already: an upgrade makes one, where the old process writes on for a while; so does whoever adds lines.
+follows one which another line follows already, an end is a line that none follows, before the last one. An upgrade makes one of each, where the old process writes on for
+a while; so does whoever adds lines. `--strict` fails for them.
 
 Examples:
   portcullis audit verify
@@ -40,6 +41,12 @@ pub(super) struct VerifyArguments {
     /// The file of an audit log to check, in place of the trail
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// With `--log`: fail also where lines branch off, or end before the last one
+    #[arg(long, requires = "log")]
+    strict: bool,
+    /// The first entry of the trail, where it is known that those before it were taken off
+    #[arg(long, value_name = "ENTRY", conflicts_with = "log", default_value_t = 1)]
+    first: i64,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -54,7 +61,7 @@ pub(super) struct VerifyArguments {
 pub(super) fn run(arguments: &VerifyArguments, output: &mut Output) -> anyhow::Result<Status> {
     let noted = arguments.head.as_deref().map(noted).transpose()?;
     match &arguments.log {
-        Some(file) => log(file, noted, arguments.json, output),
+        Some(file) => log(file, arguments, noted, output),
         None => trail(arguments, noted, output),
     }
 }
@@ -69,7 +76,7 @@ fn trail(arguments: &VerifyArguments, noted: Option<Hash>, output: &mut Output) 
     })?;
     let (broken_at, fault) = match &chain {
         Chain::Broken { at, why } => (Some(*at), Some((*why).to_owned())),
-        Chain::Whole { first, .. } => (None, objection(met, *first, keeps_all)),
+        Chain::Whole { first, .. } => (None, objection(met, *first, keeps_all.then_some(arguments.first))),
     };
     let whole = match chain {
         Chain::Whole { entries, first, head } => Some((entries, first, hexadecimal(&head))),
@@ -105,61 +112,43 @@ fn trail(arguments: &VerifyArguments, noted: Option<Hash>, output: &mut Output) 
     Ok(Status::Refused)
 }
 
-/// What is to be said against a chain that begins with the entry `first`.
-fn objection(met: Option<Noted>, first: i64, keeps_all: bool) -> Option<String> {
+/// What is to be said against a chain that begins with the entry `first`, where all entries since `known` are to be there.
+fn objection(met: Option<Noted>, first: i64, known: Option<i64>) -> Option<String> {
     if met == Some(Noted::Unknown) {
         let why = "the head that was noted is in it no more; the trail was cut off or written anew, or is kept less long";
         return Some(why.to_owned());
     }
-    // Behind an entry that was noted all is there, whatever came before it.
-    let is_excused = first <= 1 || !keeps_all || met == Some(Noted::Entry);
-    (!is_excused).then(|| {
+    known.filter(|known| first > *known).map(|_| {
         format!(
-            "entries 1 to {} were taken off, and `api.keep_audit_trail` keeps all; where it did not always, note the head, and check with `--head` from now on",
+            "entries up to {} were taken off, and `api.keep_audit_trail` keeps all; where it did not always, say `--first {first}` from now on",
             first - 1
         )
     })
 }
 
 /// Checks the files of an audit log.
-fn log(file: &Path, noted: Option<Hash>, json: bool, output: &mut Output) -> anyhow::Result<Status> {
+fn log(
+    file: &Path,
+    arguments: &VerifyArguments,
+    noted: Option<Hash>,
+    output: &mut Output,
+) -> anyhow::Result<Status> {
     let mut verifier = Verifier::new(noted);
     let mut fault = None;
-    let files = files_of(file).with_context(|| format!("{}", file.display()))?;
-    for file in &files {
-        if let Err((line, why)) = verifier.file(open(file)?).with_context(|| format!("{}", file.display()))? {
-            fault = Some((file, line, why.to_string()));
+    let files = open_files(file).map_err(|error| UsageError(error.to_string()))?;
+    for (path, file) in &files {
+        let checked = verifier.file(BufReader::new(file)).with_context(|| path.display().to_string())?;
+        if let Err((line, why)) = checked {
+            fault = Some((path, line, why.to_string()));
             break;
         }
     }
-    let branches = verifier.branches.iter().filter_map(|(file, line)| Some((files.get(*file)?, *line)));
-    let branches: Vec<_> = branches.map(|(file, line)| format!("{}:{line}", file.display())).collect();
-    let head = verifier.head().map(|head| hexadecimal(&head));
-    let missed = noted.is_some() && !verifier.met && fault.is_none();
-    let whole = fault.is_none() && !missed;
-    if json {
-        let (at, line, why) = match &fault {
-            Some((file, line, why)) => (Some(file.display().to_string()), Some(line), Some(why)),
-            None => (None, None, None),
-        };
-        output.json(&json!({
-            "ok": whole, "lines": verifier.lines, "unchained": verifier.unchained, "cut": verifier.cut,
-            "branches": branches, "head": head, "head_met": noted.map(|_| verifier.met), "file": at, "line": line, "why": why,
-        }))?;
-    } else if fault.is_none() {
-        let mut table = Table::bare();
-        table.row(["lines".to_owned(), verifier.lines.to_string()]);
-        for (name, count) in [("before the chain", verifier.unchained), ("cut", verifier.cut)] {
-            if count > 0 {
-                table.row([name.to_owned(), count.to_string()]);
-            }
-        }
-        for branch in &branches {
-            table.row(["branch".to_owned(), branch.clone()]);
-        }
-        table.row(["head".to_owned(), head.unwrap_or_default()]);
-        table.write(output)?;
-    }
+    let paths: Vec<_> = files.iter().map(|(path, _)| path.as_path()).collect();
+    let forked = arguments.strict && !(verifier.branches.is_empty() && verifier.ends().is_empty());
+    let missed = verifier.head_met() == Some(false);
+    let whole = fault.is_none() && !missed && !forked;
+    let broken = fault.as_ref().map(|(path, line, why)| Broken { path, line: *line, why });
+    show_log(&verifier, &paths, (whole, broken), (arguments.json, output))?;
     match fault {
         Some((file, line, why)) => output.message(format_args!(
             "the audit log is broken at line {line} of `{}`: {why}; compare it with a copy",
@@ -171,9 +160,63 @@ fn log(file: &Path, noted: Option<Hash>, json: bool, output: &mut Output) -> any
         None if verifier.lines == 0 => output.message(format_args!(
             "no line holds a hash; `audit: {{ chain: true }}` makes a chain, for files it is the default"
         )),
+        None if forked => output.message(format_args!(
+            "lines branch off, or end before the last one; where no upgrade explains it, somebody has added lines"
+        )),
         None => return Ok(Status::Fine),
     }
     Ok(Status::Refused)
+}
+
+/// What is wrong with an audit log.
+struct Broken<'b> {
+    path: &'b Path,
+    line: u64,
+    why: &'b str,
+}
+
+/// Shows what was found in the files at `paths`, and whether all is well.
+fn show_log(
+    verifier: &Verifier,
+    paths: &[&Path],
+    (whole, broken): (bool, Option<Broken<'_>>),
+    (json, output): (bool, &mut Output),
+) -> anyhow::Result<()> {
+    let places = |places: &[LinePlace]| -> Vec<String> {
+        let place = |(file, line): &LinePlace| Some(format!("{}:{line}", paths.get(*file)?.display()));
+        places.iter().filter_map(place).collect()
+    };
+    let (branches, ends) = (places(&verifier.branches), places(&verifier.ends()));
+    let begins_after =
+        verifier.begins_after.filter(|after| *after != [0; 32]).map(|after| hexadecimal(&after));
+    let head = verifier.head().map(|head| hexadecimal(&head));
+    if json {
+        output.json(&json!({
+            "ok": whole, "lines": verifier.lines, "unchained": verifier.unchained, "cut": verifier.cut,
+            "branches": branches, "ends": ends, "begins_after": begins_after, "head": head, "head_met": verifier.head_met(),
+            "file": broken.as_ref().map(|broken| broken.path.display().to_string()),
+            "line": broken.as_ref().map(|broken| broken.line), "why": broken.as_ref().map(|broken| broken.why),
+        }))?;
+        return Ok(());
+    }
+    if broken.is_some() {
+        return Ok(());
+    }
+    let mut table = Table::bare();
+    table.row(["lines".to_owned(), verifier.lines.to_string()]);
+    for (name, count) in [("before the chain", verifier.unchained), ("cut", verifier.cut)] {
+        if count > 0 {
+            table.row([name.to_owned(), count.to_string()]);
+        }
+    }
+    for (name, values) in [("begins after", begins_after.as_slice()), ("branch", &branches), ("end", &ends)] {
+        for value in values {
+            table.row([name.to_owned(), value.clone()]);
+        }
+    }
+    table.row(["head".to_owned(), head.unwrap_or_default()]);
+    table.write(output)?;
+    Ok(())
 }
 
 /// 64 hexadecimal digits.

@@ -5,7 +5,7 @@ mod failure;
 pub mod local;
 pub mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -101,6 +101,16 @@ enum Transport {
 }
 
 impl Access {
+    /// Whether a running gateway is spoken to.
+    pub fn is_of_server(&self) -> bool {
+        self.server.url().is_some()
+    }
+
+    /// The configuration, where none is.
+    pub fn config_file(&self) -> &Path {
+        &self.config.file
+    }
+
     /// Gets ready to call.
     ///
     /// # Errors

@@ -133,6 +133,7 @@ impl Fixture {
         Setting {
             policy,
             in_force: InForce::new(move || Arc::clone(&in_force)),
+            capacity: Capacity::Themselves,
             actor,
             bound: None,
             now,

@@ -39,6 +39,8 @@ pub(super) struct Chain {
     head: Hash,
     /// The hash of the last line that is known to be written.
     written: Hash,
+    /// The hashes of the lines since then.
+    unsettled: Vec<Hash>,
     /// Whether the next line says what it follows.
     says: bool,
 }
@@ -46,7 +48,7 @@ pub(super) struct Chain {
 impl Chain {
     /// Goes on behind the line with this hash.
     pub(super) fn after(head: Hash) -> Self {
-        Self { head, written: head, says: true }
+        Self { head, written: head, unsettled: Vec::new(), says: true }
     }
 
     /// The next line is the first of a file.
@@ -54,14 +56,16 @@ impl Chain {
         self.says = true;
     }
 
-    /// Whether all lines so far are written. Where they are not, the next one follows the last that is.
-    pub(super) fn settle(&mut self, written: bool) {
-        if written {
-            self.written = self.head;
-        } else {
+    /// So many of the lines since the last call are written. Where those are not all, the next one follows the last that is.
+    pub(super) fn settle(&mut self, written: usize) {
+        if let Some(last) = written.checked_sub(1).and_then(|last| self.unsettled.get(last)) {
+            self.written = *last;
+        }
+        if written < self.unsettled.len() {
             self.head = self.written;
             self.says = true;
         }
+        self.unsettled.clear();
     }
 
     /// Ends the line that begins at `start` of `output`, and ends in `}` and a line feed, with its hash.
@@ -74,6 +78,7 @@ impl Chain {
             output.push(b'"');
         }
         self.head = hash_of(&self.head, output.get(start..).unwrap_or_default());
+        self.unsettled.push(self.head);
         output.extend_from_slice(HASH);
         push_digits(&self.head, output);
         output.extend_from_slice(END);
@@ -170,9 +175,9 @@ mod tests {
         let (mut chain, mut output) = (Chain::after(BEFORE_ALL), Vec::new());
         sealed(&mut chain, &mut output, "a");
         sealed(&mut chain, &mut output, "b");
-        chain.settle(true);
+        chain.settle(2);
         sealed(&mut chain, &mut output, "lost");
-        chain.settle(false);
+        chain.settle(0);
         sealed(&mut chain, &mut output, "c");
         chain.begin();
         sealed(&mut chain, &mut output, "d");
@@ -190,6 +195,20 @@ mod tests {
         for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             assert!(serde_json::from_slice::<serde_json::Value>(line).is_ok());
         }
+    }
+
+    #[test]
+    fn the_next_line_follows_the_last_that_was_written() {
+        let (mut chain, mut output) = (Chain::after(BEFORE_ALL), Vec::new());
+        for text in ["one", "two", "lost"] {
+            sealed(&mut chain, &mut output, text);
+        }
+        chain.settle(2);
+        sealed(&mut chain, &mut output, "next");
+        let lines: Vec<_> = output.split(|byte| *byte == b'\n').filter_map(Sealed::read).collect();
+        let [_, two, lost, next] = lines.as_slice() else { panic!("{lines:?}") };
+        assert!(lost.follows(&two.hash) && next.follows(&two.hash));
+        assert_eq!(next.after, Some(two.hash));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::record::audit::chain::{self, BEFORE_ALL, Chain, Hash};
 use crate::record::json::LineWriter;
 use crate::record::line::Line;
-use crate::record::sink::rotated;
+use crate::record::log_files::rotated;
 
 /// The hash that the first line of this process follows: the last one in `path`, or in the file before it.
 pub(super) fn head_of(path: &Path) -> io::Result<Hash> {
@@ -32,8 +32,8 @@ impl Kept {
         }
     }
 
-    /// Whether all that was written so far has gone out.
-    pub(super) fn settle(&mut self, written: bool) {
+    /// So many of the lines since the last call have gone out.
+    pub(super) fn settle(&mut self, written: usize) {
         if let Some(chain) = &mut self.chain {
             chain.settle(written);
         }

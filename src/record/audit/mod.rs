@@ -6,6 +6,7 @@
 pub mod chain;
 mod collector;
 mod kept;
+pub mod search;
 pub mod uses;
 pub mod verify;
 
@@ -437,9 +438,9 @@ impl Writer {
         }
         let result = self.sink.write_lines(&self.pending.bytes);
         self.shared.bell.tell_written(result.is_ok());
-        self.kept.settle(result.is_ok());
         let lost = result.as_ref().map_or_else(|error| error.lost, |()| 0);
         let written = self.pending.lines.saturating_sub(lost);
+        self.kept.settle(written);
         self.written.inc_by(u64::try_from(written).unwrap_or(u64::MAX));
         self.pending.bytes.clear();
         self.pending.lines = 0;

@@ -11,8 +11,9 @@ use crate::record::audit::verify::{LineFault, Verifier};
 use crate::record::fixture::{DEADLINE, sum};
 use crate::record::labels::Verdict;
 use crate::record::line::Text;
+use crate::record::log_files::files_of;
 use crate::record::queue::Place;
-use crate::record::sink::{Rotation, files_of};
+use crate::record::sink::Rotation;
 
 fn line() -> Line {
     Line::new(IpAddr::from([127, 0, 0, 1]), 0, clock::monotonic())
@@ -336,7 +337,7 @@ fn a_chain_goes_on_from_file_to_file_and_from_process_to_process() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
     write_chained(&path, &[Some(Verdict::Allow); 10], false);
-    let all = files_of(&path).unwrap();
+    let all = files_of(&path).unwrap().paths;
     assert!(all.len() > 3, "{all:?}");
     assert_eq!(verify(&all), Ok(20));
     for file in &all {
@@ -361,7 +362,7 @@ fn allowed_requests_are_left_out_where_that_is_asked_for() {
     let refused = Some(Verdict::Refuse(Reason::NoRoute));
     write_chained(&path, &[Some(Verdict::Allow), refused, None, Some(Verdict::Allow)], true);
     let lines: String =
-        files_of(&path).unwrap().iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        files_of(&path).unwrap().paths.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     let verdicts =
         lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["verdict"].clone());
     let refuse = serde_json::Value::from("refuse");
@@ -369,5 +370,5 @@ fn allowed_requests_are_left_out_where_that_is_asked_for() {
         verdicts.collect::<Vec<_>>(),
         [refuse.clone(), refuse, serde_json::Value::Null, serde_json::Value::Null]
     );
-    assert_eq!(verify(&files_of(&path).unwrap()), Ok(4));
+    assert_eq!(verify(&files_of(&path).unwrap().paths), Ok(4));
 }

@@ -32,9 +32,14 @@ pub enum LineFault {
 #[derive(Debug)]
 struct Head {
     hash: Hash,
+    /// Where it stands.
+    at: LinePlace,
     /// Whether a line says that it follows this one.
     followed: bool,
 }
+
+/// A file, from 0, and a line in it, from 1.
+pub type LinePlace = (usize, u64);
 
 /// What checking found.
 #[derive(Debug, Default)]
@@ -47,16 +52,18 @@ pub struct Verifier {
     /// A line that cannot be read, which a crash may have cut: whoever writes next must say what it follows.
     torn: bool,
     files: usize,
-    /// Where a line follows one that another line follows already: the file, from 0, and the line, from 1.
-    pub branches: Vec<(usize, u64)>,
+    at: LinePlace,
+    /// Where a line follows one that another line follows already.
+    pub branches: Vec<LinePlace>,
+    /// What the first line of the chain follows: 32 zero bytes where nothing is missing before it.
+    pub begins_after: Option<Hash>,
     /// Lines that the chain covers.
     pub lines: u64,
     /// Lines before the first of these.
     pub unchained: u64,
     /// Lines that a crash or a full disk cut.
     pub cut: u64,
-    /// Whether the hash that was noted was met.
-    pub met: bool,
+    met: bool,
 }
 
 impl Verifier {
@@ -65,9 +72,21 @@ impl Verifier {
         Self { noted, ..Self::default() }
     }
 
+    /// Whether the hash that was noted was met, where there is one.
+    pub fn head_met(&self) -> Option<bool> {
+        self.noted.map(|_| self.met)
+    }
+
     /// The hash of the last line.
     pub fn head(&self) -> Option<Hash> {
         self.order.back().copied()
+    }
+
+    /// Where chains end that are not the one that goes on to the last line.
+    pub fn ends(&self) -> Vec<LinePlace> {
+        let last = self.head();
+        let ends = self.open.iter().filter(|head| !head.followed && Some(head.hash) != last);
+        ends.map(|head| head.at).collect()
     }
 
     /// Checks the lines of one more file. Gives the number of the first line that is wrong, from 1, and what is.
@@ -83,10 +102,11 @@ impl Verifier {
                 return Ok(Ok(()));
             }
             number += 1;
+            self.at = (file_number, number);
             let text = line.strip_suffix(b"\n").unwrap_or(&line);
             match self.line(text) {
                 Ok(false) => {}
-                Ok(true) => self.branches.push((file_number, number)),
+                Ok(true) => self.branches.push(self.at),
                 Err(fault) => return Ok(Err((number, fault))),
             }
         }
@@ -95,18 +115,17 @@ impl Verifier {
     /// Checks a line. Gives whether it is a branch.
     fn line(&mut self, text: &[u8]) -> Result<bool, LineFault> {
         let Some(sealed) = Sealed::read(text) else {
-            if self.order.is_empty() {
-                self.unchained += 1;
-                return Ok(false);
-            }
             // Two that cannot be read do not come of one crash.
-            if self.torn
-                || !text.starts_with(b"{")
-                || serde_json::from_slice::<serde_json::Value>(text).is_ok()
-            {
+            let is_cut = !self.torn
+                && text.starts_with(b"{")
+                && serde_json::from_slice::<serde_json::Value>(text).is_err();
+            if is_cut {
+                self.torn = true;
+            } else if self.order.is_empty() {
+                self.unchained += 1;
+            } else {
                 return Err(LineFault::NoHash);
             }
-            self.torn = true;
             return Ok(false);
         };
         let branches = self.follow(&sealed)?;
@@ -124,6 +143,7 @@ impl Verifier {
     fn follow(&mut self, sealed: &Sealed<'_>) -> Result<bool, LineFault> {
         let branches = if let Some(after) = sealed.after {
             self.check_start(after)?;
+            self.begins_after.get_or_insert(after);
             if !sealed.follows(&after) {
                 return Err(LineFault::Changed);
             }
@@ -138,7 +158,7 @@ impl Verifier {
             let found = found.filter(|_| !self.torn).and_then(|found| self.open.remove(found));
             found.ok_or(LineFault::Changed)?.followed
         };
-        self.open.push_front(Head { hash: sealed.hash, followed: false });
+        self.open.push_front(Head { hash: sealed.hash, at: self.at, followed: false });
         self.open.truncate(OPEN);
         Ok(branches)
     }
@@ -226,7 +246,15 @@ mod tests {
         let mixed: Vec<_> =
             [&one[0], &one[1], &two[0], &one[2], &two[1], &one[3], &two[2]].into_iter().cloned().collect();
         let (verifier, outcome) = verify(&mixed);
+        let ends = verifier.ends();
         assert_eq!((outcome, verifier.branches), (Ok(()), vec![(0, 4)]), "one writes on beside the other");
+        assert_eq!(ends, [(0, 6)], "until it ends, before the other");
+        // Behind its last line others can be added, and they are its end then.
+        let mut longer = mixed.clone();
+        longer.extend(process(hash(&one[3]), "forged", 1));
+        longer.push(mixed[6].clone());
+        longer.remove(6);
+        assert_eq!(verify(&longer).0.ends(), [(0, 7)]);
         let three = process(hash(&two[2]), "c", 2);
         let all = [mixed, three].concat();
         check(&all, Ok(()));
@@ -292,12 +320,24 @@ mod tests {
     }
 
     #[test]
+    fn a_log_says_where_it_begins() {
+        let lines = process(BEFORE_ALL, "a", 2);
+        let next = process(hash(&lines[1]), "b", 2);
+        assert_eq!(verify(&[lines.clone(), next.clone()].concat()).0.begins_after, Some(BEFORE_ALL));
+        assert_eq!(verify(&next).0.begins_after, Some(hash(&lines[1])));
+        // Also where its very first line was cut.
+        let cut = [vec!["{\"text\":\"b".to_owned()], next].concat();
+        let (verifier, outcome) = verify(&cut);
+        assert_eq!((outcome, verifier.cut, verifier.unchained), (Ok(()), 1, 0));
+    }
+
+    #[test]
     fn a_hash_that_was_noted_is_met() {
         let lines = process(BEFORE_ALL, "a", 3);
         for (noted, met) in [(hash(&lines[1]), true), ([1; 32], false)] {
             let mut verifier = Verifier::new(Some(noted));
             verifier.file(io::Cursor::new(lines.join("\n"))).unwrap().unwrap();
-            assert_eq!(verifier.met, met);
+            assert_eq!(verifier.head_met(), Some(met));
         }
     }
 }

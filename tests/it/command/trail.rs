@@ -98,8 +98,10 @@ fn a_beginning_that_is_gone_is_told_where_all_is_kept() {
     let old = site.run(&format!("audit verify --json --head {noted}")).expect(1).json();
     assert_eq!(old["head_met"], "before_first");
     // What was noted is followed by what is there.
-    let since = site.run(&format!("audit verify --json --head {later}")).expect(0).json();
+    let since = site.run(&format!("audit verify --json --head {later}")).expect(1).json();
     assert_eq!(since["head_met"], "entry");
+    site.run(&format!("audit verify --first 3 --head {later}")).expect(0);
+    site.run("audit verify --first 2").expect(1);
     let file = site.0.path().join("portcullis.yaml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(file, text.replace("api: {", "api: { keep_audit_trail: 365d,")).unwrap();

@@ -45,6 +45,7 @@ fn routes_of_catalogs() {
     check_routes("  GET /{owner}/{repo}: public", "7:3", "`public` is no requirement");
     check_routes("  GET /{owner}/{repo}: code=write; public", "7:3", "that permissions at `read` open");
     check_routes("  GET|PUT /{owner}/{repo}: code=read; public", "7:3", "for routes that only read");
+    check_routes("  POST /{owner}/{repo}/forks: code=read; public", "7:3", "or where git fetches");
     check_routes("  '* /{owner}/{repo}': code=read; public", "7:3", "for routes that only read");
     check_routes("  GET /{owner}: code=read; public", "7:3", "whose path names a repository");
     check_routes("  GET /{owner}: None", "7:3", "`None` is no requirement");

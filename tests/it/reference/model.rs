@@ -23,7 +23,7 @@ const GRANTABLE: [(&str, &[&str]); 5] = [
 ];
 
 /// The methods of routes that may be public.
-const PUBLIC_METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
+const PUBLIC_METHODS: [&str; 2] = ["GET", "HEAD"];
 
 /// Requirements that any path can have, and then those that need an owner in it.
 const REQUIREMENTS: [&str; 17] = [

@@ -3,6 +3,7 @@
 use portcullis::domain::grant::UnixTime;
 use portcullis::domain::membership::{Memberships, Role};
 use portcullis::domain::permission::Level;
+use portcullis::store::error::StoreError;
 use portcullis::store::{Changes, Store};
 use serde_json::{Value, json};
 
@@ -90,38 +91,46 @@ fn a_token_is_asked_for_within_what_groups_say() {
 
 /// What a configuration gave once does not outlast it, though nobody signs in again.
 #[test]
-fn roles_that_no_group_gives_any_more_are_gone_at_the_next_start() {
+fn groups_make_what_the_configuration_says_at_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("portcullis.db")).unwrap();
-    let given = |store: &Store, login: &'static str, provider: &'static str, roles: &[(&str, Role)]| {
+    let given = |login: &'static str, (provider, group): (&'static str, &str), roles: &[(&str, Role)]| {
         let mut memberships = Memberships::default();
         for (organization, role) in roles {
             memberships.add(organization, *role);
         }
+        let groups = [group.to_owned()];
         let give = move |changes: &Changes<'_>| {
             let user = changes.user(login, UnixTime(1))?;
-            changes.set_provider(user.id, provider, login)?;
-            changes.set_memberships(user.id, &memberships)
+            changes.set_provider(user.id, (provider, login), &groups)?;
+            changes.set_memberships(user.id, &memberships)?;
+            changes.set_administrator(user.id, true)
         };
         store.write_now(give).unwrap();
     };
     let (write, admin) = (Role::Member(Level::Write), Role::Member(Level::Admin));
-    given(&store, "dave", "idp", &[("umbrella", write), ("acme", Role::Owner)]);
-    given(&store, "erin", "idp", &[("umbrella", admin)]);
-    given(&store, "frank", "gone", &[("umbrella", write)]);
+    given("dave", ("idp", "w"), &[("umbrella", write), ("acme", Role::Owner)]);
+    given("erin", ("idp", "was-admins"), &[("umbrella", admin)]);
+    given("frank", ("gone", "w"), &[("umbrella", write)]);
+    given("grace", ("idp", "w"), &[("umbrella", write), ("acme", write)]);
     drop(store);
-    let oidc = "oidc: [{ name: idp, issuer: 'http://127.0.0.1:9', client_id: a, client_secret_file: secret, members: { Umbrella: { w: write }, acme: { w: write } } }]";
+    let oidc = "oidc: [{ name: idp, issuer: 'http://127.0.0.1:9', client_id: a, client_secret_file: secret, members: { Umbrella: { w: write }, acme: { w: write } }, administrators: [] }]";
     let gateway = super::gateway_in(directory, oidc);
     let left = |login: &'static str| {
-        let read = move |reads: portcullis::store::Reads<'_>| reads.memberships(login);
-        let memberships = gateway.store().read_now(read).unwrap();
-        memberships
-            .iter()
-            .map(|(organization, role)| format!("{organization}:{}", role.as_str()))
-            .collect::<Vec<_>>()
+        let read = move |reads: portcullis::store::Reads<'_>| {
+            Ok::<_, StoreError>((reads.memberships(login)?, reads.user(login)?.unwrap().administrator))
+        };
+        let (memberships, administrator) = gateway.store().read_now(read).unwrap();
+        let words =
+            memberships.iter().map(|(organization, role)| format!("{organization}:{}", role.as_str()));
+        (words.collect::<Vec<_>>().join(" "), administrator)
     };
-    assert_eq!((left("dave"), left("erin"), left("frank")), (vec!["umbrella:write".into()], vec![], vec![]));
-    assert_eq!(gateway.actions(), ["user.change_roles"; 3]);
+    let writes = || ("acme:write umbrella:write".to_owned(), false);
+    assert_eq!((left("dave"), left("grace")), (writes(), writes()), "as today's groups say");
+    assert_eq!(left("erin"), (String::new(), false));
+    assert_eq!(left("frank"), (String::new(), true), "nobody says who administers in its place");
+    let (roles, demote) = ("user.change_roles", "user.demote");
+    assert_eq!(gateway.actions(), [roles, demote, roles, demote, roles, demote]);
     // Requests are judged by what is left.
     let (_, declared) = policy_tokens(&[(
         1,
