@@ -78,6 +78,34 @@ fn all_are_decided_or_none() {
     fixture.check(ids[1], Active, &["acme beta contents=read"], &[]);
 }
 
+/// Who owned an organization when a call came may own it no longer when its turn has come.
+#[test]
+fn an_approval_takes_an_owner_of_its_moment() {
+    let fixture = Fixture::new();
+    let id = fixture.token(&["acme alpha contents=read"]);
+    let review = || Review {
+        org: "acme".into(),
+        requests: fixture.requests("acme", id),
+        verdict: Verdict::Approve,
+        reason: None,
+    };
+    let as_owner =
+        |login: &str, org: &str| Setting { capacity: Capacity::OwnerOf(org.into()), ..fixture.by(login) };
+    let refused = |setting: Setting, want: &str| {
+        let outcome = fixture.run(fixture.issuer.review(setting, review()));
+        assert!(matches!(&outcome, Err(IssueError::Forbidden(why)) if why.contains(want)), "{outcome:?}");
+    };
+    refused(as_owner("carol", "acme"), "`carol` owns `acme` no longer");
+    refused(as_owner("alice", "umbrella"), "`alice` owns `umbrella` no longer");
+    refused(
+        Setting { capacity: Capacity::Administrator, ..fixture.by("alice") },
+        "administers the gateway no longer",
+    );
+    fixture.check(id, Pending, &["? acme alpha contents=read"], &[]);
+    fixture.run(fixture.issuer.review(as_owner("alice", "acme"), review())).unwrap();
+    fixture.check(id, Active, &["acme alpha contents=read"], &["access_granted acme by alice"]);
+}
+
 #[test]
 fn an_approval_is_judged_by_the_policy_of_its_day() {
     let mut fixture = Fixture::new();

@@ -209,3 +209,16 @@ async fn calls_of_tasks_are_those_of_threads() {
     assert_eq!(read, fixture.look(|reads| reads.token(id)));
     assert_eq!(read.unwrap().name, "one");
 }
+
+/// What is written into a file that has lost its name is gone with the process.
+#[test]
+fn a_file_that_was_replaced_takes_no_changes() {
+    let fixture = Fixture::new();
+    let path = fixture.store.path().to_owned();
+    std::fs::rename(&path, path.with_extension("away")).unwrap();
+    drop(Store::open(&path).unwrap());
+    let refused = fixture.store.write_now(|changes| changes.user("bob", UnixTime(1)));
+    assert!(matches!(&refused, Err(StoreError::Replaced(_))), "{refused:?}");
+    assert!(refused.unwrap_err().to_string().contains("restart to go by that one"));
+    assert!(!fixture.store.health().readable);
+}

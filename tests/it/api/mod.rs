@@ -5,6 +5,7 @@ mod errors;
 mod explain;
 mod fuzz;
 mod openapi;
+mod requests;
 
 use std::path::{Path, PathBuf};
 

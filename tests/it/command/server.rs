@@ -4,13 +4,13 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::command::local::ACME;
 use crate::command::{Finished, command, finish};
 use crate::support::api::{ApiGateway, PASSWORD, add_user};
-use crate::support::gateway::{TestGateway, write};
+use crate::support::gateway::{TestGateway, wait_for, write};
 use crate::support::secure::Authority;
 use crate::support::spy::Spy;
 
@@ -118,6 +118,29 @@ fn long_lists_are_followed_to_their_end() {
 }
 
 #[test]
+fn requests_are_found_at_a_server() {
+    let spy = Spy::start();
+    let served = Served::start(&spy);
+    let create = "token create --name nightly --owner acme --repositories alpha --permissions contents=read";
+    let token = served.run("alice", create).expect(0).stdout;
+    for method in ["GET", "PUT"] {
+        served.gateway.ask(token.trim(), method, "/repos/acme/alpha/contents/a");
+    }
+    let found = |who: &str, line: &str| {
+        let told = served.run(who, &format!("audit requests --json {line}")).expect(0).stdout;
+        let methods = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["method"].clone());
+        methods.collect::<Vec<_>>()
+    };
+    wait_for("the log", || found("root", "--token nightly").len() == 2);
+    assert_eq!(found("alice", "--org acme --token nightly"), ["PUT", "GET"]);
+    assert_eq!(found("alice", "--org acme --refused --since 1h --reason permission_missing"), ["PUT"]);
+    assert_eq!(found("alice", "--org acme --limit 1"), ["PUT"]);
+    served.run("bob", "audit requests --org acme").expect(1).tells(&["only owners of `acme`"]);
+    served.run("alice", "audit requests").expect(1).tells(&["refused"]);
+    served.run("root", "audit requests --log audit").expect(2).tells(&["cannot be used with"]);
+}
+
+#[test]
 fn a_credential_comes_by_file_or_variable_and_goes_nowhere_else() {
     let spy = Spy::start();
     let served = Served::start(&spy);
@@ -216,9 +239,7 @@ fn the_data_plane_is_asked_over_tls_with_a_token() {
     let ask = |name: &str, rest: &str| {
         run(folder, &format!("token list --server https://{name}:{port} {rest}"), "")
     };
-    crate::support::gateway::wait_for("the tokens", || {
-        ask("localhost", "--ca ca.pem --credential-file keeper").code == 0
-    });
+    wait_for("the tokens", || ask("localhost", "--ca ca.pem --credential-file keeper").code == 0);
     let listed = ask("localhost", "--ca ca.pem --credential-file keeper").expect(0);
     assert_eq!(listed.rows().len(), 2);
     ask("localhost", "--ca ca.pem --credential-file reader").expect(1).tells(&["refused"]);
