@@ -37,6 +37,8 @@ pub(super) enum ApiError {
     Invalid(Vec<FieldError>),
     /// Too many attempts; after so many seconds again.
     Limited(u64),
+    /// The user has changed too much; the seconds after which there may be more.
+    Throttled(u64),
     /// The store does not work.
     Unavailable(String),
 }
@@ -69,7 +71,7 @@ impl ApiError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthenticated | Self::BadCredentials => StatusCode::UNAUTHORIZED,
             // GitHub's status for it.
-            Self::Forbidden(_) | Self::Limited(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::Limited(_) | Self::Throttled(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
 
@@ -87,6 +89,9 @@ impl ApiError {
             Self::Forbidden(message) | Self::Unavailable(message) => message,
             Self::NotFound => "Not Found",
             Self::Invalid(_) => "Validation Failed",
+            Self::Throttled(_) => {
+                "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+            }
             Self::Limited(_) => "Maximum number of login attempts exceeded. Please try again later.",
         }
     }
@@ -116,6 +121,7 @@ pub(super) fn error(refused: &ApiError, request_id: &str) -> Response<Bytes> {
         | ApiError::Forbidden(_)
         | ApiError::NotFound
         | ApiError::Limited(_)
+        | ApiError::Throttled(_)
         | ApiError::Unavailable(_) => None,
     };
     if let (Some(body), Some((field, value))) = (body.as_object_mut(), more) {
@@ -129,7 +135,7 @@ pub(super) fn error(refused: &ApiError, request_id: &str) -> Response<Bytes> {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     let after = match refused {
-        ApiError::Limited(seconds) => Some(*seconds),
+        ApiError::Limited(seconds) | ApiError::Throttled(seconds) => Some(*seconds),
         ApiError::Unavailable(_) => Some(1),
         ApiError::Json(_)
         | ApiError::Misread(_)

@@ -1,4 +1,4 @@
-//! Bounds attempts from one address: at passwords and credentials, and at giving tokens up.
+//! Bounds attempts from one address: at passwords and credentials, and at giving tokens up; and what one user adds.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -31,6 +31,9 @@ pub const PASSWORDS: Allowance = Allowance { attempts: 10, window: Duration::fro
 /// Passwords that failed from one address, whatever the login: 200 in 5 minutes, since many people may come from one.
 pub const SPRAYED: Allowance = Allowance { attempts: 200, window: Duration::from_secs(5 * 60) };
 
+/// The time in which changes by one user are counted.
+const CHANGES_WINDOW: Duration = Duration::from_secs(60 * 60);
+
 /// Counts attempts of all kinds.
 #[derive(Debug, Default)]
 pub struct Limiter {
@@ -38,6 +41,7 @@ pub struct Limiter {
     passwords: Counter<(IpAddr, String)>,
     sprayed: Counter<IpAddr>,
     reports: Counter<IpAddr>,
+    changes: Counter<String>,
 }
 
 /// Counts attempts of one kind.
@@ -90,6 +94,21 @@ impl Limiter {
     pub fn report(&self, peer: IpAddr, now: Instant) -> Result<(), u64> {
         self.reports.left(&network(peer), now, REPORTS)?;
         self.reports.count(network(peer), now, REPORTS);
+        Ok(())
+    }
+}
+
+impl Limiter {
+    /// Counts what `login` adds to the store, `most` times an hour.
+    ///
+    /// # Errors
+    /// There was too much; the seconds after which there may be more.
+    pub fn change(&self, login: &str, now: Instant, most: usize) -> Result<(), u64> {
+        let attempts = u32::try_from(most).unwrap_or(u32::MAX);
+        let allowance = Allowance { attempts, window: CHANGES_WINDOW };
+        let key = login.to_ascii_lowercase();
+        self.changes.left(&key, now, allowance)?;
+        self.changes.count(key, now, allowance);
         Ok(())
     }
 }
@@ -164,6 +183,15 @@ mod tests {
             assert_eq!(limiter.try_password(peer, &format!("user{number}"), now), Ok(()), "{number}");
         }
         assert_eq!(limiter.try_password(peer, "another", now), Err(300));
+    }
+
+    #[test]
+    fn what_one_user_changes_is_bounded() {
+        let (limiter, now) = (Limiter::default(), monotonic());
+        assert_eq!([limiter.change("bob", now, 2), limiter.change("Bob", now, 2)], [Ok(()), Ok(())]);
+        assert_eq!(limiter.change("bob", now, 2), Err(3600));
+        assert_eq!(limiter.change("carol", now, 2), Ok(()));
+        assert_eq!(limiter.change("bob", now + CHANGES_WINDOW, 2), Ok(()));
     }
 
     #[test]

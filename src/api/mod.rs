@@ -60,6 +60,8 @@ pub struct Api {
     pub url: Option<String>,
     /// The longest target that the gateway takes, bytes.
     pub target_bytes: usize,
+    /// How often a user may make, change or renew tokens within an hour.
+    pub changes_per_hour: usize,
     /// What bounds failed attempts.
     pub limiter: Limiter,
     /// When the use of tokens on the control listener was noted last.

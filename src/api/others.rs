@@ -156,6 +156,14 @@ impl Call<'_> {
         let known = login.to_owned();
         let find = move |reads: Reads<'_>| reads.user(&known);
         let user = self.api.issuer.store.read(find).await?.ok_or(ApiError::NotFound)?;
+        if suspended
+            && user.login.eq_ignore_ascii_case(self.login())
+            && !matches!(self.caller, Caller::Machine(_))
+        {
+            return Err(ApiError::Forbidden(
+                "nobody suspends themselves; have another administrator do it".to_owned(),
+            ));
+        }
         let edit = UserEdit { suspended: Some(suspended), ..UserEdit::default() };
         self.api.issuer.set_user(self.setting_as(Capacity::Administrator), user.login, edit).await?;
         Ok(empty(StatusCode::NO_CONTENT))

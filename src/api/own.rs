@@ -8,6 +8,7 @@ use crate::api::answer::{ApiError, empty, json_answer};
 use crate::api::body::{RenewalBody, TokenBody, read};
 use crate::api::query::Paging;
 use crate::api::{Answered, Call, Caller};
+use crate::clock;
 use crate::domain::grant::UnixTime;
 use crate::issuer::issue::Renewal;
 use crate::issuer::{IssueError, Issued};
@@ -29,6 +30,7 @@ impl Call<'_> {
                         Ok(json_answer(StatusCode::OK, &self.token(&view)))
                     }
                     Method::PATCH => {
+                        self.count_change()?;
                         let edit = read::<TokenBody>(self.request.body)?.edit(self)?;
                         let view = self.api.issuer.edit(self.setting(), id, edit).await?;
                         Ok(json_answer(StatusCode::OK, &self.token(&view)))
@@ -73,7 +75,18 @@ impl Call<'_> {
         if own { Ok(view) } else { Err(ApiError::NotFound) }
     }
 
+    /// Counts a change that adds to the store, which else would grow as fast as somebody can ask. To take back is always
+    /// possible.
+    fn count_change(&self) -> Result<(), ApiError> {
+        if matches!(self.caller, Caller::Machine(_)) {
+            return Ok(());
+        }
+        let most = self.api.changes_per_hour;
+        self.api.limiter.change(self.login(), clock::monotonic(), most).map_err(ApiError::Throttled)
+    }
+
     async fn create(&self) -> Answered {
+        self.count_change()?;
         let setting = self.setting();
         let draft = read::<TokenBody>(self.request.body)?.draft(self, setting.now)?;
         let issued = self.api.issuer.create(setting, draft).await?;
@@ -81,6 +94,7 @@ impl Call<'_> {
     }
 
     async fn regenerate(&self, id: i64) -> Answered {
+        self.count_change()?;
         let setting = self.setting();
         let body: RenewalBody = read(self.request.body)?;
         let renewal = Renewal { expiry: body.expiry(setting.now)?, overlap: body.overlap };

@@ -223,6 +223,7 @@ pub fn api(config: &Config, store: Store, live: &Arc<LivePolicy>) -> Result<Opti
         upstream,
         url: settings.url.clone(),
         target_bytes: config.limits.target_bytes,
+        changes_per_hour: settings.changes_per_hour,
         limiter: Limiter::default(),
         noted: DashMap::new(),
         trusted: sign_in::trusted(settings),

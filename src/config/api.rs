@@ -13,7 +13,7 @@ use crate::yaml::{Spanned, place};
 /// What the upstream is called that is the gateway itself, and its catalog.
 pub const OWN_NAME: &str = "portcullis";
 
-/// The most that the two bounds of users can be set to.
+/// The most that the bounds of users can be set to.
 const MOST: usize = 1_000_000;
 
 /// The file of `store`.
@@ -59,6 +59,7 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
         url,
         tokens_per_user,
         repositories_per_token,
+        changes_per_hour,
         max_staleness,
         revoke_unused_after,
         keep_audit_trail,
@@ -73,6 +74,7 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
     let tokens_per_user = checker.number(tokens_per_user.as_ref(), 1..=MOST, default.tokens_per_user);
     let repositories =
         checker.number(repositories_per_token.as_ref(), 1..=MOST, default.repositories_per_token);
+    let changes_per_hour = checker.number(changes_per_hour.as_ref(), 1..=MOST, default.changes_per_hour);
     let max_staleness = checker.duration(max_staleness.as_ref(), default.max_staleness);
     let revoke_unused_after =
         lasting(revoke_unused_after.as_ref(), ("never", default.revoke_unused_after), checker);
@@ -91,6 +93,7 @@ pub(super) fn api(field: &Spanned<ApiFields>, document: &Document, checker: &mut
         url: url?,
         tokens_per_user: tokens_per_user?,
         repositories_per_token: repositories?,
+        changes_per_hour: changes_per_hour?,
         max_staleness: max_staleness?,
         revoke_unused_after: revoke_unused_after.ok()?,
         keep_audit_trail: keep_audit_trail.ok()?,

@@ -59,6 +59,7 @@ pub(super) struct ApiFields {
     pub(super) hosts: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) url: Option<Spanned<String>>,
     pub(super) tokens_per_user: Option<Spanned<u64>>,
+    pub(super) changes_per_hour: Option<Spanned<u64>>,
     pub(super) repositories_per_token: Option<Spanned<u64>>,
     pub(super) max_staleness: Option<Spanned<String>>,
     pub(super) revoke_unused_after: Option<Spanned<String>>,

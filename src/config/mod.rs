@@ -86,6 +86,8 @@ pub struct Api {
     pub tokens_per_user: usize,
     /// How many repositories a token may list.
     pub repositories_per_token: usize,
+    /// How often a user may make, change or renew tokens within an hour.
+    pub changes_per_hour: usize,
     /// For how long tokens of the store are gone by when it cannot be read.
     pub max_staleness: Duration,
     /// After which time without use a token is taken back; `None` is never.
@@ -138,6 +140,7 @@ impl Default for Api {
             url: None,
             tokens_per_user: 500,
             repositories_per_token: 1000,
+            changes_per_hour: 1000,
             max_staleness: Duration::from_secs(60 * 60),
             revoke_unused_after: Some(Duration::from_secs(365 * 24 * 60 * 60)),
             keep_audit_trail: None,

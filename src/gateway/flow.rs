@@ -353,6 +353,7 @@ async fn forward(
     match sent {
         // Of the answer nothing has gone out yet: a refusal tells more than a connection that ends.
         Ok(_) if let Some(refusal) = validity.overtaken() => {
+            record.withdrawal().because(refusal.reason());
             Err(Refused { refusal: refusal.clone(), style: passage.style, accepted: None })
         }
         Ok(response) => {
@@ -360,11 +361,13 @@ async fn forward(
             Ok(with_fields(response, passage.told, &request_id))
         }
         // An upload that was cut, because its permit no longer stands or by its client, looks like a failure of the host.
-        Err(refusal) => Err(Refused {
-            refusal: validity.refusal().or_else(|| progress.fault()).cloned().unwrap_or(refusal),
-            style: passage.style,
-            accepted: None,
-        }),
+        Err(refusal) => {
+            if let Some(withdrawn) = validity.refusal() {
+                record.withdrawal().because(withdrawn.reason());
+            }
+            let refusal = validity.refusal().or_else(|| progress.fault()).cloned().unwrap_or(refusal);
+            Err(Refused { refusal, style: passage.style, accepted: None })
+        }
     }
 }
 

@@ -398,9 +398,9 @@ impl Record {
         self.open.as_ref().is_some_and(|open| open.is_judged_away() || open.failure.is_some())
     }
 
-    /// Whether the upstream had got the request when it was refused.
+    /// Whether the upstream had got the request when its permit was withdrawn.
     fn is_overtaken(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.is_forwarded && open.is_judged_away())
+        self.request_body.withdrawn.get().is_some() && self.open.as_ref().is_some_and(|open| open.is_forwarded)
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut Line)) {

@@ -1,6 +1,6 @@
 //! Where audit lines go: a file that may be rotated under us, or the standard output.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -170,6 +170,11 @@ impl FileSink {
         let Some(Rotation { keep, .. }) = self.rotation.filter(|rotation| self.size >= rotation.size) else {
             return Ok(false);
         };
+        // While one process succeeds another, both write, and both find the file large enough. Where there are no locks, one goes
+        // on without.
+        if matches!(self.lines.output.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Ok(false);
+        }
         if self.reopen_where_rotated()? {
             return Ok(true);
         }
@@ -391,6 +396,26 @@ mod tests {
         sink.rotation = Some(Rotation { size: 1, keep: 1 });
         write(&mut sink, "8\n").unwrap();
         assert_eq!(files_of(&path).unwrap().paths, [rotated(&path, 1), path]);
+    }
+
+    #[test]
+    fn of_two_processes_one_makes_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
+        let rotation = Some(Rotation { size: 1, keep: 2 });
+        let mut sink = FileSink::open(path.clone(), rotation, clock::monotonic()).unwrap();
+        write(&mut sink, "one\n").unwrap();
+        // The other one is about to.
+        let other = File::open(&path).unwrap();
+        other.lock().unwrap();
+        write(&mut sink, "two\n").unwrap();
+        assert_eq!(files_of(&path).unwrap().paths, std::slice::from_ref(&path));
+        fs::rename(&path, rotated(&path, 1)).unwrap();
+        fs::write(&path, "three\n").unwrap();
+        drop(other);
+        write(&mut sink, "four\n").unwrap();
+        let texts = files_of(&path).unwrap().paths.into_iter().map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(texts.collect::<Vec<_>>(), ["one\ntwo\n", "three\nfour\n"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::api::{ApiGateway, Caller};
+use crate::support::gateway::TestGateway;
 use crate::support::spy::Spy;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -74,4 +75,35 @@ fn facts(name: &str) -> Option<Value> {
         return None;
     }
     Some(serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap())
+}
+
+/// What a user can make the store grow by is bounded; what makes tokens useless is not.
+#[test]
+fn a_user_who_changes_too_much_waits_and_can_take_back_all_the_same() {
+    let spy = Spy::start();
+    let top = "listeners: [{ bind: 127.0.0.1:0 }]\nstore: sqlite:portcullis.db\napi: { changes_per_hour: 3 }";
+    let upstreams = format!(
+        "  - {{ name: forge, hosts: [git.example.com], url: 'http://{}', catalogs: [github], identity: {{ trusted_header: X-WEBAUTH-USER }} }}",
+        spy.address
+    );
+    let policies = [("organizations/acme.yaml", ACME.to_owned())];
+    let gateway = ApiGateway { gateway: TestGateway::configured(top, &upstreams, &policies) };
+    let (alice, bob) = (gateway.person("alice"), gateway.person("bob"));
+    let (id, _) = bob.create(&wish("one", &["alpha"]));
+    let own = format!("/user/personal-access-tokens/{id}");
+    bob.patch(&own, &json!({ "name": "two" })).expect(200);
+    bob.post(&format!("{own}/regenerate"), &json!({})).expect(201);
+    for refused in [
+        bob.post("/user/personal-access-tokens", &wish("three", &["alpha"])),
+        bob.patch(&own, &json!({ "name": "four" })),
+        bob.post(&format!("{own}/regenerate"), &json!({})),
+    ] {
+        let after: u64 = refused.header("Retry-After").unwrap().parse().unwrap();
+        assert!((1..=3600).contains(&after), "{after}");
+        let message = refused.expect(403)["message"].as_str().unwrap().to_owned();
+        assert!(message.starts_with("You have exceeded a secondary rate limit"), "{message}");
+    }
+    alice.create(&wish("one", &["alpha"]));
+    bob.get(&own).expect(200);
+    bob.delete(&own).expect(204);
 }
