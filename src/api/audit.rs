@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::api::answer::{ApiError, json_answer};
 use crate::api::query::Paging;
@@ -27,17 +29,57 @@ const DAY: i64 = 24 * 60 * 60;
 /// Bytes of the audit log that one call reads, about: a quarter of a second.
 const SEARCHED_BYTES: u64 = 32 * 1024 * 1024;
 
+/// How many calls may wait for their turn, and how long.
+const WAITING: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The audit log, which is searched by one call at a time.
 #[derive(Debug)]
 pub struct RequestLog {
     file: Arc<PathBuf>,
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
+    waiting: Semaphore,
 }
 
 impl RequestLog {
     /// In `file`, with the files that were rotated.
     pub fn new(file: PathBuf) -> Self {
-        Self { file: Arc::new(file), turn: Semaphore::new(1) }
+        Self { file: Arc::new(file), turn: Arc::new(Semaphore::new(1)), waiting: Semaphore::new(WAITING) }
+    }
+
+    /// Searches when it is the call's turn, on a thread that may wait for the disk.
+    ///
+    /// # Cancel safety
+    /// What has begun is done to its end, and makes no room for another before.
+    async fn search(
+        &self,
+        wanted: Wanted,
+        from: Option<Position>,
+        bounds: Bounds,
+    ) -> Result<Found, ApiError> {
+        let busy = || ApiError::Unavailable("the audit log is being searched; try again".to_owned());
+        let waits = self.waiting.try_acquire().map_err(|_| busy())?;
+        let turn = timeout(PATIENCE, Arc::clone(&self.turn).acquire_owned()).await;
+        let turn = turn.ok().and_then(Result::ok).ok_or_else(busy)?;
+        drop(waits);
+        let file = Arc::clone(&self.file);
+        let search = move || {
+            let found = search(&file, &wanted, from, bounds);
+            drop(turn);
+            found
+        };
+        match spawn_blocking(search).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(SearchError::Gone)) => {
+                let error = FieldError::invalid("before", SearchError::Gone.to_string());
+                Err(ApiError::Invalid(vec![error]))
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the audit log cannot be searched");
+                Err(ApiError::Unavailable("the audit log cannot be read".to_owned()))
+            }
+            Err(_) => Err(ApiError::Unavailable("the search broke off".to_owned())),
+        }
     }
 }
 
@@ -104,21 +146,7 @@ impl Call<'_> {
         }
         wanted.org = org.map(str::to_owned).or(wanted.org);
         let bounds = Bounds { lines: paging.per_page, bytes: SEARCHED_BYTES };
-        let _turn = log.turn.acquire().await;
-        let file = Arc::clone(&log.file);
-        let found = spawn_blocking(move || search(&file, &wanted, from, bounds)).await;
-        let Found { lines, next } = match found {
-            Ok(Ok(found)) => found,
-            Ok(Err(SearchError::Gone)) => {
-                let error = FieldError::invalid("before", SearchError::Gone.to_string());
-                return Err(ApiError::Invalid(vec![error]));
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the audit log cannot be searched");
-                return Err(ApiError::Unavailable("the audit log cannot be read".to_owned()));
-            }
-            Err(_) => return Err(ApiError::Unavailable("the search broke off".to_owned())),
-        };
+        let Found { lines, next } = log.search(wanted, from, bounds).await?;
         Ok(self.with_next(json_answer(StatusCode::OK, &lines), next.map(|next| next.to_string())))
     }
 

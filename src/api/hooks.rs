@@ -8,6 +8,7 @@ use crate::api::own::number;
 use crate::api::query::Paging;
 use crate::api::{Answered, Call};
 use crate::domain::grant::UnixTime;
+use crate::issuer::Capacity;
 use crate::issuer::draft::FieldError;
 use crate::store::deliveries::{DeliveryQuery, DeliveryRow, DeliveryState};
 
@@ -30,7 +31,8 @@ impl Call<'_> {
                 Ok(json_answer(StatusCode::OK, &shown))
             }
             [id, "attempts"] if self.request.method == Method::POST => {
-                let again = self.api.issuer.deliver_again(self.setting(), number(id)?).await?;
+                let setting = self.setting_as(Capacity::Administrator);
+                let again = self.api.issuer.deliver_again(setting, number(id)?).await?;
                 Ok(json_answer(StatusCode::ACCEPTED, &shown(&again)))
             }
             _ => Err(ApiError::NotFound),

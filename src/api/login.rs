@@ -11,7 +11,7 @@ use crate::api::front::actor;
 use crate::api::{Answered, Api, ApiRequest};
 use crate::clock;
 use crate::domain::target::CanonicalTarget;
-use crate::issuer::provided::{Made, Provided};
+use crate::issuer::provided::Provided;
 use crate::issuer::users::Session;
 use crate::issuer::{IssueError, Means};
 use crate::oidc::{Callback, OidcError, Provider};
@@ -72,7 +72,8 @@ impl Api {
             subject: person.subject,
             login: person.login,
             groups: person.groups,
-            made: Made { memberships: person.memberships, administrator: person.administrator },
+            memberships: person.memberships,
+            administrator: person.administrator,
         };
         let actor = actor(request, &person.login, Means::Session);
         let setting = self.issuer.setting(self.live.in_force(), actor);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::api::trusted::TrustedProxies;
 use crate::app::AppError;
 use crate::config::{Api, Config};
-use crate::issuer::provided::{GroupMapping, Made};
+use crate::domain::membership::Memberships;
+use crate::issuer::provided::GroupMapping;
 use crate::issuer::{Actor, IssueError, Issuer, IssuerLimits};
 use crate::live::LivePolicy;
 use crate::oidc::{Provider, roles};
@@ -17,14 +18,16 @@ pub(super) fn trusted(settings: &Api) -> Option<TrustedProxies> {
     Some(TrustedProxies { header: trusted.name.clone(), networks: trusted.networks.clone() })
 }
 
-/// What groups make of people by `config`. A provider that it does not name makes nothing of anybody.
+/// What groups make of people by `config`. A provider that it does not name makes nothing of anybody; of people whose groups
+/// are not known nothing can be said. Who administers is said at a sign-in alone: somebody may have said otherwise since.
 pub(super) fn mapping(config: &Config) -> GroupMapping {
     let oidc = config.api.as_ref().map(|api| api.oidc.clone()).unwrap_or_default();
-    Arc::new(move |provider: Option<&str>, groups: &[String]| {
-        let provider = oidc.iter().find(|known| Some(known.name.as_str()) == provider);
-        let (memberships, administrator) =
-            provider.map(|provider| roles::of(provider, groups)).unwrap_or_default();
-        Made { memberships, administrator }
+    Arc::new(move |provider: Option<&str>, groups: Option<&[String]>| {
+        match (oidc.iter().find(|known| Some(known.name.as_str()) == provider), groups) {
+            (None, _) => Some(Memberships::default()),
+            (Some(provider), Some(groups)) => Some(roles::of(provider, groups).0),
+            (Some(_), None) => None,
+        }
     })
 }
 
@@ -32,11 +35,11 @@ pub(super) fn mapping(config: &Config) -> GroupMapping {
 pub(super) fn apply_groups(config: &Config, store: Store, live: &Arc<LivePolicy>) {
     let issuer = Issuer::new(store, config.tokens.clone(), IssuerLimits::default(), Arc::default());
     let setting = issuer.setting(live.in_force(), Actor::gateway());
-    tell_applied(issuer.apply_groups_now(setting, mapping(config)));
+    tell_applied(&issuer.apply_groups_now(setting, mapping(config)));
 }
 
-/// Says in the log what became of applying groups.
-pub(super) fn tell_applied(outcome: Result<usize, IssueError>) {
+/// Says in the log what became of applying groups, and whether it was done.
+pub(super) fn tell_applied(outcome: &Result<usize, IssueError>) -> bool {
     match outcome {
         Ok(0) => {}
         Ok(users) => tracing::warn!(users, "by `api.oidc`, groups make something else of users than before"),
@@ -45,6 +48,7 @@ pub(super) fn tell_applied(outcome: Result<usize, IssueError>) {
             "what `api.oidc` makes of groups could not be stored; users keep what they had until it can"
         ),
     }
+    outcome.is_ok()
 }
 
 /// The providers of OpenID Connect.

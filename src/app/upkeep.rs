@@ -17,6 +17,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often unused tokens are looked for, in looks: each hour.
 const LOOKS: u32 = 3600;
 
+/// In how many of these rounds groups are applied again: an older process that ends may have signed people in by its own
+/// configuration.
+const ROUNDS_OF_GROUPS: u32 = 2;
+
 /// How long notices are kept that were delivered, or given up.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -30,7 +34,7 @@ pub(super) struct Upkeep {
     pub(super) notices_after: Duration,
     /// After which time without use a token is taken back; `None` is never.
     pub(super) unused_after: Option<Duration>,
-    /// What groups make of people. An older process that ends may have made something else of some who signed in by it.
+    /// What groups make of people.
     pub(super) mapping: GroupMapping,
     /// For how long the audit trail is kept; `None` is for ever.
     pub(super) trail_kept: Option<Duration>,
@@ -46,17 +50,23 @@ impl Upkeep {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut until_search = LOOKS / 60;
         let mut until_notices = u32::try_from(self.notices_after.as_secs()).unwrap_or(LOOKS);
+        let (mut to_apply, mut rounds) = (true, 0_u32);
         loop {
             looks.tick().await;
             self.look_at_store();
+            if to_apply {
+                let mapping = Arc::clone(&self.mapping);
+                to_apply = !tell_applied(&self.api.issuer.apply_groups(self.setting(), mapping).await);
+            }
             until_search = until_search.saturating_sub(1);
             if until_search == 0 {
                 until_search = LOOKS;
                 self.take_back_unused().await;
                 self.forget_deliveries().await;
                 self.prune_trail().await;
-                let mapping = Arc::clone(&self.mapping);
-                tell_applied(self.api.issuer.apply_groups(self.setting(), mapping).await);
+                // Not for ever: a process that another one succeeds must not undo what that one makes of groups.
+                to_apply |= rounds < ROUNDS_OF_GROUPS;
+                rounds = rounds.saturating_add(1);
             }
             if until_notices == 0 {
                 until_notices = LOOKS;

@@ -127,7 +127,7 @@ impl Issuer {
     /// # Cancel safety
     /// It is delivered though nobody waits for it.
     pub async fn deliver_again(&self, setting: Setting, id: i64) -> Result<DeliveryRow, IssueError> {
-        let again = move |changes: &Changes<'_>| {
+        let again = move |changes: &Changes<'_>, setting: &Setting| {
             let delivery = changes.reads().delivery(id)?.ok_or(IssueError::NotFound)?;
             if !setting.outbox.has(&delivery.hook) {
                 let message = format!("the webhook `{}` is not configured any more", delivery.hook);
@@ -138,10 +138,10 @@ impl Issuer {
                 .with("delivery_id", id)
                 .with("delivery_guid", delivery.guid.clone())
                 .with("hook", delivery.hook)
-                .note(changes, &setting)?;
+                .note(changes, setting)?;
             changes.reads().delivery(id)?.ok_or(IssueError::NotFound)
         };
-        self.change(again).await
+        self.act(setting, again).await
     }
 }
 

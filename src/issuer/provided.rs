@@ -25,8 +25,10 @@ pub struct Provided {
     pub login: String,
     /// Their groups, as far as something is made of them.
     pub groups: Vec<String>,
-    /// What is made of them.
-    pub made: Made,
+    /// What they are at organizations by these groups.
+    pub memberships: Memberships,
+    /// Whether they administer the gateway; `None` leaves it as it is.
+    pub administrator: Option<bool>,
 }
 
 impl Issuer {
@@ -50,17 +52,8 @@ impl Issuer {
     }
 }
 
-/// What a provider's groups make of someone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
-    /// What they are at organizations.
-    pub memberships: Memberships,
-    /// Whether they administer the gateway; `None` leaves it as it is.
-    pub administrator: Option<bool>,
-}
-
-/// What is made of whoever a provider signed in, in these groups.
-pub type GroupMapping = Arc<dyn Fn(Option<&str>, &[String]) -> Made + Send + Sync>;
+/// What whoever a provider signed in, in these groups, is at organizations; `None` where that cannot be said.
+pub type GroupMapping = Arc<dyn Fn(Option<&str>, Option<&[String]>) -> Option<Memberships> + Send + Sync>;
 
 impl Issuer {
     /// Makes of users what `mapping` makes of the groups in which they were when they signed in last: what it gave at that
@@ -94,12 +87,10 @@ impl Issuer {
 }
 
 /// Those of whom `mapping` makes something else than they are, and what.
-fn others(reads: Reads<'_>, mapping: &GroupMapping) -> Result<Vec<(ProvidedRow, Made)>, StoreError> {
+fn others(reads: Reads<'_>, mapping: &GroupMapping) -> Result<Vec<(ProvidedRow, Memberships)>, StoreError> {
     let made = |row: ProvidedRow| {
-        let made = mapping(row.provider.as_deref(), &row.groups);
-        let same = made.memberships == row.memberships
-            && made.administrator.is_none_or(|administrator| administrator == row.administrator);
-        (!same).then_some((row, made))
+        let made = mapping(row.provider.as_deref(), row.groups.as_deref())?;
+        (made != row.memberships).then_some((row, made))
     };
     Ok(reads.provided()?.into_iter().filter_map(made).collect())
 }
@@ -111,35 +102,25 @@ fn apply_groups(
 ) -> Result<usize, IssueError> {
     let others = others(changes.reads(), mapping)?;
     for (row, made) in &others {
-        let was = (&row.memberships, row.administrator);
-        become_made(changes, setting, (row.id, &row.login), (row.provider.as_deref(), was, made))?;
+        set_roles(changes, setting, (row.id, &row.login), (row.provider.as_deref(), made))?;
     }
     Ok(others.len())
 }
 
-/// Makes a user what `made` says, by the word of a provider, where they `were` something else.
-fn become_made(
+/// Makes of a user what `memberships` say, by the word of `provider`.
+fn set_roles(
     changes: &Changes<'_>,
     setting: &Setting,
     (user_id, login): (i64, &str),
-    (provider, (were, administered), made): (Option<&str>, (&Memberships, bool), &Made),
+    (provider, memberships): (Option<&str>, &Memberships),
 ) -> Result<(), IssueError> {
-    if made.memberships != *were {
-        changes.set_memberships(user_id, &made.memberships)?;
-        let roles =
-            made.memberships.iter().map(|(organization, role)| format!("{organization}:{}", role.as_str()));
-        Event::new("user.change_roles")
-            .to(login)
-            .with_some("provider", provider)
-            .with("roles", roles.collect::<Vec<_>>())
-            .note(changes, setting)?;
-    }
-    if let Some(administrator) = made.administrator.filter(|administrator| *administrator != administered) {
-        changes.set_administrator(user_id, administrator)?;
-        let action = if administrator { "user.promote" } else { "user.demote" };
-        Event::new(action).to(login).with_some("provider", provider).note(changes, setting)?;
-    }
-    Ok(())
+    changes.set_memberships(user_id, memberships)?;
+    let roles = memberships.iter().map(|(organization, role)| format!("{organization}:{}", role.as_str()));
+    Event::new("user.change_roles")
+        .to(login)
+        .with_some("provider", provider)
+        .with("roles", roles.collect::<Vec<_>>())
+        .note(changes, setting)
 }
 
 /// The user who `person` is, with what the provider says of them.
@@ -156,9 +137,17 @@ fn settle(changes: &Changes<'_>, mut setting: Setting, person: &Provided) -> Res
             .note(changes, &setting)?;
     }
     changes.set_provider(user.id, (&person.provider, &person.subject), &person.groups)?;
-    let were = changes.reads().memberships(&user.login)?;
-    let was = (&were, user.administrator);
-    become_made(changes, &setting, (user.id, &user.login), (Some(&person.provider), was, &person.made))?;
+    let provider = Some(person.provider.as_str());
+    if changes.reads().memberships(&user.login)? != person.memberships {
+        set_roles(changes, &setting, (user.id, &user.login), (provider, &person.memberships))?;
+    }
+    if let Some(administrator) =
+        person.administrator.filter(|administrator| *administrator != user.administrator)
+    {
+        changes.set_administrator(user.id, administrator)?;
+        let action = if administrator { "user.promote" } else { "user.demote" };
+        Event::new(action).to(&user.login).with_some("provider", provider).note(changes, &setting)?;
+    }
     changes.reads().user(&user.login)?.ok_or(IssueError::NotFound)
 }
 

@@ -54,40 +54,43 @@ pub fn files_of(file: &Path) -> io::Result<LogFiles> {
 /// twice, because they are rotated meanwhile.
 ///
 /// # Errors
-/// One cannot be opened, or is missing between others.
+/// One cannot be opened, or is missing between others; they are rotated all the time.
 pub fn open_files(file: &Path) -> io::Result<Vec<(PathBuf, File)>> {
-    let look = || -> io::Result<Vec<(PathBuf, File)>> {
-        let LogFiles { paths, missing } = files_of(file)?;
-        if let Some(missing) = missing {
-            let message = format!("`{}` is missing, and older ones are there", missing.display());
-            return Err(io::Error::new(io::ErrorKind::NotFound, message));
-        }
-        let opened = paths.into_iter().map(|path| {
-            let named = |error: io::Error| {
-                io::Error::new(error.kind(), format!("`{}` cannot be read: {error}", path.display()))
-            };
-            let file = File::open(&path).map_err(named)?;
-            Ok((path, file))
-        });
-        opened.collect()
-    };
-    let mut outcome = look();
     for _ in 0..LOOKS {
-        let again = look();
-        let same =
-            matches!((&outcome, &again), (Ok(before), Ok(now)) if identities(before) == identities(now));
-        outcome = again;
-        if same {
-            break;
+        let LogFiles { paths, missing } = files_of(file)?;
+        let opened: io::Result<Vec<_>> = paths.into_iter().map(opened).collect();
+        // Where something has changed since, it may have been missing in between alone.
+        let changed = match &opened {
+            Ok(opened) => !opened.iter().all(is_still_there) || files_of(file)?.paths.len() != opened.len(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound && file.exists(),
+        };
+        match (missing, opened) {
+            (_, _) if changed => {}
+            (None, opened) => return opened,
+            (Some(missing), _) => {
+                let message = format!("`{}` is missing, and older ones are there", missing.display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, message));
+            }
         }
     }
-    outcome
+    let message = format!("the files of `{}` are rotated all the time; try again", file.display());
+    Err(io::Error::other(message))
 }
 
-/// Device and inode of each.
-fn identities(files: &[(PathBuf, File)]) -> Vec<Option<(u64, u64)>> {
-    let identity = |(_, file): &(PathBuf, File)| file.metadata().ok().map(|found| (found.dev(), found.ino()));
-    files.iter().map(identity).collect()
+fn opened(path: PathBuf) -> io::Result<(PathBuf, File)> {
+    match File::open(&path) {
+        Ok(file) => Ok((path, file)),
+        Err(error) => {
+            let message = format!("`{}` cannot be read: {error}", path.display());
+            Err(io::Error::new(error.kind(), message))
+        }
+    }
+}
+
+/// Whether the name leads to the file that was opened by it.
+fn is_still_there((path, file): &(PathBuf, File)) -> bool {
+    let (Ok(named), Ok(opened)) = (fs::metadata(path), file.metadata()) else { return false };
+    (named.dev(), named.ino()) == (opened.dev(), opened.ino())
 }
 
 #[cfg(test)]

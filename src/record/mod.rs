@@ -400,7 +400,8 @@ impl Record {
 
     /// Whether the upstream had got the request when its permit was withdrawn.
     fn is_overtaken(&self) -> bool {
-        self.request_body.withdrawn.get().is_some() && self.open.as_ref().is_some_and(|open| open.is_forwarded)
+        self.request_body.withdrawn.get().is_some()
+            && self.open.as_ref().is_some_and(|open| open.is_forwarded)
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut Line)) {

@@ -54,8 +54,8 @@ pub enum StoreError {
     #[error("the change is stored, and in force as soon as the store can be read again: {0}")]
     Behind(rusqlite::Error),
     /// Its file is another one than was opened.
-    #[error("the store `{}` was replaced by another file; nothing was changed, restart to go by that one", .0.display())]
-    Replaced(PathBuf),
+    #[error("the store's file was replaced by another one; nothing was changed, restart to go by that one")]
+    Replaced,
     /// Something else.
     #[error("the store failed: {0}; nothing was changed")]
     Other(rusqlite::Error),

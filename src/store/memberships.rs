@@ -16,12 +16,10 @@ pub struct ProvidedRow {
     pub login: String,
     /// Who signed them in.
     pub provider: Option<String>,
-    /// In which groups they were then, of those that made something of them.
-    pub groups: Vec<String>,
+    /// In which groups they were then, of those that made something of them; `None` where that is not known.
+    pub groups: Option<Vec<String>>,
     /// What they are.
     pub memberships: Memberships,
-    /// Whether they administer the gateway.
-    pub administrator: bool,
 }
 
 impl Reads<'_> {
@@ -57,7 +55,7 @@ impl Reads<'_> {
     /// # Errors
     /// The database's.
     pub fn provided(self) -> Result<Vec<ProvidedRow>, StoreError> {
-        let sql = "SELECT id, login, provider, group_names, administrator FROM users \
+        let sql = "SELECT id, login, provider, group_names FROM users \
             WHERE provider IS NOT NULL OR id IN (SELECT user_id FROM memberships) ORDER BY id";
         let mut users = self.0.prepare_cached(sql)?;
         let mut roles = self.0.prepare_cached("SELECT org_key, role FROM memberships WHERE user_id = ?1")?;
@@ -70,10 +68,8 @@ impl Reads<'_> {
                 id,
                 login: row.get(1)?,
                 provider: row.get(2)?,
-                // Of what cannot be read nothing is made.
-                groups: groups.and_then(|groups| serde_json::from_str(&groups).ok()).unwrap_or_default(),
+                groups: groups.and_then(|groups| serde_json::from_str(&groups).ok()),
                 memberships: collect(&mut roles, [id])?,
-                administrator: row.get(4)?,
             });
         }
         Ok(people)

@@ -324,11 +324,7 @@ impl Writer {
 
     /// Follows what other processes have changed, or what could not be followed before.
     fn look(&mut self) {
-        if file_id(&self.path).ok() != Some(self.file) {
-            if self.following.lost() {
-                let path = self.path.display();
-                tracing::error!("the store `{path}` was replaced by another file; restart to go by that one");
-            }
+        if self.is_replaced() {
             return;
         }
         if let Err(error) = self.following.catch_up(&self.connection) {
@@ -336,13 +332,22 @@ impl Writer {
         }
     }
 
+    /// Whether another file has taken the place of the one that was opened, which is told once.
+    fn is_replaced(&self) -> bool {
+        let replaced = file_id(&self.path).ok() != Some(self.file);
+        if replaced && self.following.lost() {
+            let path = self.path.display();
+            tracing::error!("the store `{path}` was replaced by another file; restart to go by that one");
+        }
+        replaced
+    }
+
     fn transact<T, E: From<StoreError>>(
         &mut self,
         work: impl FnOnce(&Changes<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        if file_id(&self.path).ok() != Some(self.file) {
-            self.following.lost();
-            return Err(StoreError::Replaced(self.path.clone()).into());
+        if self.is_replaced() {
+            return Err(StoreError::Replaced.into());
         }
         let mut tries = TRIES;
         let done = loop {

@@ -41,7 +41,7 @@ pub(super) struct VerifyArguments {
     /// The file of an audit log to check, in place of the trail
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// With `--log`: fail also where lines branch off, or end before the last one
+    /// With `--log`: fail also where lines branch off, end before the last one, or are cut short
     #[arg(long, requires = "log")]
     strict: bool,
     /// The first entry of the trail, where it is known that those before it were taken off
@@ -144,9 +144,10 @@ fn log(
         }
     }
     let paths: Vec<_> = files.iter().map(|(path, _)| path.as_path()).collect();
-    let forked = arguments.strict && !(verifier.branches.is_empty() && verifier.ends().is_empty());
+    let forked = !(verifier.branches.is_empty() && verifier.ends().is_empty());
+    let forked = arguments.strict && (forked || verifier.is_cut_short());
     let missed = verifier.head_met() == Some(false);
-    let whole = fault.is_none() && !missed && !forked;
+    let whole = fault.is_none() && !missed && !forked && verifier.lines > 0;
     let broken = fault.as_ref().map(|(path, line, why)| Broken { path, line: *line, why });
     show_log(&verifier, &paths, (whole, broken), (arguments.json, output))?;
     match fault {
@@ -161,7 +162,7 @@ fn log(
             "no line holds a hash; `audit: {{ chain: true }}` makes a chain, for files it is the default"
         )),
         None if forked => output.message(format_args!(
-            "lines branch off, or end before the last one; where no upgrade explains it, somebody has added lines"
+            "lines branch off, end before the last one, or are cut short; where no upgrade and no crash explains it, somebody has changed the log"
         )),
         None => return Ok(Status::Fine),
     }
@@ -193,7 +194,7 @@ fn show_log(
     if json {
         output.json(&json!({
             "ok": whole, "lines": verifier.lines, "unchained": verifier.unchained, "cut": verifier.cut,
-            "branches": branches, "ends": ends, "begins_after": begins_after, "head": head, "head_met": verifier.head_met(),
+            "cut_short": verifier.is_cut_short(), "branches": branches, "ends": ends, "begins_after": begins_after, "head": head, "head_met": verifier.head_met(),
             "file": broken.as_ref().map(|broken| broken.path.display().to_string()),
             "line": broken.as_ref().map(|broken| broken.line), "why": broken.as_ref().map(|broken| broken.why),
         }))?;
@@ -208,6 +209,9 @@ fn show_log(
         if count > 0 {
             table.row([name.to_owned(), count.to_string()]);
         }
+    }
+    if verifier.is_cut_short() {
+        table.row(["cut short".to_owned(), "the last line".to_owned()]);
     }
     for (name, values) in [("begins after", begins_after.as_slice()), ("branch", &branches), ("end", &ends)] {
         for value in values {

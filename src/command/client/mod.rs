@@ -210,10 +210,10 @@ impl Client {
             let reply = self.accepted(&question)?;
             let page: Vec<Value> = serde_json::from_slice(&reply.body)
                 .with_context(|| format!("{} answered with something else than a list", self.name()))?;
-            let is_empty = page.is_empty();
             entries.extend(page);
             match next_page(&reply.headers) {
-                Some(path) if entries.len() < limit && !is_empty => question.path = path,
+                // A page may be empty and lead on.
+                Some(path) if entries.len() < limit && path != question.path => question.path = path,
                 Some(_) | None => break,
             }
         }

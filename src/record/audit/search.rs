@@ -1,11 +1,12 @@
 //! Finds requests in an audit log, the newest first, and reads no more of it than that takes.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
@@ -28,7 +29,7 @@ pub struct Wanted {
     pub token: Option<String>,
     /// Whose resource it was about.
     pub org: Option<String>,
-    /// The resource: `acme/alpha`.
+    /// The repository, `acme/alpha`, with its wiki.
     pub repository: Option<String>,
     /// The word of the reason.
     pub reason: Option<String>,
@@ -56,22 +57,25 @@ pub struct Bounds {
 /// A place between two lines. It stays what it is when the file is rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    inode: u64,
+    file: FileMark,
     offset: u64,
 }
 
+/// What a file is known by, whatever it is called: how it begins, which no other one does.
+type FileMark = u64;
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}", self.inode, self.offset)
+        write!(f, "{:x}-{:x}", self.file, self.offset)
     }
 }
 
 impl Position {
     /// Reads what it is printed as.
     pub fn parse(text: &str) -> Option<Self> {
-        let (inode, offset) = text.split_once('-')?;
+        let (file, offset) = text.split_once('-')?;
         let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        Some(Self { inode: number(inode)?, offset: number(offset)? })
+        Some(Self { file: number(file)?, offset: number(offset)? })
     }
 }
 
@@ -110,39 +114,101 @@ pub fn search(
     from: Option<Position>,
     bounds: Bounds,
 ) -> Result<Found, SearchError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| SearchError::Unreadable { path, source }
-    };
-    // One that is missing is stepped over.
-    let mut files = files_of(log).map_err(unreadable(log))?.paths;
-    let (mut found, mut left, mut looked_at) = (Found::default(), bounds.bytes, Vec::new());
+    let (mut found, mut left, mut last) = (Found::default(), bounds.bytes, None);
     let mut begin = from;
-    while let Some(path) = files.pop() {
-        let file = File::open(&path).map_err(unreadable(&path))?;
-        let metadata = file.metadata().map_err(unreadable(&path))?;
-        let inode = metadata.ino();
-        // One that was rotated meanwhile comes again under its next name.
-        if looked_at.contains(&inode) || begin.is_some_and(|begin| begin.inode != inode) {
-            continue;
+    while let Some(LogFile { path, file, mark, modified, is_oldest }) =
+        next_file(log, begin.map(|begin| begin.file), last)?
+    {
+        // Whatever is in it, and in older ones, ended before.
+        if wanted.since.is_some_and(|since| modified < since) {
+            return Ok(found);
         }
-        looked_at.push(inode);
-        let end = begin.take().map_or(metadata.len(), |begin| begin.offset);
-        if end > metadata.len() {
+        last = Some(mark);
+        let unreadable = |source| SearchError::Unreadable { path: path.clone(), source };
+        let length = file.metadata().map_err(unreadable)?.len();
+        let end = begin.take().map_or(length, |begin| begin.offset);
+        if end > length {
             return Err(SearchError::Gone);
         }
         let mut backwards = Backwards::new(file, end);
-        while let Some((offset, line)) = backwards.line().map_err(unreadable(&path))? {
-            left = left.saturating_sub(u64::try_from(line.len()).unwrap_or(u64::MAX));
-            found.lines.extend(wanted.take(line));
-            let is_last = offset == 0 && files.is_empty();
+        while let Some((offset, line)) = backwards.line().map_err(unreadable)? {
+            let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX).saturating_add(1);
+            left = left.saturating_sub(bytes);
+            match wanted.look(line) {
+                Looked::Fits(line) => found.lines.push(line),
+                Looked::Other => {}
+                Looked::TooOld => return Ok(found),
+            }
+            let is_last = offset == 0 && is_oldest;
             if !is_last && (found.lines.len() >= bounds.lines || left == 0) {
-                found.next = Some(Position { inode, offset });
+                found.next = Some(Position { file: mark, offset });
                 return Ok(found);
             }
         }
     }
     if begin.is_some() { Err(SearchError::Gone) } else { Ok(found) }
+}
+
+/// A file of the log.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    mark: FileMark,
+    /// When it was written last.
+    modified: UnixTime,
+    is_oldest: bool,
+}
+
+/// The file to look at: the one with the mark `wanted`, or the one that is older than the one with the mark `last`, or the
+/// newest. They are looked up anew each time, since they may have been rotated meanwhile.
+fn next_file(
+    log: &Path,
+    wanted: Option<FileMark>,
+    last: Option<FileMark>,
+) -> Result<Option<LogFile>, SearchError> {
+    let unreadable = |path: &Path, source| SearchError::Unreadable { path: path.to_owned(), source };
+    // One that is missing is stepped over.
+    let mut paths = files_of(log).map_err(|source| unreadable(log, source))?.paths;
+    let (mut is_behind, mut seen) = (last.is_none(), false);
+    while let Some(path) = paths.pop() {
+        // A pipe in the place of a file is not waited for.
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) if path == log => return Err(unreadable(&path, io::Error::other("it is no file"))),
+            Ok(_) => continue,
+            // In the middle of a rotation there is none for a moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(unreadable(&path, error)),
+        }
+        seen = true;
+        let file = File::open(&path).map_err(|source| unreadable(&path, source))?;
+        let mark = mark_of(&file).map_err(|source| unreadable(&path, source))?;
+        if !is_behind {
+            is_behind = Some(mark) == last;
+            continue;
+        }
+        if wanted.is_some_and(|wanted| wanted != mark) || last == Some(mark) {
+            continue;
+        }
+        let modified = file.metadata().map_err(|source| unreadable(&path, source))?.mtime();
+        let modified = UnixTime(modified.saturating_add(1));
+        return Ok(Some(LogFile { path, file, mark, modified, is_oldest: paths.is_empty() }));
+    }
+    if seen || last.is_some() {
+        return Ok(None);
+    }
+    Err(unreadable(log, io::ErrorKind::NotFound.into()))
+}
+
+/// Bytes that hold the time and the id of a file's first request.
+const MARKED: usize = 96;
+
+fn mark_of(file: &File) -> io::Result<FileMark> {
+    let mut first = [0; MARKED];
+    let read = file.read_at(&mut first, 0)?;
+    let digest = digest(&SHA256, first.get(..read).unwrap_or_default());
+    let (first, _) = digest.as_ref().split_first_chunk::<8>().ok_or(io::ErrorKind::InvalidData)?;
+    Ok(u64::from_be_bytes(*first))
 }
 
 /// What a line is judged by.
@@ -157,13 +223,45 @@ struct Told {
     verdict: Option<String>,
     reason: String,
     peer: String,
+    #[serde(default)]
+    seconds: f64,
+}
+
+/// What became of looking at a line.
+enum Looked {
+    /// It is looked for.
+    Fits(Value),
+    /// It is not.
+    Other,
+    /// It is not, nor is any before it: lines stand in the order in which their requests ended.
+    TooOld,
+}
+
+/// Lines of several workers may stand out of order by less than this, seconds.
+const DISORDER: f64 = 300.0;
+
+impl Told {
+    /// Whether the request had ended long before `moment`.
+    fn ended_before(&self, moment: UnixTime) -> bool {
+        let began: Option<jiff::Timestamp> = self.time.parse().ok();
+        began.is_some_and(|began| {
+            let ended = began.as_duration().as_secs_f64() + self.seconds;
+            jiff::Timestamp::from_second(moment.0)
+                .is_ok_and(|moment| ended + DISORDER < moment.as_duration().as_secs_f64())
+        })
+    }
 }
 
 impl Wanted {
-    /// The line, where it is one that is looked for.
-    fn take(&self, line: &[u8]) -> Option<Value> {
-        let told: Told = serde_json::from_slice(line).ok()?;
-        self.fits(&told).then(|| serde_json::from_slice(line).ok()).flatten()
+    fn look(&self, line: &[u8]) -> Looked {
+        let Ok(told) = serde_json::from_slice::<Told>(line) else { return Looked::Other };
+        if self.since.is_some_and(|since| told.ended_before(since)) {
+            return Looked::TooOld;
+        }
+        if !self.fits(&told) {
+            return Looked::Other;
+        }
+        serde_json::from_slice(line).map_or(Looked::Other, Looked::Fits)
     }
 
     fn fits(&self, told: &Told) -> bool {
@@ -173,13 +271,14 @@ impl Wanted {
         };
         let resource = told.resource.as_deref();
         let owner = resource.map(|resource| resource.split_once('/').map_or(resource, |(owner, _)| owner));
+        let without_wiki = resource.and_then(|resource| resource.strip_suffix(".wiki"));
         // Both are RFC 3339 in UTC; a whole second stands before its parts where the zone is cut off.
         let from =
             |moment: UnixTime| told.time.trim_end_matches('Z') >= moment.to_string().trim_end_matches('Z');
         is(&self.user, told.user.as_deref())
             && (is(&self.token, told.token_id.as_deref()) || is(&self.token, told.token_name.as_deref()))
             && is(&self.org, owner)
-            && is(&self.repository, resource)
+            && (is(&self.repository, resource) || is(&self.repository, without_wiki))
             && is(&self.reason, Some(&told.reason))
             && is(&self.peer, Some(&told.peer))
             && is(&self.id, Some(&told.request_id))
@@ -330,10 +429,42 @@ mod tests {
         // What was read so far counts, whether it fits or not.
         let few = search(&path, &acme, None, Bounds { bytes: 300, ..ALL }).unwrap();
         assert!(few.lines.len() < 5 && few.next.is_some(), "{few:?}");
+        // What is written next into a file that was deleted has another beginning, whatever becomes of its inode.
         for gone in ["1-0", &format!("{}-ffffff", next.unwrap().to_string().split_once('-').unwrap().0)] {
             let from = Position::parse(gone);
             assert!(matches!(search(&path, &acme, from, two), Err(SearchError::Gone)), "{gone}");
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_stepped_over_and_none_at_all_is_told() {
+        let (_directory, path) = log();
+        fs::remove_file(rotated(&path, 1)).unwrap();
+        fs::create_dir(rotated(&path, 1)).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(numbers(&search(&path, &Wanted::default(), None, ALL).unwrap()), [3, 2, 1]);
+        fs::create_dir(&path).unwrap();
+        let refused = search(&path, &Wanted::default(), None, ALL).unwrap_err();
+        assert!(refused.to_string().contains("it is no file"), "{refused}");
+        let refused = search(&path.join("none"), &Wanted::default(), None, ALL).unwrap_err();
+        assert!(refused.to_string().contains("cannot be read"), "{refused}");
+    }
+
+    #[test]
+    fn a_search_ends_where_all_is_too_old() {
+        let since = |moment: i64| Wanted { since: Some(UnixTime(moment)), ..Wanted::default() };
+        let old = serde_json::from_str(&line(5, "acme/r5", "granted")).map(|told: Told| told).unwrap();
+        let ended = 1_795_824_005;
+        assert!(!old.ended_before(UnixTime(ended)) && old.ended_before(UnixTime(ended + 301)));
+        let long = Told { seconds: 4000.0, ..old };
+        assert!(!long.ended_before(UnixTime(ended + 301)));
+        let text = line(5, "acme/r5", "granted");
+        assert!(matches!(since(ended + 301).look(text.as_bytes()), Looked::TooOld));
+        assert!(matches!(since(ended + 30).look(text.as_bytes()), Looked::Other));
+        // Files that were not written since are not read.
+        let (_directory, path) = log();
+        let far = since(i64::from(u32::MAX));
+        assert_eq!(search(&path, &far, None, ALL).unwrap(), Found::default());
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Verifier {
         self.order.back().copied()
     }
 
+    /// Whether the last line cannot be read: a crash has cut it, or somebody has.
+    pub fn is_cut_short(&self) -> bool {
+        self.torn
+    }
+
     /// Where chains end that are not the one that goes on to the last line.
     pub fn ends(&self) -> Vec<LinePlace> {
         let last = self.head();
@@ -300,7 +305,10 @@ mod tests {
         let lines = vec![one[0].clone(), one[1].clone(), cut(&one[2]), two[0].clone(), two[1].clone()];
         let (verifier, outcome) = verify(&lines);
         assert_eq!((outcome, verifier.lines, verifier.cut), (Ok(()), 4, 1));
+        assert!(!verifier.is_cut_short());
         check(&[one[0].clone(), cut(&one[1]), one[2].clone()], Err((3, LineFault::Changed)));
+        let (verifier, outcome) = verify(&[one[0].clone(), cut(&one[1])]);
+        assert_eq!((outcome, verifier.is_cut_short()), (Ok(()), true));
         check(&[one[0].clone(), one[1].clone(), cut(&one[2]), cut(&one[2])], Err((4, LineFault::NoHash)));
         let two = process(hash(&one[2]), "b", 2);
         check(&[one[0].clone(), one[1].clone(), cut(&one[2]), two[0].clone()], Err((4, LineFault::Missing)));

@@ -1,8 +1,10 @@
 //! The commands over the API, at a gateway that runs.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::thread;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -138,6 +140,36 @@ fn requests_are_found_at_a_server() {
     served.run("bob", "audit requests --org acme").expect(1).tells(&["only owners of `acme`"]);
     served.run("alice", "audit requests").expect(1).tells(&["refused"]);
     served.run("root", "audit requests --log audit").expect(2).tells(&["cannot be used with"]);
+}
+
+/// What is looked for may be far back in a log of which each answer covers a part.
+#[test]
+fn an_empty_page_leads_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let link = format!("Link: <{url}/request-log?before=1-2>; rel=\"next\"\r\n");
+    let server = thread::spawn(move || {
+        for (link, body) in [(link.as_str(), "[]"), ("", "[{\"path\":\"/far/back\"}]")] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\n{link}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("root"), "portcullis_session_00").unwrap();
+    let words = format!("audit requests --json --server {url} --credential-file root");
+    assert_eq!(run(folder.path(), &words, "").expect(0).stdout, "{\"path\":\"/far/back\"}\n");
+    server.join().unwrap();
 }
 
 #[test]
