@@ -102,7 +102,10 @@ fn what_waits_for_a_webhook_that_is_gone_is_given_up_at_the_next_start() {
     process.stop();
     let directory = std::mem::replace(&mut process.directory, tempfile::tempdir().unwrap());
     let mut process = Process::start(directory);
-    process.logs("were given up");
+    // Before it says that it serves, or after.
+    wait_for("what waits to be given up", || {
+        process.log().iter().any(|line| line.to_string().contains("were given up"))
+    });
     let rows = outbox(&process.directory);
     assert_eq!(rows.iter().filter(|row| row.event == REQUEST).count(), 1);
     for row in rows {
