@@ -17,6 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often unused tokens are looked for, in looks: each hour.
 const LOOKS: u32 = 3600;
 
+/// How often groups are applied again where that fails, in looks.
+const TRY_EVERY: u32 = 10;
+
 /// In how many of these rounds groups are applied again: an older process that ends may have signed people in by its own
 /// configuration.
 const ROUNDS_OF_GROUPS: u32 = 2;
@@ -50,11 +53,12 @@ impl Upkeep {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut until_search = LOOKS / 60;
         let mut until_notices = u32::try_from(self.notices_after.as_secs()).unwrap_or(LOOKS);
-        let (mut to_apply, mut rounds) = (true, 0_u32);
+        let (mut to_apply, mut rounds, mut until_try) = (true, 0_u32, 0_u32);
         loop {
             looks.tick().await;
             self.look_at_store();
-            if to_apply {
+            until_try = until_try.checked_sub(1).unwrap_or(TRY_EVERY);
+            if to_apply && until_try == TRY_EVERY {
                 let mapping = Arc::clone(&self.mapping);
                 to_apply = !tell_applied(&self.api.issuer.apply_groups(self.setting(), mapping).await);
             }

@@ -182,6 +182,11 @@ fn next_file(
         }
         seen = true;
         let file = File::open(&path).map_err(|source| unreadable(&path, source))?;
+        let metadata = file.metadata().map_err(|source| unreadable(&path, source))?;
+        if usize::try_from(metadata.len()).is_ok_and(|length| length < MARKED) {
+            // There is no line in it yet, and nothing that it is known by.
+            continue;
+        }
         let mark = mark_of(&file).map_err(|source| unreadable(&path, source))?;
         if !is_behind {
             is_behind = Some(mark) == last;
@@ -190,8 +195,7 @@ fn next_file(
         if wanted.is_some_and(|wanted| wanted != mark) || last == Some(mark) {
             continue;
         }
-        let modified = file.metadata().map_err(|source| unreadable(&path, source))?.mtime();
-        let modified = UnixTime(modified.saturating_add(1));
+        let modified = UnixTime(metadata.mtime().saturating_add(1));
         return Ok(Some(LogFile { path, file, mark, modified, is_oldest: paths.is_empty() }));
     }
     if seen || last.is_some() {
@@ -205,8 +209,8 @@ const MARKED: usize = 96;
 
 fn mark_of(file: &File) -> io::Result<FileMark> {
     let mut first = [0; MARKED];
-    let read = file.read_at(&mut first, 0)?;
-    let digest = digest(&SHA256, first.get(..read).unwrap_or_default());
+    file.read_exact_at(&mut first, 0)?;
+    let digest = digest(&SHA256, &first);
     let (first, _) = digest.as_ref().split_first_chunk::<8>().ok_or(io::ErrorKind::InvalidData)?;
     Ok(u64::from_be_bytes(*first))
 }
@@ -443,6 +447,9 @@ mod tests {
         fs::create_dir(rotated(&path, 1)).unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(numbers(&search(&path, &Wanted::default(), None, ALL).unwrap()), [3, 2, 1]);
+        fs::write(&path, "{\"time\"").unwrap();
+        assert_eq!(numbers(&search(&path, &Wanted::default(), None, ALL).unwrap()), [3, 2, 1]);
+        fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         let refused = search(&path, &Wanted::default(), None, ALL).unwrap_err();
         assert!(refused.to_string().contains("it is no file"), "{refused}");
