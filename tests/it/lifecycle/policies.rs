@@ -127,7 +127,8 @@ fn a_suspended_user_s_tokens_rest() {
     let (_, token) = alice.create(&wish("read", 30));
     assert_eq!(gateway.ask(&token, "GET", READ), 200);
     alice.call("PUT", "/users/bob/suspended", None).expect(403);
-    root.call("PUT", "/users/ROOT/suspended", None).expect(403);
+    let themselves = "Root";
+    root.call("PUT", &format!("/users/{themselves}/suspended"), None).expect(403);
     root.call("PUT", "/users/alice/suspended", None).expect(204);
     assert_eq!(gateway.answer(&token, "GET", READ).body["reason"], "user_suspended");
     alice.get("/user").expect(401);
