@@ -5,9 +5,13 @@ use crate::app::start::connector;
 use crate::config::{self, AuditOutput, Config};
 use crate::record::Recorder;
 use crate::record::audit::{Audit, AuditSettings, Output, WhenFull};
+use crate::record::log_files::MOST_FILES;
 use crate::record::metrics::Metrics;
 use crate::record::sink::Rotation;
 use crate::record::traces::{Collector, TraceSettings, Traces};
+
+// Whatever number of files is kept, they are found.
+const _: () = assert!(config::audit::MOST_FILES <= MOST_FILES, "files would be kept that nobody looks for");
 
 /// What the configuration asks for.
 ///

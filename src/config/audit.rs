@@ -14,7 +14,7 @@ const LEAST_SIZE: usize = 64 * 1024;
 const MOST_SIZE: usize = 1 << 40;
 
 /// Files beside the one that is written.
-const MOST_FILES: usize = 1000;
+pub(crate) const MOST_FILES: usize = 1000;
 
 /// Files that are kept where nothing is said.
 const USUAL_FILES: usize = 10;

@@ -4,7 +4,7 @@
 //! types here; past [`load`] nobody sees a raw value. Every fault is gathered, with its place.
 
 pub mod api;
-mod audit;
+pub(crate) mod audit;
 mod check;
 pub mod credential;
 mod document;

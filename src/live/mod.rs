@@ -11,7 +11,7 @@ pub mod watch;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 
 use arc_swap::{ArcSwap, Guard};
@@ -246,7 +246,11 @@ impl LivePolicy {
     /// Lets go of snapshots by which no request is judged any more: here, so that no request has to.
     fn let_go(&self) {
         // Where something is being published, the next look does it.
-        let Ok(mut retired) = self.publishing.try_lock() else { return };
+        let mut retired = match self.publishing.try_lock() {
+            Ok(retired) => retired,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         let (held, free): (Vec<_>, Vec<_>) =
             retired.drain(..).partition(|snapshot| Arc::strong_count(snapshot) > 1);
         *retired = held;
